@@ -1,0 +1,72 @@
+"""The application: its commands, and the one place where an error becomes a line and an exit code.
+
+Comes in: arguments. Goes out: 0; 1 when scoring or a check failed; 2 for bad input; 130 when interrupted.
+Must not know: what the commands do.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from qwen3_rerank_plugins import __version__
+from qwen3_rerank_plugins.cli import screen
+from qwen3_rerank_plugins.cli.demo import demo
+from qwen3_rerank_plugins.cli.doctor import doctor
+from qwen3_rerank_plugins.cli.rank import rank
+from qwen3_rerank_plugins.errors import RerankError, ScoringError
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+_UsageError: Any = typer.BadParameter.__mro__[1]
+"""Typer exports only this subclass, and newer versions carry a click of their own: there is no one import for it."""
+
+
+class OneLineErrors(TyperGroup):
+    """A group of commands whose every foreseen error is one line on stderr."""
+
+    def main(self, *args: Any, **options: Any) -> NoReturn:
+        """Run, report, exit; typer's own reports are boxes of many lines."""
+        try:
+            code = super().main(*args, **{**options, "standalone_mode": False})
+        except RerankError as error:
+            screen.complain(str(error))
+            code = FAILED if isinstance(error, ScoringError) else BAD_INPUT
+        except _UsageError as error:
+            command = error.ctx.command_path if error.ctx else "qwen3-rerank"
+            screen.complain(f"{error.format_message().rstrip('.')}. See {command} --help.")
+            code = BAD_INPUT
+        except typer.Abort:  # what some versions of typer make of Ctrl-C
+            code = INTERRUPTED
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+app = typer.Typer(
+    name="qwen3-rerank",
+    cls=OneLineErrors,
+    help="Rank documents with the Qwen3-Reranker models, on this machine.",
+    add_completion=False,
+    pretty_exceptions_enable=False,  # its report shows local variables, and one of them may be a token
+    rich_markup_mode="rich",
+)
+app.command()(demo)
+app.command()(rank)
+app.command()(doctor)
+
+
+@app.callback(invoke_without_command=True)
+def describe(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    """Show the version, or the help where no command was given."""
+    if version:
+        typer.echo(f"qwen3-rerank {__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+    else:
+        return
+    raise typer.Exit

@@ -1,0 +1,103 @@
+"""`qwen3-rerank demo`: a small corpus and a few questions, ordered by keywords and then by a reranker."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qwen3_rerank_plugins.cli import options
+from qwen3_rerank_plugins.cli.keywords import keyword_order
+from qwen3_rerank_plugins.cli.tasks import Candidate, RankingTask
+from qwen3_rerank_plugins.engine.checkpoint import DEMO
+
+if TYPE_CHECKING:
+    from qwen3_rerank_plugins.cli.answers import RankedTask, TaskRanker
+
+CORPUS = Path(__file__).with_name("corpus.jsonl")
+QUESTIONS = {
+    "Why do leaves change colour in autumn?": "autumn-colours",
+    "How do bees tell each other where to find food?": "waggle-dance",
+    "What keeps a satellite from falling back to Earth?": "orbits",
+    "Why does bread rise in a hot oven?": "bread",
+    "When did a cable first carry messages under the Atlantic?": "atlantic-cable",
+}
+"""Each with the passage that answers it. Some others share as many words with the question, and mislead keywords."""
+
+
+def demo(
+    query: Annotated[list[str] | None, typer.Option(help="A question of your own; may be given again.")] = None,
+    top_n: Annotated[int, typer.Option(min=1, help="Passages to show for each question.")] = 4,
+    model: options.Model = DEMO,
+    revision: options.Revision = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    attention: options.Attention = "auto",
+    cache_dir: options.CacheDir = None,
+    local_files_only: options.LocalFilesOnly = False,
+) -> None:
+    """Rank a small corpus for a few questions: before and after, side by side."""
+    import asyncio
+
+    from rich.text import Text
+
+    from qwen3_rerank_plugins.cli.answers import TaskRanker
+    from qwen3_rerank_plugins.cli.loading import describe, load
+    from qwen3_rerank_plugins.cli.screen import Screen
+    from qwen3_rerank_plugins.cli.tables import as_table
+    from qwen3_rerank_plugins.reranker import Qwen3Reranker
+
+    screen = Screen()
+    reranker = Qwen3Reranker(
+        model,
+        revision=revision,
+        device=device,
+        dtype=dtype,
+        attention=attention,
+        cache_dir=cache_dir,
+        local_files_only=local_files_only,
+    )
+    corpus = read_corpus()
+    tasks = [order_by_keywords(question, corpus) for question in query or QUESTIONS]
+    load(reranker, screen)
+    with screen.progress("Ranking", total=len(tasks)) as on_progress:
+        ranked = asyncio.run(_rank(TaskRanker(reranker, on_progress), tasks))
+    for task in ranked:
+        screen.show(as_table(dataclasses.replace(task, documents=task.documents[:top_n])))
+    if not query:
+        screen.show(_summary(ranked))
+    screen.show(Text.assemble("Ranked by ", (describe(reranker), "bold"), "."))
+    if model == DEMO:
+        screen.show("[dim]It is tiny and only matches words: there for wiring and tests, not for quality.[/]")
+
+
+def read_corpus() -> list[Candidate]:
+    """The bundled passages."""
+    lines = CORPUS.read_text(encoding="utf-8").splitlines()
+    return [Candidate(passage["text"], passage["doc_id"]) for passage in map(json.loads, lines)]
+
+
+def order_by_keywords(question: str, corpus: Sequence[Candidate]) -> RankingTask:
+    """The first stage: the corpus in keyword order, with the answer marked where it is known."""
+    answer = QUESTIONS.get(question)
+    found = [corpus[position] for position in keyword_order(question, [passage.text for passage in corpus])]
+    if answer is not None:
+        found = [dataclasses.replace(passage, relevant=passage.doc_id == answer) for passage in found]
+    return RankingTask(question, tuple(found))
+
+
+async def _rank(ranker: TaskRanker, tasks: Sequence[RankingTask]) -> list[RankedTask]:
+    return [ranked async for ranked in ranker.rank_all(tasks)]
+
+
+def _summary(ranked: Sequence[RankedTask]) -> str:
+    before = sum(bool(task.task.candidates[0].relevant) for task in ranked)
+    after = sum(bool(task.task.candidates[task.documents[0].index].relevant) for task in ranked)
+    return (
+        f"[yellow]★[/] the answer: first for {before} of {len(ranked)} questions by keywords, "
+        f"for [bold]{after}[/] after reranking."
+    )

@@ -1,0 +1,76 @@
+"""A reranker, loaded while a person sees that something happens and a program sees nothing.
+
+Comes in: a reranker that has loaded nothing. Goes out: the same one, ready.
+Must not know: what will be ranked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+from qwen3_rerank_plugins.cli.screen import Screen
+from qwen3_rerank_plugins.engine.checkpoint import DEMO, find_checkpoint
+from qwen3_rerank_plugins.engine.settings import EngineSettings
+from qwen3_rerank_plugins.errors import CheckpointError, CheckpointNotFoundError
+from qwen3_rerank_plugins.reranker import Qwen3Reranker
+
+
+def load(reranker: Qwen3Reranker, screen: Screen) -> None:
+    """Fetch and load the model; the hub's own bars show a first download, a spinner everything else.
+
+    Raises:
+        CheckpointNotFoundError: with a hint at what works without any download.
+    """
+    settings = reranker.settings
+    try:
+        if screen.watched and not _is_here(settings):
+            find_checkpoint(settings)
+        with screen.waiting(f"Loading {settings.model} ..."), quiet_libraries():
+            reranker.warmup()
+    except CheckpointNotFoundError as error:
+        if settings.model == DEMO:
+            raise
+        raise CheckpointNotFoundError(f"{error} To try things offline: --model {DEMO}.") from error
+
+
+def _is_here(settings: EngineSettings) -> bool:
+    try:
+        find_checkpoint(dataclasses.replace(settings, local_files_only=True))
+    except CheckpointError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """No bars and warnings of transformers and the hub: they have no place in a pipe, nor inside a spinner."""
+    hub: Any = importlib.import_module("huggingface_hub.utils")
+    transformers: Any = importlib.import_module("transformers.utils.logging")
+    verbosities = [(library, library.get_verbosity()) for library in (hub.logging, transformers)]
+    bars = not hub.are_progress_bars_disabled(), transformers.is_progress_bar_enabled()
+    for library, _ in verbosities:
+        library.set_verbosity_error()
+    hub.disable_progress_bars()
+    transformers.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library, verbosity in verbosities:
+            library.set_verbosity(verbosity)
+        if bars[0]:
+            hub.enable_progress_bars()
+        if bars[1]:
+            transformers.enable_progress_bar()
+
+
+def describe(reranker: Qwen3Reranker) -> str:
+    """Which model ranks, where and how, in a few words."""
+    from qwen3_rerank_plugins.engine.weights import choose_placement, dtype_name
+
+    placement = choose_placement(reranker.settings)
+    kernel = f"{placement.attention.name} attention"
+    return f"{reranker.settings.model} on {placement.device}, {dtype_name(placement.dtype)}, {kernel}"

@@ -1,0 +1,74 @@
+"""The settings as command-line options: declared once, in the words of the facade, and shared by the commands.
+
+Comes in: what was typed. Goes out: values that `Qwen3Reranker` takes; it alone decides which are sensible.
+Must not know: files, tables, or torch, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from qwen3_rerank_plugins.engine.settings import AttentionName
+from qwen3_rerank_plugins.engine.settings import Dtype as DtypeName
+
+_ENGINE = "Model and machine"
+_RANKING = "Ranking"
+
+
+def _batch_tokens(typed: str) -> int | str:
+    if typed == "auto":
+        return typed
+    try:
+        return int(typed)
+    except ValueError:
+        raise typer.BadParameter(f"{typed!r} is neither a whole number nor 'auto'.") from None
+
+
+Model = Annotated[
+    str, typer.Option(help='Hub id, local folder, or "demo" for the bundled checkpoint.', rich_help_panel=_ENGINE)
+]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.", rich_help_panel=_ENGINE)]
+Device = Annotated[
+    str, typer.Option(help='"auto" (CUDA, then MPS, then CPU) or a torch device.', rich_help_panel=_ENGINE)
+]
+Dtype = Annotated[DtypeName, typer.Option(help="Number format of the weights.", rich_help_panel=_ENGINE)]
+Attention = Annotated[
+    AttentionName, typer.Option(help='Kernel; "auto" is flash attention wherever it runs.', rich_help_panel=_ENGINE)
+]
+MaxBatchTokens = Annotated[
+    Any,  # int | Literal["auto"], a union that typer has no word for
+    typer.Option(
+        parser=_batch_tokens,
+        metavar="TOKENS|auto",
+        help='Tokens of one forward pass; "auto" goes by free memory.',
+        rich_help_panel=_ENGINE,
+    ),
+]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Compile the layers: a slow start, faster passes.", rich_help_panel=_ENGINE)
+]
+CacheDir = Annotated[
+    str | None, typer.Option(metavar="FOLDER", help="The hub's cache folder.", rich_help_panel=_ENGINE)
+]
+LocalFilesOnly = Annotated[
+    bool, typer.Option("--local-files-only", help="Never touch the network.", rich_help_panel=_ENGINE)
+]
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option("--trust-remote-code", help="Let transformers run the checkpoint's code.", rich_help_panel=_ENGINE),
+]
+
+Instruction = Annotated[
+    str | None, typer.Option(help="What relevant means for your task, in English.", rich_help_panel=_RANKING)
+]
+TopN = Annotated[int | None, typer.Option(min=0, help="Most documents to show.", rich_help_panel=_RANKING)]
+MinScore = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Lowest probability to show.", rich_help_panel=_RANKING)
+]
+MaxLength = Annotated[
+    int, typer.Option(help="Tokens of a whole prompt; longer documents lose their end.", rich_help_panel=_RANKING)
+]
+
+Json = Annotated[bool, typer.Option("--json", help="For programs: JSON on stdout, and nothing else.")]

@@ -1,0 +1,95 @@
+"""`qwen3-rerank rank`: documents from files or stdin, ordered by how well they meet a query."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qwen3_rerank_plugins.cli import options
+from qwen3_rerank_plugins.cli.tasks import FormatName
+from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from qwen3_rerank_plugins.cli.answers import RankedTask
+
+
+def rank(
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Files to rank; - is stdin.")],
+    query: Annotated[str | None, typer.Option(help="What is looked for; sets bring their own.")] = None,
+    format: Annotated[FormatName, typer.Option(help='"auto" looks at the first line of each file.')] = "auto",
+    text_field: Annotated[str, typer.Option(help="Field of a JSONL document that holds its text.")] = "text",
+    as_json: options.Json = False,
+    instruction: options.Instruction = None,
+    top_n: options.TopN = None,
+    min_score: options.MinScore = None,
+    max_length: options.MaxLength = DEFAULT_MAX_LENGTH,
+    model: options.Model = DEFAULT_MODEL,
+    revision: options.Revision = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    attention: options.Attention = "auto",
+    max_batch_tokens: options.MaxBatchTokens = "auto",
+    compile: options.Compile = False,
+    cache_dir: options.CacheDir = None,
+    local_files_only: options.LocalFilesOnly = False,
+    trust_remote_code: options.TrustRemoteCode = False,
+) -> None:
+    """Rank text lines, JSONL documents, or the queries of a reranking set."""
+    import asyncio
+
+    from rich.text import Text
+
+    from qwen3_rerank_plugins.cli.answers import TaskRanker
+    from qwen3_rerank_plugins.cli.lines import count_lines
+    from qwen3_rerank_plugins.cli.loading import describe, load
+    from qwen3_rerank_plugins.cli.screen import Screen
+    from qwen3_rerank_plugins.cli.tables import as_table, to_json
+    from qwen3_rerank_plugins.cli.tasks import TaskReader
+    from qwen3_rerank_plugins.reranker import Qwen3Reranker
+
+    screen = Screen(results_for_programs=as_json)
+    reranker = Qwen3Reranker(
+        model,
+        revision=revision,
+        device=device,
+        dtype=dtype,
+        attention=attention,
+        max_length=max_length,
+        max_batch_tokens=max_batch_tokens,
+        compile=compile,
+        cache_dir=cache_dir,
+        local_files_only=local_files_only,
+        trust_remote_code=trust_remote_code,
+    )
+    skipped: list[str] = []
+    tasks = TaskReader(format, query, text_field, skipped.append).read(files)
+    first = next(tasks, None)  # bad input shows before a model is loaded for it
+    if first is None:
+        screen.note("there is nothing to rank.")
+        return
+    nothing = query is not None and not first.candidates
+    if not nothing:
+        load(reranker, screen)
+
+    def show(ranked: RankedTask) -> None:
+        if as_json:
+            typer.echo(to_json(ranked))
+        else:
+            screen.show(as_table(ranked))
+
+    total = 1 if query is not None else count_lines(files)
+    with screen.progress("Ranking", total) as on_progress:
+        ranker = TaskRanker(reranker, on_progress, instruction, top_n, min_score)
+        asyncio.run(_show_all(ranker.rank_all(itertools.chain([first], tasks)), show))
+    if not (nothing or as_json):
+        screen.show(Text(f"Ranked by {describe(reranker)}.", "dim"))
+    for message in skipped:
+        screen.note(message)
+
+
+async def _show_all(ranked: AsyncIterator[RankedTask], show: Callable[[RankedTask], None]) -> None:
+    async for task in ranked:
+        show(task)

@@ -1,0 +1,78 @@
+"""Where a command writes: results on stdout; notes, bars and complaints on stderr, bars only for a person.
+
+Comes in: what to show. Goes out: output.
+Must not know: models, or what the output means.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+
+import typer
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+
+class Screen:
+    """The two streams of a command, and whether a person looks at them.
+
+    Args:
+        results_for_programs: stdout carries JSON, which no bar may cross when both go to one terminal.
+
+    Attributes:
+        watched: whether bars and spinners are shown.
+    """
+
+    def __init__(self, *, results_for_programs: bool = False) -> None:
+        self.watched = sys.stderr.isatty() and not (results_for_programs and sys.stdout.isatty())
+        self._out = Console(highlight=False)
+        # on one terminal, one console must draw both, or tables and bar would overwrite each other
+        self._live = self._out if sys.stdout.isatty() else Console(stderr=True)
+
+    def show(self, result: RenderableType) -> None:
+        """Print a result for a person."""
+        self._out.print(result)
+
+    @contextlib.contextmanager
+    def waiting(self, for_what: str) -> Iterator[None]:
+        """A spinner while something takes its time."""
+        if not self.watched:
+            yield
+            return
+        with self._live.status(Text(for_what)):
+            yield
+
+    @contextlib.contextmanager
+    def progress(self, description: str, total: int | None) -> Iterator[Callable[[float], None]]:
+        """A bar up to `total`, or a pulsing one where that is not known; what it yields moves it on."""
+        if not self.watched:
+            yield lambda share: None
+            return
+        from rich.progress import Progress, TimeElapsedColumn
+
+        bar = Progress(
+            *Progress.get_default_columns(),  # description, bar, share done, time left
+            TimeElapsedColumn(),
+            console=self._live,
+            transient=True,
+            redirect_stdout=False,  # it would send results that are piped elsewhere to the terminal
+            redirect_stderr=False,
+        )
+        with bar:
+            task = bar.add_task(description, total=total)
+            yield lambda share: bar.advance(task, share)
+
+    def note(self, message: str) -> None:
+        """Tell a fact that changes how the results are to be read."""
+        line = f"qwen3-rerank: {message}"
+        if self.watched:
+            self._live.print(line, markup=False, soft_wrap=True)
+        else:
+            typer.echo(line, err=True)
+
+
+def complain(message: str) -> None:
+    """Report an error in exactly one line."""
+    typer.echo(f"qwen3-rerank: {' '.join(message.split())}", err=True)

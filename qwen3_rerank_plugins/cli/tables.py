@@ -1,0 +1,105 @@
+"""A ranked task -> a table that a person reads with pleasure, or the JSON that a program reads.
+
+Comes in: `RankedTask`. Goes out: something to print.
+Must not know: files, models, terminals.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import unicodedata
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from qwen3_rerank_plugins.cli.answers import RankedTask
+from qwen3_rerank_plugins.cli.tasks import Candidate
+from qwen3_rerank_plugins.engine.results import RankedDocument
+
+_BAR_CELLS = 8
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+_LONGEST_SNIPPET = 400
+_DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+
+
+def as_table(ranked: RankedTask) -> RenderableType:
+    """The query, and one row a document: rank, score, where it stood before, and how its text begins."""
+    judged = any(candidate.relevant is not None for candidate in ranked.task.candidates)
+    table = Table(
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), expand=True, header_style="dim"
+    )
+    table.add_column("#", justify="right", no_wrap=True)
+    table.add_column("score", no_wrap=True)
+    table.add_column("was", justify="right", no_wrap=True)
+    if judged:
+        table.add_column("", no_wrap=True, width=1)
+    table.add_column("document", no_wrap=True, overflow="ellipsis", ratio=1)
+    for rank, document in enumerate(ranked.documents):
+        candidate = ranked.task.candidates[document.index]
+        mark = [Text("★", "yellow") if candidate.relevant else Text("")] if judged else []
+        table.add_row(
+            Text(str(rank + 1), "bold"),
+            _score(document),
+            _movement(document.index, rank),
+            *mark,
+            _snippet(candidate, document),
+            style="" if document.score >= 0.5 else "dim",
+        )
+    heading = Text(printable(ranked.task.query), "bold cyan")
+    if ranked.task.query_id is not None:
+        heading.append(f"  {printable(str(ranked.task.query_id))}", "dim not bold")
+    return Group(heading, table if ranked.documents else Text("nothing to show", "dim"), "")
+
+
+def to_json(ranked: RankedTask) -> str:
+    """One line of strict JSON, in ASCII, so that it arrives whole whatever the encoding of the pipe."""
+    task = ranked.task
+    results = [_as_object(task.candidates[document.index], document) for document in ranked.documents]
+    return json.dumps({"query_id": task.query_id, "query": task.query, "results": results}, allow_nan=False)
+
+
+def printable(text: str) -> str:
+    """One line, without what would steer the terminal instead of being read: control and direction characters."""
+    line = " ".join(text[:_LONGEST_SNIPPET].split())
+    return "".join("�" if _steers(character) else character for character in line)
+
+
+def _as_object(candidate: Candidate, document: RankedDocument) -> dict[str, Any]:
+    name = {"text": candidate.text} if candidate.doc_id is None else {"doc_id": candidate.doc_id}
+    return {
+        "index": document.index,
+        **name,
+        "score": document.score,
+        "logit": document.logit if math.isfinite(document.logit) else None,  # JSON knows no -Infinity
+        "truncated_tokens": document.truncated_tokens,
+    }
+
+
+def _score(document: RankedDocument) -> Text:
+    eighths = round(document.score * _BAR_CELLS * 8)
+    bar = "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
+    colour = "green" if document.score >= 0.5 else "yellow"
+    return Text.assemble((bar.ljust(_BAR_CELLS), colour), f" {document.score:.3f}")
+
+
+def _movement(before: int, now: int) -> Text:
+    arrow, colour = ("▲", "green") if now < before else ("▼", "red") if now > before else ("=", "dim")
+    return Text.assemble(f"{before + 1} ", (arrow, colour))
+
+
+def _snippet(candidate: Candidate, document: RankedDocument) -> Text:
+    snippet = Text()
+    if document.truncated_tokens:
+        snippet.append(f"✂ {document.truncated_tokens} cut  ", "magenta")
+    if candidate.doc_id is not None:
+        snippet.append(f"{printable(str(candidate.doc_id))}  ", "dim cyan")
+    return snippet.append(printable(candidate.text) or "(blank)")
+
+
+def _steers(character: str) -> bool:
+    """Surrogates are among them because no terminal can show one."""
+    return unicodedata.category(character) in ("Cc", "Cs") or unicodedata.bidirectional(character) in _DIRECTIONS

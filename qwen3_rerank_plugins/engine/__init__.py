@@ -1,0 +1,25 @@
+"""The scoring engine, station by station, in reading order.
+
+A request travels in one straight line; each station is one file and one idea:
+
+1. `settings`    what to load and how: frozen, strict
+2. `request`     what is asked: one query, its documents, an instruction
+3. `prompt`      request -> typed parts, control tokens apart from text
+4. `checkpoint`  a model's name -> the folder that holds its files
+5. `tokens`      prompt -> ids: one shared prefix, one tail a document, receipts for what was cut
+6. `packing`     lengths -> passes under a token budget, in plain ints
+7. `scorer`      the seam: a request in, log-odds out; local, remote and fake engines implement it
+8. `results`     log-odds -> ranked documents
+
+Torch is imported only from here on:
+
+9. `attention`   one signature, several kernels
+10. `batch`      a planned pass -> tensors
+11. `model`      the packed forward pass over the modules that transformers loaded
+12. `weights`    settings -> those modules, on their device, in their dtype
+13. `head`       last hidden states -> yes/no log-odds in float32
+14. `budget`     how many tokens of one pass fit in memory
+15. `passes`     a planned pass -> its log-odds: batch, model and head in a row
+16. `worker`     the one thread that runs passes for everybody who waits
+17. `local`      the whole line behind the seam
+"""

@@ -1,0 +1,168 @@
+"""A model's name -> the folder that holds its files, and what its config.json says.
+
+Comes in: `EngineSettings`. Goes out: `Checkpoint`. Only safetensors, JSON and text files are ever fetched.
+Must not know: torch, or how the weights are used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from qwen3_rerank_plugins.engine.settings import EngineSettings
+from qwen3_rerank_plugins.errors import CheckpointNotFoundError, UnsupportedCheckpointError
+
+DEMO = "demo"
+DEMO_FOLDER = Path(__file__).parents[1] / "demo_checkpoint"
+_FETCHED = ["*.safetensors", "*.json", "*.txt", "*.jinja"]
+_ARCHITECTURE = "Qwen3ForCausalLM"
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint on this machine's disk.
+
+    Attributes:
+        name: what the user called it.
+        folder: where its files are.
+        commit: hub commit, or None for a local folder.
+        config: the parsed config.json.
+    """
+
+    name: str
+    folder: Path
+    commit: str | None
+    config: dict[str, Any]
+
+    @property
+    def positions(self) -> int:
+        """Longest prompt the model has positions for, in tokens."""
+        return int(self.config["max_position_embeddings"])
+
+    @property
+    def tokenizer_file(self) -> Path:
+        """The fast tokenizer's own file; every published Qwen3-Reranker has one."""
+        return self.folder / "tokenizer.json"
+
+
+def find_checkpoint(settings: EngineSettings) -> Checkpoint:
+    """Find the checkpoint on disk, downloading it from the hub first where that is allowed.
+
+    Raises:
+        CheckpointNotFoundError: no such folder, not in the cache, not on the hub, or the hub is out of reach.
+        UnsupportedCheckpointError: the files are not those of a Qwen3-Reranker for yes/no scoring.
+    """
+    if settings.model == DEMO:
+        return _open(DEMO, DEMO_FOLDER, None)
+    local = Path(settings.model).expanduser()
+    if local.is_dir():
+        return _open(settings.model, local, None)
+    if local.is_absolute() or settings.model.startswith(("./", "../", "~")):
+        raise CheckpointNotFoundError(f"There is no folder {settings.model!r}. Check the path, or pass a hub id.")
+    folder = _download(settings)
+    return _open(settings.model, folder, folder.name)
+
+
+def _download(settings: EngineSettings) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    asked = f"{settings.model!r}" + (f" at revision {settings.revision!r}" if settings.revision else "")
+    try:
+        return Path(
+            snapshot_download(
+                settings.model,
+                revision=settings.revision,
+                cache_dir=settings.cache_dir,
+                local_files_only=settings.local_files_only,
+                token=settings.token,
+                allow_patterns=_FETCHED,
+            )
+        )
+    except HFValidationError:
+        raise CheckpointNotFoundError(
+            f"{asked} is neither a folder on this machine nor a hub id of the form owner/name."
+        ) from None
+    except LocalEntryNotFoundError as error:
+        offline = settings.local_files_only or os.environ.get("HF_HUB_OFFLINE", "").upper() in {
+            "1",
+            "ON",
+            "YES",
+            "TRUE",
+        }
+        reason = (
+            "is not in the cache, and local_files_only or HF_HUB_OFFLINE forbids fetching it. Allow the network "
+            "once, or point cache_dir at a cache that has it, or pass a local folder."
+            if offline
+            else "is not in the cache and the hub cannot be reached. Check the network, or pass a local folder; "
+            "once it is cached, local_files_only=True (or HF_HUB_OFFLINE=1) loads it without the network."
+        )
+        raise CheckpointNotFoundError(f"{asked} {reason}") from error
+    except GatedRepoError as error:
+        raise CheckpointNotFoundError(
+            f"{asked} is gated: accept its terms on the hub, then pass token= or log in with `hf auth login`."
+        ) from error
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        raise CheckpointNotFoundError(
+            f"{asked} is not on the hub (or is private: pass token=). The family's ids are Qwen/Qwen3-Reranker-0.6B, "
+            "-4B and -8B."
+        ) from error
+    except (HfHubHTTPError, OSError) as error:
+        raise CheckpointNotFoundError(
+            f"{asked} could not be fetched from the hub: {error}. Try again, or pass a local folder."
+        ) from error
+
+
+def _open(name: str, folder: Path, commit: str | None) -> Checkpoint:
+    config_file = folder / "config.json"
+    if not config_file.is_file():
+        raise CheckpointNotFoundError(f"{name!r} has no config.json, so it is not a model folder: {folder}")
+    try:
+        config = json.loads(config_file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UnsupportedCheckpointError(f"The config.json of {name!r} is not valid JSON: {error}") from error
+    _check_config(name, config)
+    if not (folder / "tokenizer.json").is_file():
+        raise UnsupportedCheckpointError(
+            f"{name!r} has no tokenizer.json. Save one beside the weights: "
+            "AutoTokenizer.from_pretrained(base_model).save_pretrained(folder)."
+        )
+    if not any(folder.glob("*.safetensors")):
+        raise UnsupportedCheckpointError(
+            f"{name!r} has no *.safetensors file; pickled weights are not read. Convert it once with "
+            "model.save_pretrained(folder)."
+        )
+    return Checkpoint(name, folder, commit, config)
+
+
+def _check_config(name: str, config: object) -> None:
+    if not isinstance(config, dict):
+        raise UnsupportedCheckpointError(f"The config.json of {name!r} is not a JSON object.")
+    architectures = config.get("architectures") or []
+    if any("SequenceClassification" in architecture for architecture in architectures):
+        raise UnsupportedCheckpointError(
+            f"{name!r} is a sequence-classification conversion ({architectures[0]}): its head holds one score row "
+            "instead of the yes and no rows, and it would be scored wrongly. Use the original "
+            "Qwen/Qwen3-Reranker checkpoint."
+        )
+    if config.get("model_type") != "qwen3" or architectures not in ([], [_ARCHITECTURE]):
+        found = architectures[0] if architectures else f"model_type {config.get('model_type')!r}"
+        raise UnsupportedCheckpointError(
+            f"{name!r} is {found}, not {_ARCHITECTURE}. This package scores Qwen3-Reranker checkpoints and their "
+            "fine-tunes only."
+        )
+    if "max_position_embeddings" not in config:
+        raise UnsupportedCheckpointError(f"The config.json of {name!r} does not say max_position_embeddings.")
+    layer_types = config.get("layer_types") or []
+    if config.get("use_sliding_window") or any(kind != "full_attention" for kind in layer_types):
+        raise UnsupportedCheckpointError(f"{name!r} uses sliding-window attention, which no Qwen3-Reranker does.")

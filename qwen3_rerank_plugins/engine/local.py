@@ -1,0 +1,117 @@
+"""The whole line behind the seam: prompt, tokens, worker, passes, in this process.
+
+Comes in: `RerankRequest`. Goes out: a future of `Scores`.
+Must not know: ranking, adapters.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import threading
+from concurrent.futures import Future
+
+from qwen3_rerank_plugins.engine.checkpoint import Checkpoint, find_checkpoint
+from qwen3_rerank_plugins.engine.prompt import build_prompt
+from qwen3_rerank_plugins.engine.request import RerankRequest, make_request
+from qwen3_rerank_plugins.engine.scorer import Scores
+from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, EngineSettings
+from qwen3_rerank_plugins.engine.tokens import PromptEncoder, TokenisedRequest
+from qwen3_rerank_plugins.engine.worker import Engine, TailScores, Worker
+from qwen3_rerank_plugins.errors import ClosedError, RequestError
+
+
+class LocalScorer:
+    """A model in this process. Nothing is loaded before the first request; equal settings should share one.
+
+    Args:
+        settings: what to load and how.
+    """
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._settings = settings
+        self._process = os.getpid()
+        self._opening = threading.Lock()
+        self._opened: tuple[Checkpoint, PromptEncoder] | None = None
+        self._worker = Worker(self._load_engine)
+
+    def submit(self, request: RerankRequest) -> Future[Scores]:
+        """Tokenise in the caller's thread and queue for the worker's; see `Scorer.submit`."""
+        self._check_process()
+        if not request.readable:
+            nothing_to_do: Future[Scores] = Future()
+            nothing_to_do.set_result(_blank_scores(request))
+            return nothing_to_do
+        checkpoint, encoder = self._open()
+        _check_length(request, checkpoint)
+        prompt = build_prompt(request.without_blanks())
+        tokens = encoder.encode(prompt, request.max_length)
+        return self._worker.submit(tokens, lambda tails: _document_scores(request, tokens, tails))
+
+    def warmup(self) -> None:
+        """Load tokenizer and weights and run one pass."""
+        longest = min(DEFAULT_MAX_LENGTH, self._open()[0].positions)
+        self.submit(make_request("warm up", ["warm up"], None, longest)).result()
+
+    def renew_token(self, token: str | None) -> None:
+        """Use a newer hub token from now on; what is loaded already needs none."""
+        if token and self._opened is None:
+            self._settings = dataclasses.replace(self._settings, token=token)
+
+    def close(self) -> None:
+        """See `Scorer.close`."""
+        if os.getpid() == self._process:
+            self._worker.close()
+
+    def _open(self) -> tuple[Checkpoint, PromptEncoder]:
+        """Checkpoint and tokenizer, found and read once, whichever thread comes first."""
+        with self._opening:
+            if self._opened is None:
+                checkpoint = find_checkpoint(self._settings)
+                self._opened = checkpoint, PromptEncoder(checkpoint.tokenizer_file)
+            return self._opened
+
+    def _load_engine(self) -> Engine:
+        """On the worker's thread; torch is first imported here."""
+        from qwen3_rerank_plugins.engine.budget import choose_budget
+        from qwen3_rerank_plugins.engine.head import YesNoHead
+        from qwen3_rerank_plugins.engine.model import PackedModel
+        from qwen3_rerank_plugins.engine.passes import PassRunner
+        from qwen3_rerank_plugins.engine.weights import load_model
+
+        checkpoint, encoder = self._open()
+        loaded = load_model(self._settings, checkpoint)
+        placement = loaded.placement
+        head = YesNoHead(loaded.causal_lm, encoder.yes_id, encoder.no_id)
+        model = PackedModel(loaded.causal_lm.model, placement.attention.attend, compile=self._settings.compile)
+        budget = choose_budget(self._settings.max_batch_tokens, loaded)
+        return Engine(PassRunner(model, head, placement.device), budget)
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise ClosedError(
+                "This engine was made before this process was forked, and its threads and device do not exist here. "
+                "Start processes with the 'spawn' method, or make the first Qwen3Reranker in the child."
+            )
+
+
+def _check_length(request: RerankRequest, checkpoint: Checkpoint) -> None:
+    if request.max_length > checkpoint.positions:
+        raise RequestError(
+            f"max_length={request.max_length} is more than the {checkpoint.positions} positions of "
+            f"{checkpoint.name!r}. Use max_length={checkpoint.positions} or less."
+        )
+
+
+def _document_scores(request: RerankRequest, tokens: TokenisedRequest, tails: TailScores) -> Scores:
+    """Scores of tails -> scores of documents: identical documents share a tail, blank ones have none."""
+    blank = _blank_scores(request)
+    log_odds, truncated = list(blank.log_odds), list(blank.truncated_tokens)
+    for index, tail, cut in zip(request.readable, tokens.tail_of, tokens.truncated_tokens, strict=True):
+        log_odds[index], truncated[index] = tails[tail], cut
+    return Scores(tuple(log_odds), tuple(truncated))
+
+
+def _blank_scores(request: RerankRequest) -> Scores:
+    return Scores((-math.inf,) * len(request.documents), (0,) * len(request.documents))

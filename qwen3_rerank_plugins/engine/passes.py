@@ -1,0 +1,47 @@
+"""A planned pass -> its log-odds: batch, model and head in a row.
+
+Comes in: tokenised requests and a `PassPlan`. Goes out: one float a tail, in plan order.
+Must not know: queues, futures, callers. Errors of the device are translated here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from qwen3_rerank_plugins.engine.batch import build_batch
+from qwen3_rerank_plugins.engine.head import YesNoHead
+from qwen3_rerank_plugins.engine.model import PackedModel
+from qwen3_rerank_plugins.engine.packing import PassPlan
+from qwen3_rerank_plugins.engine.tokens import TokenisedRequest
+from qwen3_rerank_plugins.errors import DeviceMemoryError
+
+
+class PassRunner:
+    """Runs one pass at a time on one device."""
+
+    def __init__(self, model: PackedModel, head: YesNoHead, device: torch.device) -> None:
+        self._model = model
+        self._head = head
+        self._device = device
+
+    @torch.inference_mode()
+    def __call__(self, requests: Sequence[TokenisedRequest], plan: PassPlan) -> list[float]:
+        """Score the tails of a plan.
+
+        Raises:
+            DeviceMemoryError: the device ran out of memory; what the pass had allocated is free again.
+        """
+        try:
+            batch = build_batch(requests, plan, self._device)
+            hidden = self._model(batch)
+            log_odds: list[float] = self._head(hidden).tolist()
+        except torch.OutOfMemoryError as error:
+            message = str(error).splitlines()[0]
+        else:
+            return log_odds
+        # outside the handler, so that its traceback no longer keeps the pass's tensors alive
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        raise DeviceMemoryError(f"A pass of {plan.tokens} tokens ran out of device memory: {message}")

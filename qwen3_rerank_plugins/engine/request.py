@@ -1,0 +1,74 @@
+"""What is asked, checked once: one query, its documents, an instruction.
+
+Comes in: whatever a caller passed. Goes out: `RerankRequest`, which every later station trusts.
+Must not know: tokens, models, or what happens to the scores.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import cast
+
+from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH
+from qwen3_rerank_plugins.errors import InputTypeError, RequestError
+
+DEFAULT_INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RerankRequest:
+    """One query against its documents.
+
+    Attributes:
+        query: may be empty; it is still a query.
+        documents: texts in the caller's order.
+        instruction: what "relevant" means for this task, in English.
+        max_length: tokens of one whole prompt; only the document is ever cut to fit.
+    """
+
+    query: str
+    documents: tuple[str, ...]
+    instruction: str = DEFAULT_INSTRUCTION
+    max_length: int = DEFAULT_MAX_LENGTH
+
+    @property
+    def readable(self) -> tuple[int, ...]:
+        """Positions of the documents that hold anything besides white space; only these reach the model."""
+        return tuple(index for index, document in enumerate(self.documents) if document.strip())
+
+    def without_blanks(self) -> RerankRequest:
+        """The same request about its readable documents only."""
+        return dataclasses.replace(self, documents=tuple(self.documents[index] for index in self.readable))
+
+
+def make_request(
+    query: object, documents: object, instruction: object, max_length: int = DEFAULT_MAX_LENGTH
+) -> RerankRequest:
+    """Check a caller's words and freeze them.
+
+    Raises:
+        InputTypeError: the query, the instruction or a document is not `str`; the message names which.
+        RequestError: `documents` is one string instead of a list of them.
+    """
+    if not isinstance(query, str):
+        raise InputTypeError(f"query must be a string, got {_kind(query)}.")
+    if instruction is None:
+        instruction = DEFAULT_INSTRUCTION
+    if not isinstance(instruction, str):
+        raise InputTypeError(f"instruction must be a string or None, got {_kind(instruction)}.")
+    if isinstance(documents, (str, bytes)):
+        raise RequestError("documents must be a list of strings, got one string; wrap it in a list: [document].")
+    try:
+        frozen = tuple(cast("Iterable[object]", documents))
+    except TypeError:
+        raise InputTypeError(f"documents must be an iterable of strings, got {_kind(documents)}.") from None
+    for index, document in enumerate(frozen):
+        if not isinstance(document, str):
+            hint = " Decode it first." if isinstance(document, bytes) else " Pass the text of each document."
+            raise InputTypeError(f"documents[{index}] must be a string, got {_kind(document)}.{hint}")
+    return RerankRequest(query, cast("tuple[str, ...]", frozen), instruction, max_length)
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else type(value).__name__

@@ -1,0 +1,83 @@
+"""Log-odds -> ranked documents.
+
+Comes in: a request and its `Scores`. Goes out: `RankedDocument`s, best first.
+Must not know: where the scores came from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from qwen3_rerank_plugins.engine.request import RerankRequest
+from qwen3_rerank_plugins.engine.scorer import Scores
+from qwen3_rerank_plugins.errors import NonFiniteScoreError
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RankedDocument:
+    """One document and what the model thinks of it.
+
+    Attributes:
+        index: its position in the caller's list.
+        score: probability of "yes" in [0, 1]; 1.0 and 0.0 are reached by rounding, so never sort by it.
+        logit: log-odds of "yes" against "no"; decides the order. -inf for a document with nothing to read.
+        truncated_tokens: tokens cut from its end because of `max_length`; 0 means the model saw all of it.
+        text: the document as it was passed.
+    """
+
+    index: int
+    score: float
+    logit: float
+    truncated_tokens: int
+    text: str
+
+
+def rank_documents(
+    request: RerankRequest, scores: Scores, top_n: int | None, min_score: float | None
+) -> list[RankedDocument]:
+    """Order by log-odds, ties by position; keep those with `score >= min_score`, then the first `top_n`.
+
+    Args:
+        request: what was asked.
+        scores: one entry a document.
+        top_n: most documents to return; None returns all.
+        min_score: lowest probability to return, inclusive; None returns all.
+
+    Raises:
+        NonFiniteScoreError: a log-odds is NaN or +inf, or -inf for a document that had text.
+    """
+    check_finite(request, scores)
+    ranked = [
+        RankedDocument(index, probability(log_odds), log_odds, scores.truncated_tokens[index], request.documents[index])
+        for index, log_odds in enumerate(scores.log_odds)
+    ]
+    ranked.sort(key=lambda document: -document.logit)  # stable: ties stay in the caller's order
+    kept = [document for document in ranked if min_score is None or document.score >= min_score]
+    return kept if top_n is None else kept[:top_n]
+
+
+def probability(log_odds: float) -> float:
+    """sigmoid(x) = softmax over [no, yes] of the "yes" logit, in float64, without overflow."""
+    if log_odds >= 0:
+        return 1.0 / (1.0 + math.exp(-log_odds))
+    odds = math.exp(log_odds)
+    return odds / (1.0 + odds)
+
+
+def check_finite(request: RerankRequest, scores: Scores) -> None:
+    """Refuse scores that cannot be ordered; see `rank_documents`."""
+    readable = set(request.readable)
+    broken = [
+        index
+        for index, log_odds in enumerate(scores.log_odds)
+        if not math.isfinite(log_odds) and (index in readable or log_odds != -math.inf)
+    ]
+    if broken:
+        shown = ", ".join(map(str, broken[:10])) + (", ..." if len(broken) > 10 else "")
+        raise NonFiniteScoreError(
+            f"The model gave no finite score for {len(broken)} of {len(scores.log_odds)} documents (positions "
+            f"{shown}). float16 overflows where bfloat16 and float32 do not: load with dtype='bfloat16' or "
+            "dtype='float32'. If it happens in float32 too, the checkpoint's weights are damaged.",
+            broken,
+        )

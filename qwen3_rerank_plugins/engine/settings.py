@@ -1,0 +1,99 @@
+"""What to load and how to run it: one frozen object, checked when it is made.
+
+Comes in: the user's words. Goes out: `EngineSettings`, the identity of a loaded engine.
+Must not know: torch, requests, or what any host framework calls things.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from qwen3_rerank_plugins.errors import SettingsError
+
+Dtype = Literal["auto", "bfloat16", "float16", "float32"]
+AttentionName = Literal["auto", "varlen", "flash_attn", "sdpa"]
+Quantization = Literal["int8", "int4", "fp8"]
+
+DEFAULT_MODEL = "Qwen/Qwen3-Reranker-8B"
+DEFAULT_MAX_LENGTH = 8192
+SHORTEST_MAX_LENGTH = 60
+"""The bare template takes 59 tokens with the Qwen3 tokenizer; a shorter `max_length` can never hold a document."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EngineSettings:
+    """Everything that decides which engine is loaded; two equal settings share one engine.
+
+    Attributes:
+        model: hub id, local folder, or "demo" for the bundled demo checkpoint.
+        revision: branch, tag or commit on the hub.
+        device: "auto" (CUDA, then MPS, then CPU) or any torch device string.
+        dtype: "auto" is bfloat16 on CUDA with compute capability >= 8.0, float16 on older CUDA and MPS, else float32.
+        attention: "auto", torch's "varlen" flash attention, the "flash_attn" package, or "sdpa".
+        quantization: None; reserved words are refused until a mode is available.
+        max_batch_tokens: unique tokens in one forward pass; "auto" derives it from free memory.
+        compile: compile the token-wise half-layers with torch.compile; costs a minute at the first call.
+        cache_dir: hub cache folder; None is the hub's own default.
+        local_files_only: never touch the network.
+        token: hub access token; never shown, compared, pickled or logged.
+        trust_remote_code: let transformers run code from the checkpoint; no Qwen3-Reranker needs it.
+
+    Raises:
+        SettingsError: a value is outside of what is listed here.
+    """
+
+    model: str = DEFAULT_MODEL
+    revision: str | None = None
+    device: str = "auto"
+    dtype: Dtype = "auto"
+    attention: AttentionName = "auto"
+    quantization: Quantization | None = None
+    max_batch_tokens: int | Literal["auto"] = "auto"
+    compile: bool = False
+    cache_dir: str | None = None
+    local_files_only: bool = False
+    token: str | None = dataclasses.field(default=None, repr=False, compare=False)
+    trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("model", "device"):
+            if not isinstance(getattr(self, name), str) or not getattr(self, name).strip():
+                raise SettingsError(f"{name} must be a non-empty string, got {getattr(self, name)!r}.")
+        for name in ("revision", "cache_dir", "token"):
+            if getattr(self, name) is not None and not isinstance(getattr(self, name), str):
+                raise SettingsError(f"{name} must be a string or None, got {type(getattr(self, name)).__name__}.")
+        _one_of("dtype", self.dtype, get_args(Dtype))
+        _one_of("attention", self.attention, get_args(AttentionName))
+        if self.quantization is not None:
+            _one_of("quantization", self.quantization, get_args(Quantization))
+            raise SettingsError(
+                f"quantization={self.quantization!r} is not available in this version; leave it at None. "
+                "A smaller checkpoint (Qwen/Qwen3-Reranker-4B or -0.6B) needs less memory."
+            )
+        if self.max_batch_tokens != "auto":
+            positive_int("max_batch_tokens", self.max_batch_tokens)
+        for name in ("compile", "local_files_only", "trust_remote_code"):
+            if not isinstance(getattr(self, name), bool):
+                raise SettingsError(f"{name} must be True or False, got {getattr(self, name)!r}.")
+
+    @property
+    def identity(self) -> EngineSettings:
+        """These settings with a local folder spelled as its absolute path, so that two spellings share one engine."""
+        folder = Path(self.model).expanduser()
+        return dataclasses.replace(self, model=str(folder.resolve())) if folder.is_dir() else self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "token": None}
+
+
+def positive_int(name: str, value: object) -> None:
+    """Refuse anything but a positive `int`; `True` is not a number here."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise SettingsError(f"{name} must be a positive whole number, got {value!r}.")
+
+
+def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise SettingsError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}.")

@@ -1,0 +1,136 @@
+"""Prompt -> ids: one shared prefix, one tail a document, and a receipt for everything that was cut.
+
+Comes in: `Prompt`. Goes out: `TokenisedRequest`, plain ints.
+Must not know: tensors, budgets, or the order in which tails will run.
+
+The text tokenizer is rebuilt without its added tokens, because marking them as special is not enough: `<think>` and
+the tool and fill-in-the-middle tokens are added but not special. No truncation or padding state is ever set on it, so
+any number of threads may encode at once; ids are cut as slices.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from qwen3_rerank_plugins.engine.prompt import NO, YES, Control, Part, Prompt
+from qwen3_rerank_plugins.errors import NoRoomError, UnsupportedCheckpointError
+
+Ids = tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TokenisedRequest:
+    """One request in ids.
+
+    Attributes:
+        prefix: ids that all documents share, up to and including "<Document>:".
+        tails: for each different document, its ids followed by the suffix; never empty.
+        tail_of: for each document, the position of its tail; identical documents share one.
+        truncated_tokens: for each document, how many of its ids were cut from its end.
+    """
+
+    prefix: Ids
+    tails: tuple[Ids, ...]
+    tail_of: tuple[int, ...]
+    truncated_tokens: tuple[int, ...]
+
+
+class PromptEncoder:
+    """Turns prompts into ids with the tokenizer of one checkpoint. Safe to share between threads.
+
+    Attributes:
+        yes_id, no_id: the two answers, each one token.
+        control_ids: every added token of the checkpoint, by name.
+
+    Raises:
+        UnsupportedCheckpointError: the file is not a fast tokenizer, a control token of the template is missing, "yes"
+            or "no" is not one token, or text could still spell an added token.
+    """
+
+    def __init__(self, tokenizer_file: Path) -> None:
+        try:
+            blueprint = json.loads(tokenizer_file.read_text(encoding="utf-8"))
+            self.control_ids: dict[str, int] = {token["content"]: token["id"] for token in blueprint["added_tokens"]}
+            blueprint.update(added_tokens=[], truncation=None, padding=None, post_processor=None)
+            self._text_tokenizer = Tokenizer.from_str(json.dumps(blueprint))
+        except Exception as error:  # tokenizers raises bare Exception
+            raise UnsupportedCheckpointError(f"{tokenizer_file} is not a usable fast tokenizer: {error}") from error
+        self.yes_id, self.no_id = (self._single_id(answer) for answer in (YES, NO))
+        forbidden = set(self.control_ids.values())
+        for name in self.control_ids:
+            if forbidden.intersection(self._encode_text(name)):
+                raise UnsupportedCheckpointError(
+                    f"In {tokenizer_file}, plain text can form the control token {name!r}."
+                )
+
+    def encode(self, prompt: Prompt, max_length: int) -> TokenisedRequest:
+        """Tokenise a prompt, cutting documents (and nothing else) to fit.
+
+        Args:
+            prompt: what to encode.
+            max_length: most ids of prefix, one document and suffix together.
+
+        Raises:
+            NoRoomError: prefix and suffix alone leave no room for a document.
+        """
+        prefix, suffix = self._encode_parts(prompt.head), self._encode_parts(prompt.suffix)
+        room = max_length - len(prefix) - len(suffix)
+        if room < 1:
+            raise NoRoomError(
+                f"Template, instruction and query take {len(prefix) + len(suffix)} tokens and max_length is "
+                f"{max_length}: no document token would fit. Shorten the query or the instruction, or raise max_length "
+                f"to at least {len(prefix) + len(suffix) + 1}."
+            )
+        documents = self._encode_texts(part.characters for part in prompt.documents)
+        positions: dict[Ids, int] = {}
+        tail_of = tuple(positions.setdefault((*ids[:room], *suffix), len(positions)) for ids in documents)
+        cut = tuple(max(0, len(ids) - room) for ids in documents)
+        return TokenisedRequest(prefix, tuple(positions), tail_of, cut)
+
+    def _encode_parts(self, parts: Iterable[Part]) -> Ids:
+        ids: list[int] = []
+        for part in parts:
+            if isinstance(part, Control):
+                ids.append(self._control_id(part.name))
+            else:
+                ids.extend(self._encode_text(part.characters))
+        return tuple(ids)
+
+    def _encode_texts(self, texts: Iterable[str]) -> list[list[int]]:
+        encodings = self._text_tokenizer.encode_batch_fast(
+            [_well_formed(text) for text in texts], add_special_tokens=False
+        )
+        return [encoding.ids for encoding in encodings]
+
+    def _encode_text(self, text: str) -> list[int]:
+        return self._encode_texts([text])[0]
+
+    def _control_id(self, name: str) -> int:
+        try:
+            return self.control_ids[name]
+        except KeyError:
+            raise UnsupportedCheckpointError(
+                f"The tokenizer has no control token {name!r}, which the Qwen3-Reranker template needs."
+            ) from None
+
+    def _single_id(self, answer: str) -> int:
+        ids = self._encode_text(answer)
+        if len(ids) != 1:
+            raise UnsupportedCheckpointError(
+                f"The tokenizer splits {answer!r} into {len(ids)} tokens; the score needs it to be one."
+            )
+        return ids[0]
+
+
+def _well_formed(text: str) -> str:
+    """Text that UTF-8 can hold: surrogate pairs are joined, lone surrogates become U+FFFD; all else is untouched."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text

@@ -1,0 +1,162 @@
+"""Settings and a checkpoint -> the modules, on their device, in their dtype.
+
+Comes in: `EngineSettings`, `Checkpoint`. Goes out: `LoadedModel`.
+Must not know: prompts, batches, scores.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import Any
+
+import torch
+
+from qwen3_rerank_plugins.engine.attention import AttentionChoice, choose_attention
+from qwen3_rerank_plugins.engine.checkpoint import Checkpoint
+from qwen3_rerank_plugins.engine.settings import EngineSettings
+from qwen3_rerank_plugins.errors import IncompleteCheckpointError, SettingsError, UnsupportedCheckpointError
+
+logger = logging.getLogger("qwen3_rerank_plugins")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Placement:
+    """Where and how a model will run, and why: what `doctor` shows before anything is loaded."""
+
+    device: torch.device
+    device_reason: str
+    dtype: torch.dtype
+    dtype_reason: str
+    attention: AttentionChoice
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A Qwen3ForCausalLM in inference mode, and its placement."""
+
+    causal_lm: Any
+    placement: Placement
+
+
+def choose_placement(settings: EngineSettings) -> Placement:
+    """Resolve every "auto" of the settings for this machine.
+
+    Raises:
+        SettingsError: a device, dtype or attention was asked for by name that this machine does not have.
+    """
+    device, device_reason = _choose_device(settings.device)
+    dtype, dtype_reason = _choose_dtype(settings.dtype, device)
+    return Placement(device, device_reason, dtype, dtype_reason, choose_attention(settings.attention, device, dtype))
+
+
+def load_model(settings: EngineSettings, checkpoint: Checkpoint) -> LoadedModel:
+    """Load the weights straight in their dtype, and refuse a checkpoint that is not complete.
+
+    Raises:
+        IncompleteCheckpointError: a parameter is missing, left over, or of the wrong shape.
+        UnsupportedCheckpointError: transformers cannot read it, or it is not a Qwen3ForCausalLM.
+        SettingsError: the placement is impossible here.
+    """
+    placement = choose_placement(settings)
+    causal_lm = _read_weights(settings, checkpoint, placement)
+    causal_lm.eval().requires_grad_(False)
+    logger.info(
+        "loaded %s (commit %s) on %s (%s), %s (%s), attention %s (%s)",
+        checkpoint.name,
+        checkpoint.commit or "none, a local folder",
+        placement.device,
+        placement.device_reason,
+        dtype_name(placement.dtype),
+        placement.dtype_reason,
+        placement.attention.name,
+        placement.attention.reason,
+    )
+    return LoadedModel(causal_lm, placement)
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """Torch's name of a dtype without its "torch." in front."""
+    return str(dtype).removeprefix("torch.")
+
+
+def _read_weights(settings: EngineSettings, checkpoint: Checkpoint, placement: Placement) -> Any:
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM, Qwen3ForCausalLM
+
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            checkpoint.folder,
+            **{_dtype_word(): placement.dtype},
+            device_map={"": placement.device} if placement.device.type != "cpu" else None,
+            low_cpu_mem_usage=True,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=settings.trust_remote_code,
+            output_loading_info=True,
+        )
+    except torch.OutOfMemoryError:
+        raise
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise UnsupportedCheckpointError(f"transformers cannot load {checkpoint.name!r}: {error}") from error
+    causal_lm, report = loaded
+    if not isinstance(causal_lm, Qwen3ForCausalLM):
+        raise UnsupportedCheckpointError(
+            f"{checkpoint.name!r} loaded as {type(causal_lm).__name__}, not Qwen3ForCausalLM."
+        )
+    _check_complete(checkpoint, report)
+    return causal_lm
+
+
+def _check_complete(checkpoint: Checkpoint, report: dict[str, Any]) -> None:
+    """Transformers fills what is missing with random numbers and only warns; scores from those would be noise."""
+    for key, what in (
+        ("missing_keys", "missing from the files"),
+        ("unexpected_keys", "in the files but not in the model"),
+        ("mismatched_keys", "of the wrong shape"),
+    ):
+        names = sorted(str(name) for name in report.get(key) or ())
+        if names:
+            shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+            raise IncompleteCheckpointError(
+                f"{checkpoint.name!r} is incomplete: {len(names)} parameters are {what} ({shown}). Download or "
+                "export it again; for a LoRA adapter, merge it into its base model first."
+            )
+
+
+def _dtype_word() -> str:
+    """Transformers renamed `torch_dtype` to `dtype` in 4.56."""
+    import transformers
+
+    major, minor = (int(number) for number in transformers.__version__.split(".")[:2])
+    return "dtype" if (major, minor) >= (4, 56) else "torch_dtype"
+
+
+def _choose_device(asked: str) -> tuple[torch.device, str]:
+    if asked == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", torch.cuda.current_device()), "CUDA is available"
+        if torch.backends.mps.is_available():
+            return torch.device("mps"), "MPS is available, CUDA is not"
+        return torch.device("cpu"), "neither CUDA nor MPS is available"
+    try:
+        device = torch.device(asked)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise SettingsError(f"device={asked!r} is not usable here: {reason} Use device='auto'.") from error
+    return device, "asked for"
+
+
+def _choose_dtype(asked: str, device: torch.device) -> tuple[torch.dtype, str]:
+    if asked != "auto":
+        dtype: torch.dtype = getattr(torch, asked)
+        return dtype, "asked for"
+    if device.type == "cuda":
+        major, minor = torch.cuda.get_device_capability(device)
+        if major >= 8:
+            return torch.bfloat16, f"compute capability {major}.{minor}"
+        return torch.float16, f"compute capability {major}.{minor} is below 8.0"
+    if device.type == "mps":
+        return torch.float16, "half precision on MPS"
+    return torch.float32, "the fastest and most exact dtype on most CPUs"

@@ -1,0 +1,188 @@
+"""The one thread that owns the model, and runs passes for everybody who waits.
+
+Comes in: tokenised requests from any thread. Goes out: their log-odds, in futures.
+Must not know: torch, text. What it runs is an argument, so that it is tested with a few lines of Python.
+
+Before every pass the waiting requests are planned anew, those that were served least first: a request that arrives
+while a large one runs joins its next pass instead of waiting for its last, and nobody waits for company.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, Protocol, TypeVar
+
+from qwen3_rerank_plugins.engine.packing import PassPlan, Workload, plan_passes
+from qwen3_rerank_plugins.engine.tokens import TokenisedRequest
+from qwen3_rerank_plugins.errors import ClosedError, DeviceMemoryError, PassError, RerankError
+
+TailScores = tuple[float, ...]
+Answer = TypeVar("Answer")
+
+
+class Run(Protocol):
+    """One forward pass."""
+
+    def __call__(self, requests: Sequence[TokenisedRequest], plan: PassPlan) -> list[float]:
+        """Log-odds of the plan's tails, in plan order."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Engine:
+    """A loaded model, as far as the worker knows it: a pass to run, and how many unique tokens fit in one."""
+
+    run: Run
+    budget: int
+
+
+@dataclasses.dataclass(eq=False, slots=True)
+class _Job:
+    """One request on its way: what is left to score, what was scored, who waits."""
+
+    request: TokenisedRequest
+    arrival: int
+    future: Future[Any]
+    finish: Callable[[TailScores], Any]
+    scores: dict[int, float] = dataclasses.field(default_factory=dict)
+    passes: int = 0
+
+    def left(self) -> list[int]:
+        return [tail for tail in range(len(self.request.tails)) if tail not in self.scores]
+
+
+class Worker:
+    """Loads an engine on its own thread at the first request, then serves until closed.
+
+    Args:
+        load: makes the engine; called once, on the worker's thread. If it fails, whoever waits gets the error, and the
+            next request tries again.
+    """
+
+    def __init__(self, load: Callable[[], Engine]) -> None:
+        self._load = load
+        self._engine: Engine | None = None
+        self._arrivals = itertools.count()
+        self._waiting: list[_Job] = []
+        self._wake = threading.Condition()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def submit(self, request: TokenisedRequest, finish: Callable[[TailScores], Answer]) -> Future[Answer]:
+        """Queue a request; never blocks. Cancelling the future drops what has not run yet.
+
+        Args:
+            request: what to score.
+            finish: turns the log-odds of the request's tails into what its future will hold.
+
+        Raises:
+            ClosedError: the worker was closed.
+        """
+        future: Future[Answer] = Future()
+        with self._wake:
+            if self._closed:
+                raise ClosedError("This reranker is closed. Make a new one to go on.")
+            self._waiting.append(_Job(request, next(self._arrivals), future, finish))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name="qwen3-rerank-worker", daemon=True)
+                self._thread.start()
+            self._wake.notify()
+        return future
+
+    def close(self) -> None:
+        """Serve whoever waits, then stop the thread and drop the engine."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+        self._engine = None
+
+    def _serve(self) -> None:
+        active: list[_Job] = []
+        while True:
+            with self._wake:
+                while not (active or self._waiting or self._closed):
+                    self._wake.wait()
+                active += self._waiting
+                self._waiting = []
+                if not active:
+                    return  # closed, and nobody waits
+            active = [job for job in active if not job.future.cancelled()]
+            if active:
+                self._step(active)
+            active = [job for job in active if not job.future.done()]
+
+    def _step(self, active: list[_Job]) -> None:
+        """Plan, run one pass, hand out what is finished. Whatever fails reaches the callers concerned."""
+        try:
+            if self._engine is None:
+                self._engine = self._load()
+        except BaseException as error:
+            _fail(active, error)
+            return
+        active.sort(key=lambda job: (job.passes, job.arrival))
+        left = [job.left() for job in active]
+        workloads = [
+            Workload(len(job.request.prefix), tuple(len(job.request.tails[tail]) for tail in tails))
+            for job, tails in zip(active, left, strict=True)
+        ]
+        plan = _with_original_tails(plan_passes(workloads, self._engine.budget)[0], left)
+        concerned = [active[part.request] for part in plan.slices]
+        try:
+            log_odds = iter(self._engine.run([job.request for job in active], plan))
+        except DeviceMemoryError as error:
+            if plan.documents == 1:
+                _fail(concerned, error)
+            else:
+                # the ceiling stays: memory that was not there once will not be there the next time
+                self._engine = dataclasses.replace(self._engine, budget=max(1, plan.tokens // 2))
+            return
+        except BaseException as error:
+            _fail(concerned, error)
+            return
+        for part in plan.slices:
+            job = active[part.request]
+            job.passes += 1
+            job.scores.update((tail, next(log_odds)) for tail in part.tails)
+            if len(job.scores) == len(job.request.tails):
+                _finish(job)
+
+
+def _with_original_tails(plan: PassPlan, left: Sequence[Sequence[int]]) -> PassPlan:
+    return PassPlan(
+        tuple(
+            dataclasses.replace(part, tails=tuple(left[part.request][tail] for tail in part.tails))
+            for part in plan.slices
+        )
+    )
+
+
+def _finish(job: _Job) -> None:
+    try:
+        answer = job.finish(tuple(job.scores[tail] for tail in range(len(job.scores))))
+    except BaseException as error:
+        _fail([job], error)
+        return
+    if job.future.set_running_or_notify_cancel():
+        job.future.set_result(answer)
+
+
+def _fail(jobs: Sequence[_Job], error: BaseException) -> None:
+    """Every caller gets an exception object of the tree; foreign errors become the cause of a `PassError`."""
+    for job in jobs:
+        if not job.future.set_running_or_notify_cancel():
+            continue
+        if isinstance(error, RerankError):
+            job.future.set_exception(error)
+        else:
+            wrapped = PassError(
+                f"The forward pass failed: {type(error).__name__}: {error}. Other requests are not affected; "
+                "the cause is attached."
+            )
+            wrapped.__cause__ = error
+            job.future.set_exception(wrapped)

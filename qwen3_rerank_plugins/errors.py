@@ -1,0 +1,100 @@
+"""Every error this package raises on purpose, in one tree.
+
+RerankError
+├── SettingsError (ValueError)            an option is unknown, malformed, or impossible on this machine
+├── RequestError (ValueError)             what was asked cannot be ranked
+│   ├── InputTypeError (TypeError)        a query, document or instruction is not text
+│   └── NoRoomError                       query and instruction leave no room for any document
+├── CheckpointError                       the model cannot be used
+│   ├── CheckpointNotFoundError           it is not where the settings say
+│   ├── UnsupportedCheckpointError        it is not a Qwen3-Reranker
+│   └── IncompleteCheckpointError         weights are missing, left over, or of the wrong shape
+├── ScoringError                          the model ran and gave no usable answer
+│   ├── NonFiniteScoreError               NaN or infinity came out
+│   ├── DeviceMemoryError (MemoryError)   one document alone does not fit in the device's memory
+│   └── PassError                         anything else that broke inside a forward pass
+├── ClosedError                           the reranker was closed, or was loaded before a fork
+└── MissingExtraError (ImportError)       an optional dependency is not installed
+
+Every message says what happened, with the numbers, and what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class RerankError(Exception):
+    """Root of the tree: catch it to catch everything this package raises on purpose."""
+
+
+class SettingsError(RerankError, ValueError):
+    """An option is unknown, malformed, or cannot be honoured on this machine."""
+
+
+class RequestError(RerankError, ValueError):
+    """The query, the documents or a per-call option cannot be ranked as given."""
+
+
+class InputTypeError(RequestError, TypeError):
+    """A query, document or instruction is something other than `str`."""
+
+
+class NoRoomError(RequestError):
+    """Template, instruction and query already fill `max_length`: no document token would fit."""
+
+
+class CheckpointError(RerankError):
+    """The model named in the settings cannot be used."""
+
+
+class CheckpointNotFoundError(CheckpointError):
+    """The model is neither a local folder, nor in the cache, nor reachable on the hub."""
+
+
+class UnsupportedCheckpointError(CheckpointError):
+    """The files are there, but they are not those of a Qwen3-Reranker."""
+
+
+class IncompleteCheckpointError(CheckpointError):
+    """Parameters are missing from the files, left over in them, or of the wrong shape."""
+
+
+class ScoringError(RerankError):
+    """The model ran and gave no usable answer."""
+
+
+class NonFiniteScoreError(ScoringError):
+    """NaN or infinity came out of the model.
+
+    Attributes:
+        documents: positions, in the caller's list, of the documents concerned.
+    """
+
+    def __init__(self, message: str, documents: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.documents = tuple(documents)
+
+
+class DeviceMemoryError(ScoringError, MemoryError):
+    """The device has not enough memory even for the smallest possible pass."""
+
+
+class PassError(ScoringError):
+    """A forward pass failed for a reason of its own; the original error is the cause."""
+
+
+class ClosedError(RerankError, RuntimeError):
+    """The reranker was closed, or belongs to the parent of this forked process."""
+
+
+class MissingExtraError(RerankError, ImportError):
+    """An optional dependency is not installed.
+
+    Args:
+        package: the distribution that is missing.
+        extra: the extra of qwen3-rerank-plugins that brings it.
+    """
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed. Install it with: pip install 'qwen3-rerank-plugins[{extra}]'")

@@ -1,0 +1,138 @@
+"""The settings as flat pydantic fields, in the same words for every host framework.
+
+Comes in: what a user gave an adapter. Goes out: the `Qwen3Reranker` behind it.
+Must not know: documents, nodes, or any host. Pydantic comes with the hosts; plain Python users never import this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
+from pydantic.json_schema import SkipJsonSchema
+
+from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, DEFAULT_MODEL, AttentionName, Dtype, Quantization
+from qwen3_rerank_plugins.errors import SettingsError
+from qwen3_rerank_plugins.reranker import Qwen3Reranker
+
+_ENGINE_FIELDS = (
+    "model",
+    "revision",
+    "device",
+    "dtype",
+    "attention",
+    "quantization",
+    "max_batch_tokens",
+    "compile",
+    "cache_dir",
+    "local_files_only",
+    "trust_remote_code",
+)
+
+
+class RerankerFields(BaseModel):  # noqa: PLW1641  unhashable, as every mutable pydantic model
+    """Mixin for adapters: one field a setting, all serialisable, and the reranker they describe.
+
+    A ready `reranker=` may be passed instead of engine settings; its settings then fill the fields, so that the adapter
+    still serialises to something that can be loaded elsewhere.
+    """
+
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True,
+        extra="forbid",
+        hide_input_in_errors=True,  # pydantic would print the token along with whatever else was passed
+    )
+
+    model: str = Field(
+        default=DEFAULT_MODEL, description='Hub id, local folder, or "demo" for the bundled demo checkpoint.'
+    )
+    revision: str | None = Field(default=None, description="Branch, tag or commit on the hub.")
+    device: str = Field(default="auto", description='"auto" (CUDA, then MPS, then CPU) or a torch device string.')
+    dtype: Dtype = Field(
+        default="auto", description="bfloat16 or float16 on a GPU, float32 on the CPU, unless said otherwise."
+    )
+    attention: AttentionName = Field(
+        default="auto", description="Flash attention wherever it can run, unless said otherwise."
+    )
+    quantization: Quantization | None = Field(
+        default=None, description="Weight quantization; None keeps the weights as they are."
+    )
+    instruction: str | None = Field(default=None, description="What relevant means for this task, in English.")
+    top_n: int | None = Field(default=3, ge=0, description="Most documents to return; None returns all.")
+    min_score: float | None = Field(default=None, ge=0, le=1, description="Lowest probability to return, inclusive.")
+    max_length: int = Field(
+        default=DEFAULT_MAX_LENGTH, description="Tokens of a whole prompt; only documents are ever cut."
+    )
+    max_batch_tokens: int | Literal["auto"] = Field(default="auto", description="Unique tokens in one forward pass.")
+    compile: bool = Field(default=False, description="Compile the layers with torch.compile; worth it for servers.")
+    cache_dir: str | None = Field(default=None, description="Hub cache folder.")
+    local_files_only: bool = Field(default=False, description="Never touch the network.")
+    token: SecretStr | None = Field(
+        default=None, exclude=True, repr=False, description="Hub access token; never serialised."
+    )
+    trust_remote_code: bool = Field(default=False, description="Let transformers run code from the checkpoint.")
+    reranker: SkipJsonSchema[Qwen3Reranker | None] = Field(
+        default=None, exclude=True, repr=False, description="A ready reranker, instead of engine settings."
+    )
+
+    _made: Qwen3Reranker | None = PrivateAttr(None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_over_settings(cls, values: Any) -> Any:
+        """Fill the fields from a ready reranker; refuse contradictions."""
+        reranker = values.get("reranker") if isinstance(values, dict) else None
+        if not isinstance(reranker, Qwen3Reranker):
+            return values
+        _refuse_contradictions(values, reranker)
+        own = {name: getattr(reranker, name) for name in ("instruction", "top_n", "min_score")}
+        return {**{name: value for name, value in own.items() if value is not None}, **values, **_settings(reranker)}
+
+    @model_validator(mode="after")
+    def _check_settings(self) -> RerankerFields:
+        """Cheap and idempotent: nothing is loaded before the first document, and equal settings share one engine."""
+        _ = self._reranker
+        return self
+
+    @property
+    def _reranker(self) -> Qwen3Reranker:
+        """The reranker of these fields; made anew after a field was assigned, or changed by `model_copy`."""
+        if self.reranker is not None:
+            _refuse_contradictions(self.__dict__, self.reranker)
+            return self.reranker
+        if self._made is None or any(getattr(self, name) != value for name, value in _settings(self._made).items()):
+            self._made = Qwen3Reranker(
+                **{name: getattr(self, name) for name in _ENGINE_FIELDS},
+                max_length=self.max_length,
+                token=self.token.get_secret_value() if self.token else None,
+            )
+        return self._made
+
+    def __eq__(self, other: object) -> bool:
+        """Equal fields; which facade was made for them is nobody's business."""
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """No token in a pickle. The state is a copy's: LlamaIndex deletes from it what it cannot pickle."""
+        return super(RerankerFields, self.model_copy(update={"token": None})).__getstate__()
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """The model, and whatever differs from its default."""
+        for name, value in super().__repr_args__():
+            field = type(self).model_fields.get(name or "")
+            if name == "model" or (field and field.default_factory is None and value != field.default):
+                yield name, value
+
+
+def _settings(reranker: Qwen3Reranker) -> dict[str, Any]:
+    """The engine fields of a ready reranker."""
+    return {name: getattr(reranker.settings, name) for name in _ENGINE_FIELDS} | {"max_length": reranker.max_length}
+
+
+def _refuse_contradictions(values: dict[str, Any], reranker: Qwen3Reranker) -> None:
+    for name, value in _settings(reranker).items():
+        if name in values and values[name] != value:
+            raise SettingsError(
+                f"{name}={values[name]!r} contradicts the reranker's own {name}={value!r}; pass only one."
+            )

@@ -1,0 +1,218 @@
+"""Reranking as a LangChain document compressor.
+
+Comes in: documents, a query, callbacks. Goes out: copies of the best documents, best first, and one run in the trace.
+Must not know: engines, tokens. It translates; `Qwen3Reranker` decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NotRequired, TypedDict, TypeVar
+
+from langchain_core.callbacks import Callbacks
+from langchain_core.documents import BaseDocumentCompressor, Document
+from langchain_core.runnables import RunnableConfig, RunnableLambda
+
+from qwen3_rerank_plugins.engine.results import RankedDocument
+from qwen3_rerank_plugins.errors import InputTypeError
+from qwen3_rerank_plugins.fields import RerankerFields
+
+OWN = -1
+"""As `top_n` of a call: what the field says. None cannot say it, because None asks for all documents."""
+
+AnyDocument = str | Document | Mapping[str, Any]
+T = TypeVar("T")
+
+
+class Notes(TypedDict):
+    """What a document's metadata says after reranking.
+
+    Attributes:
+        relevance_score: probability in [0, 1] that the document meets the query.
+        truncated_tokens: tokens of its end that the model did not see; only there if it did not see all.
+    """
+
+    relevance_score: float
+    truncated_tokens: NotRequired[int]
+
+
+class Relevance(Notes):
+    """The same about a document known by its position in the list.
+
+    Attributes:
+        index: that position.
+    """
+
+    index: int
+
+
+class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
+    """Orders documents by the probability that they meet the query, and keeps the best `top_n`.
+
+    The settings are the fields of `RerankerFields`, in the same words as everywhere in this package. Making one loads
+    nothing, equal settings share one loaded model, and one instance may serve any number of retrievers, threads and
+    event loops at once.
+
+    Each returned document is a shallow copy: its id, class and metadata are those of the document that came in, plus
+    the `Notes` in the metadata. Notes of an earlier reranker are replaced. Documents that came in are never written to.
+
+    Raises:
+        RerankError: as `Qwen3Reranker.rank`; the run in the trace ends with the error.
+    """
+
+    def compress_documents(
+        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+    ) -> list[Document]:
+        """Keep the best documents, best first.
+
+        Args:
+            documents: what a retriever found; the order breaks ties.
+            query: what was looked for.
+            callbacks: of the run that this one belongs to.
+
+        Returns:
+            At most `top_n` copies, those with at least `min_score`.
+        """
+        step = _Step(query=query, documents=_listed(documents))
+        return RunnableLambda(self._compress).invoke(step, _config(callbacks))
+
+    async def acompress_documents(
+        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+    ) -> list[Document]:
+        """`compress_documents` without blocking the event loop; cancelling the task drops what has not run yet."""
+        step = _Step(query=query, documents=_listed(documents))
+        return await RunnableLambda(self._acompress).ainvoke(step, _config(callbacks))
+
+    def rerank(
+        self,
+        documents: Iterable[AnyDocument],
+        query: str,
+        *,
+        top_n: int | None = OWN,
+        instruction: str | None = None,
+        min_score: float | None = None,
+    ) -> list[Relevance]:
+        """Order anything that has text, and say where it stood; nothing is copied, and nothing is traced.
+
+        Args:
+            documents: texts, documents, or dicts with the text under "page_content" or "text".
+            query: what is looked for.
+            top_n: most results; None returns all, -1 as many as the field says.
+            instruction: for this call; None means the field's.
+            min_score: lowest probability to return, inclusive; None means the field's.
+
+        Returns:
+            A dict with "index" and "relevance_score" for each of the best documents, best first.
+        """
+        texts = _texts(documents)
+        return _relevances(self._reranker.rank(query, texts, **self._options(texts, top_n, instruction, min_score)))
+
+    async def arerank(
+        self,
+        documents: Iterable[AnyDocument],
+        query: str,
+        *,
+        top_n: int | None = OWN,
+        instruction: str | None = None,
+        min_score: float | None = None,
+    ) -> list[Relevance]:
+        """`rerank` without blocking the event loop."""
+        texts = _texts(documents)
+        options = self._options(texts, top_n, instruction, min_score)
+        return _relevances(await self._reranker.arank(query, texts, **options))
+
+    def _compress(self, step: _Step) -> list[Document]:
+        texts = _page_contents(step["documents"])
+        return _copies(step, self._reranker.rank(step["query"], texts, **self._options(texts)))
+
+    async def _acompress(self, step: _Step) -> list[Document]:
+        texts = _page_contents(step["documents"])
+        return _copies(step, await self._reranker.arank(step["query"], texts, **self._options(texts)))
+
+    def _options(
+        self,
+        texts: Sequence[object],
+        top_n: int | None = OWN,
+        instruction: str | None = None,
+        min_score: float | None = None,
+    ) -> dict[str, Any]:
+        """Of `Qwen3Reranker.rank`. To it None means its own limits, to our fields no limit."""
+        top_n = self.top_n if top_n == OWN else top_n
+        min_score = self.min_score if min_score is None else min_score
+        return {
+            "instruction": self.instruction if instruction is None else instruction,
+            "top_n": len(texts) if top_n is None else top_n,
+            "min_score": 0.0 if min_score is None else min_score,
+        }
+
+
+class _Step(TypedDict):
+    """The inputs that a trace shows."""
+
+    query: str
+    documents: list[Document]
+
+
+def _config(callbacks: Callbacks | None) -> RunnableConfig:
+    return RunnableConfig(callbacks=callbacks, run_name=Qwen3Rerank.__name__)
+
+
+def _listed(documents: Iterable[T]) -> list[T]:
+    # one text, dict or Document can be iterated as well, and would be taken apart without a word
+    if isinstance(documents, (str, bytes, Mapping, Document)) or not isinstance(documents, Iterable):
+        raise InputTypeError(
+            f"documents must be a list of documents, got {type(documents).__name__}. Wrap a single one: [document]."
+        )
+    return list(documents)
+
+
+def _page_contents(documents: Iterable[Document]) -> list[str]:
+    """The texts as they stand; whether they are text is checked where every text is."""
+    texts = []
+    for index, document in enumerate(documents):
+        if not isinstance(document, Document):
+            raise InputTypeError(
+                f"documents[{index}] must be a Document, got {type(document).__name__}. "
+                "Wrap its text: Document(page_content=text), or use rerank()."
+            )
+        texts.append(document.page_content)
+    return texts
+
+
+def _texts(documents: Iterable[AnyDocument]) -> list[Any]:
+    return [_text(index, document) for index, document in enumerate(_listed(documents))]
+
+
+def _text(index: int, document: AnyDocument) -> Any:
+    if isinstance(document, Document):
+        return document.page_content
+    if not isinstance(document, Mapping):
+        return document
+    for name in ("page_content", "text"):
+        if name in document:
+            return document[name]
+    raise InputTypeError(
+        f'documents[{index}] has neither "page_content" nor "text", only {list(document)!r:.80}. '
+        "Put its text under one of the two."
+    )
+
+
+def _notes(found: RankedDocument) -> Notes:
+    notes = Notes(relevance_score=found.score)
+    if found.truncated_tokens:
+        notes["truncated_tokens"] = found.truncated_tokens
+    return notes
+
+
+def _relevances(ranked: Iterable[RankedDocument]) -> list[Relevance]:
+    return [{"index": found.index, **_notes(found)} for found in ranked]
+
+
+def _copies(step: _Step, ranked: Iterable[RankedDocument]) -> list[Document]:
+    return [_with_notes(step["documents"][found.index], _notes(found)) for found in ranked]
+
+
+def _with_notes(document: Document, notes: Notes) -> Document:
+    """A shallow copy: metadata may hold what cannot be copied, and the caller's dict is never written to."""
+    metadata = {name: value for name, value in (document.metadata or {}).items() if name not in Notes.__annotations__}
+    return document.model_copy(update={"metadata": metadata | dict(notes)})

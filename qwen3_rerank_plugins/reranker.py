@@ -1,0 +1,291 @@
+"""The facade: validates, submits to an engine, builds results. Both adapters and the command line stand on it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from typing import Any, Literal
+
+from qwen3_rerank_plugins import registry
+from qwen3_rerank_plugins.engine.request import RerankRequest, make_request
+from qwen3_rerank_plugins.engine.results import RankedDocument, check_finite, probability, rank_documents
+from qwen3_rerank_plugins.engine.scorer import Scorer, Scores
+from qwen3_rerank_plugins.engine.settings import (
+    DEFAULT_MAX_LENGTH,
+    DEFAULT_MODEL,
+    SHORTEST_MAX_LENGTH,
+    AttentionName,
+    Dtype,
+    EngineSettings,
+    Quantization,
+    positive_int,
+)
+from qwen3_rerank_plugins.errors import ClosedError, InputTypeError, SettingsError
+
+
+class Qwen3Reranker:
+    """A Qwen3-Reranker, ready to rank. Making one loads nothing; the first call does.
+
+    Rerankers with equal engine settings share one loaded model. All methods may be called from any thread and any event
+    loop. Copies (also deep ones) share the engine; a pickle holds the settings only, never the weights or the token.
+
+    Args:
+        model: hub id, local folder, or "demo" for the bundled demo checkpoint.
+        revision: branch, tag or commit on the hub.
+        device: "auto", or a torch device string.
+        dtype: "auto", "bfloat16", "float16" or "float32".
+        attention: "auto", "varlen", "flash_attn" or "sdpa".
+        quantization: None.
+        instruction: what "relevant" means for your task, in English; None is the model card's web-search instruction.
+        top_n: most documents that `rank` returns; None returns all.
+        min_score: lowest probability that `rank` returns, inclusive; None returns all.
+        max_length: tokens of one whole prompt. Only documents are ever cut, from their end.
+        max_batch_tokens: unique tokens in one forward pass; "auto" derives it from free memory.
+        compile: compile the layers with torch.compile; worth it for servers.
+        cache_dir: hub cache folder.
+        local_files_only: never touch the network.
+        token: hub access token.
+        trust_remote_code: let transformers run code from the checkpoint.
+        scorer: an engine of your own instead of a local model; the engine settings are then not used.
+
+    Raises:
+        SettingsError: an option is malformed.
+    """
+
+    def __init__(
+        self,
+        model: str = DEFAULT_MODEL,
+        *,
+        revision: str | None = None,
+        device: str = "auto",
+        dtype: Dtype = "auto",
+        attention: AttentionName = "auto",
+        quantization: Quantization | None = None,
+        instruction: str | None = None,
+        top_n: int | None = None,
+        min_score: float | None = None,
+        max_length: int = DEFAULT_MAX_LENGTH,
+        max_batch_tokens: int | Literal["auto"] = "auto",
+        compile: bool = False,
+        cache_dir: str | None = None,
+        local_files_only: bool = False,
+        token: str | None = None,
+        trust_remote_code: bool = False,
+        scorer: Scorer | None = None,
+    ) -> None:
+        self.settings = EngineSettings(
+            model=model,
+            revision=revision,
+            device=device,
+            dtype=dtype,
+            attention=attention,
+            quantization=quantization,
+            max_batch_tokens=max_batch_tokens,
+            compile=compile,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            token=token,
+            trust_remote_code=trust_remote_code,
+        )
+        check_top_n(top_n)
+        check_min_score(min_score)
+        positive_int("max_length", max_length)
+        if max_length < SHORTEST_MAX_LENGTH:
+            raise SettingsError(
+                f"max_length={max_length} is too short: the bare template takes {SHORTEST_MAX_LENGTH - 1} tokens, so "
+                f"max_length must be at least {SHORTEST_MAX_LENGTH}, plus the instruction, the query and the document."
+            )
+        make_request("", [], instruction)  # refuses an instruction that is not text
+        self.instruction = instruction
+        self.top_n = top_n
+        self.min_score = min_score
+        self.max_length = max_length
+        self._own_scorer = scorer
+        self._closed = False
+
+    def rank(
+        self,
+        query: str,
+        documents: Iterable[str],
+        *,
+        instruction: str | None = None,
+        top_n: int | None = None,
+        min_score: float | None = None,
+    ) -> list[RankedDocument]:
+        """Order documents by how well they meet the query, best first.
+
+        Args:
+            query: what is looked for.
+            documents: texts; the caller's order breaks ties.
+            instruction: for this call; None means the reranker's own.
+            top_n: for this call; None means the reranker's own.
+            min_score: for this call; None means the reranker's own.
+
+        Returns:
+            At most `top_n` documents, each with its index, probability, log-odds and the tokens cut from its end.
+
+        Raises:
+            RequestError: something is not text, or query and instruction leave no room for any document.
+            CheckpointError: the model cannot be loaded.
+            ScoringError: the model gave no usable score; nothing is ever ordered by a broken one.
+        """
+        check_top_n(top_n)
+        check_min_score(min_score)
+        request = self._request(query, documents, instruction)
+        scores = _wait(self._submit([request]))[0]
+        return self._ranked(request, scores, top_n, min_score)
+
+    async def arank(
+        self,
+        query: str,
+        documents: Iterable[str],
+        *,
+        instruction: str | None = None,
+        top_n: int | None = None,
+        min_score: float | None = None,
+    ) -> list[RankedDocument]:
+        """`rank` without blocking the event loop; cancelling the task drops what has not run yet."""
+        check_top_n(top_n)
+        check_min_score(min_score)
+        request = self._request(query, documents, instruction)
+        scores = (await self._asubmit([request]))[0]
+        return self._ranked(request, scores, top_n, min_score)
+
+    def score(self, pairs: Iterable[tuple[str, str]], *, instruction: str | None = None) -> list[float]:
+        """Probability of "yes" for each (query, document) pair, in input order; pairs of one query share its prefix.
+
+        Raises:
+            As `rank`.
+        """
+        groups = self._group(pairs, instruction)
+        return _scatter(groups, _wait(self._submit([group.request for group in groups])))
+
+    async def ascore(self, pairs: Iterable[tuple[str, str]], *, instruction: str | None = None) -> list[float]:
+        """`score` without blocking the event loop."""
+        groups = self._group(pairs, instruction)
+        return _scatter(groups, await self._asubmit([group.request for group in groups]))
+
+    def warmup(self) -> None:
+        """Load the model and run once, so that the first request does not pay for it."""
+        self._scorer().warmup()
+
+    def close(self) -> None:
+        """Stop using the engine; its memory is freed once no other reranker uses it. Closing twice is fine."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._own_scorer is None:
+            registry.release(self.settings, self)
+
+    def __enter__(self) -> Qwen3Reranker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Qwen3Reranker({self.settings.model!r}, device={self.settings.device!r}, dtype={self.settings.dtype!r})"
+
+    def __copy__(self) -> Qwen3Reranker:
+        return self
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Qwen3Reranker:
+        return self
+
+    def _scorer(self) -> Scorer:
+        if self._closed:
+            raise ClosedError("This reranker is closed. Make a new one to go on.")
+        return self._own_scorer or registry.acquire(self.settings, self)
+
+    def _request(self, query: str, documents: Iterable[str], instruction: str | None) -> RerankRequest:
+        return make_request(query, documents, self.instruction if instruction is None else instruction, self.max_length)
+
+    def _submit(self, requests: Sequence[RerankRequest]) -> list[Future[Scores]]:
+        scorer = self._scorer()
+        futures: list[Future[Scores]] = []
+        try:
+            for request in requests:
+                futures.append(scorer.submit(request))
+        except BaseException:  # one bad request of a call: the call's others must not run for nobody
+            for future in futures:
+                future.cancel()
+            raise
+        return futures
+
+    async def _asubmit(self, requests: Sequence[RerankRequest]) -> list[Scores]:
+        futures = await asyncio.to_thread(self._submit, requests)  # tokenising takes time: never on the loop
+        return list(await asyncio.gather(*map(asyncio.wrap_future, futures)))
+
+    def _ranked(
+        self, request: RerankRequest, scores: Scores, top_n: int | None, min_score: float | None
+    ) -> list[RankedDocument]:
+        return rank_documents(
+            request,
+            scores,
+            self.top_n if top_n is None else top_n,
+            self.min_score if min_score is None else min_score,
+        )
+
+    def _group(self, pairs: Iterable[tuple[str, str]], instruction: str | None) -> list[_Group]:
+        documents: dict[str, list[str]] = {}
+        positions: dict[str, list[int]] = {}
+        for position, pair in enumerate(pairs):
+            query, document = _as_pair(position, pair)
+            documents.setdefault(query, []).append(document)
+            positions.setdefault(query, []).append(position)
+        return [
+            _Group(self._request(query, documents[query], instruction), tuple(positions[query])) for query in documents
+        ]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Group:
+    """The pairs of one query: one request, and where each of its documents stood in the input."""
+
+    request: RerankRequest
+    positions: tuple[int, ...]
+
+
+def check_top_n(top_n: int | None) -> None:
+    """Refuse a negative or fractional `top_n`."""
+    if top_n is not None and (not isinstance(top_n, int) or isinstance(top_n, bool) or top_n < 0):
+        raise SettingsError(f"top_n must be None (all documents) or a whole number >= 0, got {top_n!r}.")
+
+
+def check_min_score(min_score: float | None) -> None:
+    """Refuse a `min_score` that is not a probability."""
+    if min_score is None:
+        return
+    if not isinstance(min_score, (int, float)) or isinstance(min_score, bool) or not 0 <= min_score <= 1:
+        raise SettingsError(f"min_score must be None or a probability between 0 and 1, got {min_score!r}.")
+
+
+def _as_pair(position: int, pair: object) -> tuple[str, str]:
+    if isinstance(pair, (str, bytes)) or not isinstance(pair, Sequence) or len(pair) != 2:
+        raise InputTypeError(f"pairs[{position}] must be a (query, document) pair, got {pair!r:.80}.")
+    query, document = pair
+    if not isinstance(query, str) or not isinstance(document, str):
+        kinds = f"({type(query).__name__}, {type(document).__name__})"
+        raise InputTypeError(f"pairs[{position}] must be two strings, got {kinds}.")
+    return query, document
+
+
+def _scatter(groups: Sequence[_Group], scores: Sequence[Scores]) -> list[float]:
+    """Probabilities in the order of the pairs."""
+    by_position: dict[int, float] = {}
+    for group, found in zip(groups, scores, strict=True):
+        check_finite(group.request, found)
+        by_position.update(zip(group.positions, map(probability, found.log_odds), strict=True))
+    return [by_position[position] for position in range(len(by_position))]
+
+
+def _wait(futures: Sequence[Future[Scores]]) -> list[Scores]:
+    """All results, or the first failure; whatever then still waits is dropped."""
+    try:
+        return [future.result() for future in futures]
+    except BaseException:  # an interrupt as well: nobody will read the other results
+        for future in futures:
+            future.cancel()
+        raise

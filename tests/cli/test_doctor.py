@@ -1,0 +1,168 @@
+"""`qwen3-rerank doctor`: what it knows, what it finds wrong, and what it leaves alone."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from qwen3_rerank_plugins import registry
+from qwen3_rerank_plugins.cli.published import POSITIONS, PUBLISHED
+from qwen3_rerank_plugins.engine import budget
+from qwen3_rerank_plugins.engine.budget import Shape
+from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER
+from qwen3_rerank_plugins.engine.prompt import template_hash
+from qwen3_rerank_plugins.errors import PassError
+from tests.cli.conftest import MODEL, Run
+from tests.doubles import OverlapScorer
+
+GIB = 2**30
+
+
+def examined(run: Run, *arguments: str, code: int) -> dict[str, Any]:
+    """The findings by name, and "failed"."""
+    done = run("doctor", "--device", "cpu", "--json", *arguments)
+    assert (done.exit_code, done.stderr) == (code, "")
+    report = json.loads(done.stdout, parse_constant=pytest.fail)
+    assert report["passed"] == (code == 0)
+    assert report["failed"] == [finding["name"] for finding in report["findings"] if finding["passed"] is False]
+    return {finding["name"]: finding for finding in report["findings"]} | {"failed": report["failed"]}
+
+
+def test_all_is_well_with_the_demo(run: Run) -> None:
+    found = examined(run, "--model", MODEL, code=0)
+    assert found["torch"]["value"] == torch.__version__
+    assert [found[name]["value"] for name in ("device", "dtype", "attention")] == ["cpu", "float32", "sdpa"]
+    assert found["attention"]["note"] == "flash attention needs a CUDA device, this is cpu"
+    assert found["template"]["value"] == template_hash()
+    assert found["answers"]["value"].keys() == {"yes", "no"}
+    assert found["embeddings"]["value"] == "tied"
+    assert found["memory needed"]["value"] == found["weights"]["value"] + found["largest pass"]["value"]
+    assert found["sanity pair"]["value"]["relevant"] > 0.5 > found["sanity pair"]["value"]["irrelevant"]
+    assert "not for quality" in found["sanity pair"]["note"]
+
+
+def test_the_table_fits_80_columns_and_ends_with_the_verdict(run: Run) -> None:
+    lines = run("doctor", "--model", MODEL).stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[-1] == "All is well."
+    assert sum("✓" in line for line in lines) == 5
+    assert not any("✗" in line for line in lines)
+
+
+def test_the_8b_is_known_without_its_files_and_without_the_network(run: Run, tmp_path: Path) -> None:
+    found = examined(run, "--cache-dir", str(tmp_path), "--dtype", "bfloat16", code=1)
+    assert "checkpoint" in found["failed"]
+    assert "hf download Qwen/Qwen3-Reranker-8B" in found["checkpoint"]["note"]
+    assert found["size"]["value"] == 8_188_548_096
+    assert found["embeddings"]["value"] == "untied"
+    assert found["positions"]["value"] == 40_960
+    assert found["weights"]["value"] == 2 * 8_188_548_096
+    assert found["sanity pair"]["passed"] is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_hub_is_asked_for_nothing_but_what_is_in_the_cache(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def snapshot_download(name: str, **options: Any) -> str:
+        asked.append(options)
+        raise LocalEntryNotFoundError("not here")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    examined(run, code=1)
+    assert [options["local_files_only"] for options in asked] == [True]
+
+
+def test_another_models_needs_are_not_guessed(run: Run, tmp_path: Path) -> None:
+    found = examined(run, "--model", "someone/fine-tune", "--cache-dir", str(tmp_path), code=1)
+    assert found["size"]["shown"] == "unknown"
+    assert "weights" not in found
+    assert "is not in the cache" in found["checkpoint"]["note"]
+
+
+def test_a_model_that_does_not_fit_is_not_loaded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "free_memory", lambda device: 4 * GIB)
+    monkeypatch.setattr(registry, "acquire", pytest.fail)
+    found = examined(run, "--model", MODEL, "--max-batch-tokens", "10000000", code=1)
+    assert found["failed"] == ["memory needed"]
+    assert found["memory needed"]["note"] == "more than is free; published sizes that fit here: 0.6B"
+    assert found["sanity pair"]["note"] == "the model would not fit in memory"
+
+
+def test_a_device_that_is_not_there_is_a_finding(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = examined(run, "--model", MODEL, "--device", "nonsense", code=1)
+    assert found["failed"] == ["device"]
+    assert "device='nonsense' is not usable here" in found["device"]["note"]
+    assert found["checkpoint"]["passed"] is True
+
+
+def test_a_torch_that_cannot_be_imported_is_a_finding(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    found = examined(run, "--model", MODEL, code=1)
+    assert found["failed"] == ["device"]
+    assert "torch" in found["device"]["note"]
+
+
+def test_a_package_without_a_version_is_a_finding(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(package: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert examined(run, "--model", MODEL, code=1)["failed"] == ["torch", "transformers", "tokenizers"]
+
+
+def test_a_size_that_the_config_leaves_open_is_unknown_and_the_model_still_tried(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "terse"
+    shutil.copytree(DEMO_FOLDER, folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    del config["num_key_value_heads"]
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    found = examined(run, "--model", str(folder), code=1)
+    assert found["size"]["shown"] == "unknown"
+    assert found["failed"] == ["sanity pair"]  # the default is another number of heads
+
+
+def test_a_broken_tokenizer_is_a_finding(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(DEMO_FOLDER, folder)
+    (folder / "tokenizer.json").write_text("{}", encoding="utf-8")
+    found = examined(run, "--model", str(folder), code=1)
+    assert found["failed"] == ["checkpoint"]
+    assert "not a usable fast tokenizer" in found["checkpoint"]["note"]
+
+
+def test_weights_that_tell_nothing_apart_are_a_finding(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Indifferent(OverlapScorer):
+        def submit(self, request: Any) -> Any:
+            return super().submit(type(request)("", request.documents))
+
+    monkeypatch.setattr(registry, "acquire", lambda settings, user: Indifferent())
+    found = examined(run, "--model", MODEL, code=1)
+    assert found["failed"] == ["sanity pair"]
+    assert found["sanity pair"]["note"].startswith("not told apart")
+
+
+def test_a_pass_that_breaks_is_a_finding(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "acquire", lambda settings, user: OverlapScorer(PassError("kernel\nbroke")))
+    found = examined(run, "--model", MODEL, code=1)
+    assert found["sanity pair"]["note"] == "kernel broke"
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_published_shapes_are_those_of_the_published_configs(name: str, data: Path) -> None:
+    file = data / "configs" / f"{name.split('/')[1].lower()}.config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    assert Shape.from_config(config) == PUBLISHED[name]
+    assert config["max_position_embeddings"] == POSITIONS
+
+
+def test_the_published_shapes_have_the_published_numbers_of_parameters() -> None:
+    assert [shape.parameters for shape in PUBLISHED.values()] == [595_776_512, 4_021_784_576, 8_188_548_096]

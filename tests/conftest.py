@@ -1,0 +1,43 @@
+"""Fixtures for the whole suite: the real data where it is present, and checkpoints made on the spot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.checkpoints import DATA, QWEN_TOKENIZER, SHAPES, make_checkpoint
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of third-party test data, which is not part of the project."""
+    if not DATA.is_dir():
+        pytest.skip(f"no test data at {DATA}; set QWEN3_RERANK_TEST_DATA to the folder that has it")
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def qwen_tokenizer_file(data: Path) -> Path:
+    return QWEN_TOKENIZER / "tokenizer.json"
+
+
+@pytest.fixture(scope="session")
+def golden(data: Path) -> dict[str, Any]:
+    """Published token ids: prefix, suffix, 43 vectors, 12 whole prompts."""
+    return json.loads((data / "tokenizer" / "golden_tokens.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def checkpoint(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A random checkpoint by the name of its shape, made once a session."""
+    root = tmp_path_factory.mktemp("checkpoints")
+
+    def get(shape: str) -> Path:
+        folder = root / shape
+        return folder if folder.is_dir() else make_checkpoint(folder, **SHAPES[shape])
+
+    return get

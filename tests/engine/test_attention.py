@@ -1,0 +1,223 @@
+"""Every kernel against the definition of attention, written out with a mask and a softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qwen3_rerank_plugins.engine import attention
+from qwen3_rerank_plugins.engine.attention import (
+    AttentionLayout,
+    Segment,
+    adapt_varlen,
+    choose_attention,
+    sdpa_attention,
+)
+from qwen3_rerank_plugins.errors import MissingExtraError, SettingsError
+
+CPU = torch.device("cpu")
+
+
+def layout_of(requests: list[tuple[int, list[int]]], *, last_only: bool = False) -> AttentionLayout:
+    """The layout of prefixes and tails with these lengths, as `build_batch` lays them out."""
+    segments: list[Segment] = []
+    row = 0
+    queries = 0
+    for prefix_length, tails in requests:
+        prefix = range(row, row + prefix_length)
+        row += prefix_length
+        if not last_only:
+            segments.append(Segment(prefix, range(0), prefix))
+        for length in tails:
+            own = range(row, row + length)
+            row += length
+            segments.append(Segment(range(queries, queries + 1) if last_only else own, prefix, own))
+            queries += 1
+    return AttentionLayout(tuple(segments), CPU)
+
+
+def by_definition(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: AttentionLayout, scale: float
+) -> torch.Tensor:
+    """softmax(scale * q k + mask) v, one query row and one head at a time."""
+    group = query.shape[1] // key.shape[1]
+    attended = torch.empty_like(query)
+    for segment in layout.segments:
+        behind = len(segment.own) - len(segment.queries)
+        for position, row in enumerate(segment.queries):
+            seen = [*segment.context, *segment.own[: behind + position + 1]]
+            for head in range(query.shape[1]):
+                weights = (key[seen, head // group] @ query[row, head] * scale).softmax(0)
+                attended[row, head] = weights @ value[seen, head // group]
+    return attended
+
+
+def random_heads(
+    layout: AttentionLayout, heads: int, groups: int, size: int, dtype: torch.dtype = torch.float64
+) -> Any:
+    generator = torch.Generator().manual_seed(1)
+    rows = max(segment.own.stop for segment in layout.segments)
+    queries = max(segment.queries.stop for segment in layout.segments)
+    return tuple(
+        torch.randn(count, number, size, generator=generator, dtype=dtype)
+        for count, number in ((queries, heads), (rows, groups), (rows, groups))
+    )
+
+
+layouts = st.lists(
+    st.tuples(st.integers(1, 6), st.lists(st.integers(1, 7), min_size=1, max_size=4)), min_size=1, max_size=3
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(layouts, st.sampled_from([(4, 2), (2, 2), (3, 1)]), st.booleans())
+def test_sdpa_over_segments_is_attention_by_definition(
+    requests: list[tuple[int, list[int]]], heads: tuple[int, int], last_only: bool
+) -> None:
+    layout = layout_of(requests, last_only=last_only)
+    inputs = random_heads(layout, *heads, 8)
+    torch.testing.assert_close(sdpa_attention(*inputs, layout, 0.3), by_definition(*inputs, layout, 0.3))
+
+
+@pytest.mark.parametrize("tail", [1023, 1024, 1500])
+def test_the_causal_shortcut_for_long_tails_equals_the_mask(tail: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = layout_of([(90, [tail, 3])])
+    inputs = random_heads(layout, 2, 1, 16, torch.float32)
+    fast = sdpa_attention(*inputs, layout, 0.25)
+    monkeypatch.setattr(attention, "_CAUSAL_WORTHWHILE", 10**9)
+    torch.testing.assert_close(fast, sdpa_attention(*inputs, layout, 0.25), atol=1e-5, rtol=1e-5)
+
+
+def reference_varlen(query: Any, key: Any, value: Any, starts_q: Any, starts_k: Any, scale: float) -> torch.Tensor:
+    """Variable-length causal attention aligned at the bottom right, as the flash kernels define it."""
+    pieces = []
+    for segment in range(len(starts_q) - 1):
+        q = query[starts_q[segment] : starts_q[segment + 1]].transpose(0, 1)
+        k, v = (kv[starts_k[segment] : starts_k[segment + 1]].transpose(0, 1) for kv in (key, value))
+        mask = torch.ones(q.shape[1], k.shape[1], dtype=torch.bool).tril(k.shape[1] - q.shape[1])
+        assert q.shape[0] == k.shape[0], "this kernel wants as many key heads as query heads"
+        pieces.append(torch.nn.functional.scaled_dot_product_attention(q, k, v, mask, scale=scale).transpose(0, 1))
+    return torch.cat(pieces)
+
+
+def torch_2_10(
+    query: Any, key: Any, value: Any, cu_seq_q: Any, cu_seq_k: Any, max_q: int, max_k: int, is_causal: bool = False
+) -> Any:
+    assert is_causal
+    return reference_varlen(query, key, value, cu_seq_q, cu_seq_k, query.shape[-1] ** -0.5)
+
+
+def torch_2_11(
+    query: Any, key: Any, value: Any, cu_seq_q: Any, cu_seq_k: Any, max_q: int, max_k: int, *,
+    return_aux: Any = None, scale: float | None = None, window_size: tuple[int, int] = (-1, -1),
+) -> Any:  # fmt: skip
+    assert window_size == (-1, 0)
+    assert scale is not None
+    return reference_varlen(query, key, value, cu_seq_q, cu_seq_k, scale)
+
+
+def torch_2_13(
+    query: Any, key: Any, value: Any, cu_seq_q: Any, cu_seq_k: Any, max_q: int, max_k: int, *,
+    return_aux: Any = None, scale: float | None = None, window_size: tuple[int, int] = (-1, -1),
+    enable_gqa: bool = False, seqused_k: Any = None, block_table: Any = None, num_splits: int | None = None,
+) -> Any:  # fmt: skip
+    assert window_size == (-1, 0)
+    assert num_splits == 1
+    assert scale is not None
+    group = query.shape[1] // key.shape[1]
+    assert enable_gqa == (group > 1)
+    key, value = key.repeat_interleave(group, 1), value.repeat_interleave(group, 1)
+    return reference_varlen(query, key, value, cu_seq_q, cu_seq_k, scale)
+
+
+@pytest.mark.parametrize("signature", [torch_2_10, torch_2_11, torch_2_13])
+@pytest.mark.parametrize("heads", [(4, 2), (2, 2)])
+@pytest.mark.parametrize("last_only", [False, True])
+def test_every_varlen_signature_is_called_so_that_it_equals_the_definition(
+    signature: Callable[..., Any], heads: tuple[int, int], last_only: bool
+) -> None:
+    layout = layout_of([(5, [3, 1]), (2, [4])], last_only=last_only)
+    inputs = random_heads(layout, *heads, 8)
+    attend = adapt_varlen(signature)
+    torch.testing.assert_close(attend(*inputs, layout, 8**-0.5), by_definition(*inputs, layout, 8**-0.5))
+
+
+def test_the_installed_torch_has_a_varlen_signature_we_know() -> None:
+    varlen = pytest.importorskip("torch.nn.attention.varlen", reason="this torch has no varlen attention")
+    import inspect
+
+    known = set(inspect.signature(varlen.varlen_attn).parameters)
+    assert {"query", "key", "value", "cu_seq_q", "cu_seq_k", "max_q", "max_k"} <= known
+    assert known & {"window_size", "is_causal"}
+
+
+def test_a_kernel_that_cannot_scale_is_refused_where_another_scale_is_asked_for() -> None:
+    layout = layout_of([(2, [1])])
+    with pytest.raises(SettingsError, match="cannot scale"):
+        adapt_varlen(torch_2_10)(*random_heads(layout, 2, 2, 8), layout, 0.9)
+
+
+def test_index_tensors_repeat_the_prefix_for_every_tail() -> None:
+    layout = layout_of([(2, [1, 2])])
+    assert layout.key_rows.tolist() == [0, 1, 0, 1, 2, 0, 1, 3, 4]
+    assert layout.cumulative_queries.tolist() == [0, 2, 3, 5]
+    assert layout.cumulative_keys.tolist() == [0, 2, 5, 9]
+    assert (layout.longest_query, layout.longest_key) == (2, 4)
+    assert layout.cumulative_keys.dtype == torch.int32
+
+
+def test_auto_takes_sdpa_on_the_cpu_and_says_why() -> None:
+    choice = choose_attention("auto", CPU, torch.bfloat16)
+    assert choice.name == "sdpa"
+    assert "CUDA" in choice.reason
+
+
+@pytest.mark.parametrize("name", ["varlen", "flash_attn"])
+def test_flash_attention_asked_for_on_the_cpu_is_refused_with_the_reason(name: Any) -> None:
+    with pytest.raises(SettingsError, match=r"CUDA device.*attention='auto'"):
+        choose_attention(name, CPU, torch.bfloat16)
+
+
+class FakeCuda:
+    """What choose_attention asks about a device, answered for a machine that is not here."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]) -> None:
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype", "name", "reason"),
+    [
+        ((9, 0), torch.bfloat16, "varlen", "inside torch"),
+        ((8, 0), torch.float16, "varlen", "inside torch"),
+        ((9, 0), torch.float32, "sdpa", "float16 or bfloat16"),
+        ((7, 5), torch.float16, "sdpa", "7.5"),
+    ],
+)
+def test_the_choice_on_cuda_follows_dtype_and_capability(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], dtype: torch.dtype, name: str, reason: str
+) -> None:
+    FakeCuda(monkeypatch, capability)
+    monkeypatch.setattr(attention, "_load_varlen", lambda: sdpa_attention)
+    choice = choose_attention("auto", torch.device("cuda"), dtype)
+    assert choice.name == name
+    assert reason in choice.reason
+
+
+def test_without_varlen_and_without_flash_attn_auto_falls_back_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeCuda(monkeypatch, (9, 0))
+    monkeypatch.setattr(attention, "_load_varlen", lambda: None)
+    choice = choose_attention("auto", torch.device("cuda"), torch.bfloat16)
+    assert choice.name == "sdpa"
+    assert "flash-attn is not installed" in choice.reason
+
+
+def test_flash_attn_asked_for_and_not_installed_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeCuda(monkeypatch, (9, 0))
+    with pytest.raises(MissingExtraError, match=r"qwen3-rerank-plugins\[flash\]"):
+        choose_attention("flash_attn", torch.device("cuda"), torch.bfloat16)

@@ -1,0 +1,123 @@
+"""Finding a checkpoint: local, cached, bundled, or a clear word why not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
+from qwen3_rerank_plugins.engine.settings import EngineSettings
+from qwen3_rerank_plugins.errors import CheckpointNotFoundError, UnsupportedCheckpointError
+from tests.cache import cache_with
+
+
+def find(folder: Path | str, **options: Any) -> Any:
+    return find_checkpoint(EngineSettings(model=str(folder), **options))
+
+
+@pytest.fixture
+def copy(checkpoint: Callable[[str], Path], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(checkpoint("one-layer"), tmp_path / "copy"))
+
+
+def change_config(folder: Path, **changes: Any) -> None:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps({**config, **changes}), encoding="utf-8")
+
+
+def test_a_local_folder_is_taken_as_it_is(copy: Path) -> None:
+    found = find(copy)
+    assert (found.folder, found.commit, found.positions) == (copy, None, 40960)
+
+
+def test_demo_is_the_bundled_checkpoint() -> None:
+    found = find("demo")
+    assert found.name == "demo"
+    assert found.tokenizer_file.is_file()
+
+
+def test_a_filled_cache_is_found_without_the_network(copy: Path, tmp_path: Path) -> None:
+    cache = cache_with(copy, "someone/reranker", tmp_path / "cache")
+    found = find("someone/reranker", cache_dir=str(cache), local_files_only=True)
+    assert found.commit == "0" * 40
+    assert found.tokenizer_file.is_file()
+
+
+def test_hf_hub_offline_is_honoured(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    cache = cache_with(copy, "someone/reranker", tmp_path / "cache")
+    assert find("someone/reranker", cache_dir=str(cache)).commit == "0" * 40
+    with pytest.raises(CheckpointNotFoundError, match="HF_HUB_OFFLINE forbids fetching"):
+        find("someone/other", cache_dir=str(cache))
+
+
+def test_a_revision_is_looked_up_in_the_cache(copy: Path, tmp_path: Path) -> None:
+    cache = cache_with(copy, "someone/reranker", tmp_path / "cache", revision="v2")
+    assert find("someone/reranker", cache_dir=str(cache), local_files_only=True, revision="v2").commit == "0" * 40
+    with pytest.raises(CheckpointNotFoundError, match="at revision 'v3' is not in the cache"):
+        find("someone/reranker", cache_dir=str(cache), local_files_only=True, revision="v3")
+
+
+def test_what_is_not_cached_and_must_not_be_fetched_names_the_switch(tmp_path: Path) -> None:
+    with pytest.raises(
+        CheckpointNotFoundError, match=r"'Qwen/Qwen3-Reranker-8B' is not in the cache.*local_files_only"
+    ):
+        find("Qwen/Qwen3-Reranker-8B", cache_dir=str(tmp_path), local_files_only=True)
+
+
+@pytest.mark.parametrize("path", ["/no/such/folder", "./nothing", "../nothing", "~/nothing-here"])
+def test_a_path_that_does_not_exist_is_not_looked_up_on_the_hub(path: str) -> None:
+    with pytest.raises(CheckpointNotFoundError, match="There is no folder"):
+        find(path)
+
+
+def test_a_name_that_can_be_no_hub_id_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointNotFoundError, match="neither a folder on this machine nor a hub id"):
+        find("not a/valid/id", cache_dir=str(tmp_path), local_files_only=True)
+
+
+def test_a_folder_without_config_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointNotFoundError, match=r"no config\.json"):
+        find(tmp_path)
+
+
+def test_a_broken_config_is_refused(copy: Path) -> None:
+    (copy / "config.json").write_text("{", encoding="utf-8")
+    with pytest.raises(UnsupportedCheckpointError, match="not valid JSON"):
+        find(copy)
+    (copy / "config.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(UnsupportedCheckpointError, match="not a JSON object"):
+        find(copy)
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"architectures": ["LlamaForCausalLM"], "model_type": "llama"}, "is LlamaForCausalLM, not Qwen3ForCausalLM"),
+        ({"architectures": ["Qwen3ForSequenceClassification"]}, "sequence-classification conversion"),
+        ({"architectures": None, "model_type": "qwen2"}, "model_type 'qwen2'"),
+        ({"use_sliding_window": True}, "sliding-window"),
+        ({"layer_types": ["sliding_attention"]}, "sliding-window"),
+    ],
+)
+def test_another_kind_of_model_is_refused_with_its_kind(copy: Path, changes: dict[str, Any], word: str) -> None:
+    change_config(copy, **changes)
+    with pytest.raises(UnsupportedCheckpointError, match=word):
+        find(copy)
+
+
+def test_a_folder_without_fast_tokenizer_or_safetensors_is_refused(copy: Path) -> None:
+    (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
+    with pytest.raises(UnsupportedCheckpointError, match="pickled weights are not read"):
+        find(copy)
+    (copy / "tokenizer.json").unlink()
+    with pytest.raises(UnsupportedCheckpointError, match=r"no tokenizer\.json"):
+        find(copy)

@@ -1,0 +1,40 @@
+"""One pass: plan in, log-odds out, device errors translated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from qwen3_rerank_plugins.engine.packing import PassPlan, Slice
+from qwen3_rerank_plugins.engine.passes import PassRunner
+from qwen3_rerank_plugins.engine.tokens import TokenisedRequest
+from qwen3_rerank_plugins.errors import DeviceMemoryError
+
+REQUEST = TokenisedRequest((1, 2), ((3,), (4, 5)), (0, 1), (0, 0))
+PLAN = PassPlan((Slice(0, (0, 1), 5),))
+
+
+def run(model: Any) -> list[float]:
+    return PassRunner(model, lambda hidden: hidden.sum(-1), torch.device("cpu"))([REQUEST], PLAN)  # type: ignore[arg-type]
+
+
+def test_log_odds_come_out_as_python_floats_in_plan_order() -> None:
+    found = run(lambda batch: batch.input_ids[batch.last_rows, None].float())
+    assert found == [3.0, 5.0]
+    assert all(type(value) is float for value in found)
+
+
+def test_a_full_device_is_our_own_error_with_the_size_of_the_pass() -> None:
+    def full(_: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("tried to allocate everything")
+
+    with pytest.raises(DeviceMemoryError, match="5 tokens.*tried to allocate everything") as caught:
+        run(full)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None, "the traceback would keep the pass's tensors alive"
+
+
+def test_gradients_are_off() -> None:
+    assert run(lambda batch: torch.ones(2, 1) * torch.is_inference_mode_enabled()) == [1.0, 1.0]

@@ -1,0 +1,99 @@
+"""Results: order by log-odds, ties by position, nothing broken ever ordered."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qwen3_rerank_plugins.engine.request import RerankRequest
+from qwen3_rerank_plugins.engine.results import RankedDocument, probability, rank_documents
+from qwen3_rerank_plugins.engine.scorer import Scores
+from qwen3_rerank_plugins.errors import NonFiniteScoreError
+
+
+def rank(*log_odds: float, top_n: int | None = None, min_score: float | None = None) -> list[RankedDocument]:
+    request = RerankRequest("q", tuple(f"document {index}" for index in range(len(log_odds))))
+    return rank_documents(request, Scores(log_odds, tuple(range(len(log_odds)))), top_n, min_score)
+
+
+def indices(ranked: list[RankedDocument]) -> list[int]:
+    return [document.index for document in ranked]
+
+
+finite = st.floats(-50, 50)
+
+
+@given(st.lists(finite, max_size=30))
+def test_every_document_comes_back_once_best_first(log_odds: list[float]) -> None:
+    ranked = rank(*log_odds)
+    assert sorted(indices(ranked)) == list(range(len(log_odds)))
+    assert all(one.logit >= other.logit for one, other in zip(ranked, ranked[1:], strict=False))
+    assert all(one.score >= other.score for one, other in zip(ranked, ranked[1:], strict=False))
+
+
+@given(st.lists(st.sampled_from([-1.0, 0.0, 2.5]), max_size=30))
+def test_ties_stay_in_the_callers_order(log_odds: list[float]) -> None:
+    ranked = rank(*log_odds)
+    for one, other in zip(ranked, ranked[1:], strict=False):
+        assert one.logit > other.logit or one.index < other.index
+
+
+def test_log_odds_decide_where_probabilities_are_all_one() -> None:
+    ranked = rank(40.0, 60.0, 50.0)
+    assert [document.score for document in ranked] == [1.0, 1.0, 1.0]
+    assert indices(ranked) == [1, 2, 0]
+
+
+def test_float32_log_odds_keep_an_order_that_a_bfloat16_head_loses() -> None:
+    """Near 20 the bfloat16 grid has steps of 0.125: these three would tie and stand in the caller's order."""
+    assert indices(rank(20.01, 20.03, 20.05)) == [2, 1, 0]
+
+
+@given(finite, st.integers(0, 5))
+def test_a_result_carries_its_text_receipt_and_python_floats(log_odds: float, index: int) -> None:
+    document = next(found for found in rank(*[log_odds] * 6) if found.index == index)
+    assert (document.text, document.truncated_tokens) == (f"document {index}", index)
+    assert type(document.score) is float
+    assert 0 <= document.score <= 1
+
+
+@pytest.mark.parametrize(("top_n", "expected"), [(None, 4), (0, 0), (1, 1), (3, 3), (4, 4), (8, 4)])
+def test_top_n_keeps_the_best(top_n: int | None, expected: int) -> None:
+    assert indices(rank(1.0, 4.0, 3.0, 2.0, top_n=top_n)) == [1, 2, 3, 0][:expected]
+
+
+def test_min_score_is_inclusive() -> None:
+    assert indices(rank(0.0, 1.0, -1.0, min_score=0.5)) == [1, 0]
+    assert indices(rank(-1.0, -2.0, min_score=0.5)) == []
+
+
+def test_min_score_comes_before_top_n() -> None:
+    assert indices(rank(3.0, -3.0, 2.0, top_n=3, min_score=0.5)) == [0, 2]
+
+
+@given(st.floats(-800, 800))
+def test_probability_is_the_sigmoid_without_overflow(log_odds: float) -> None:
+    expected = 1 / (1 + math.exp(-log_odds)) if log_odds > -700 else 0.0
+    assert probability(log_odds) == pytest.approx(expected, rel=1e-12, abs=1e-300)
+    assert probability(log_odds) + probability(-log_odds) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_a_broken_score_is_an_error_that_names_the_documents_and_a_dtype(broken: float) -> None:
+    with pytest.raises(NonFiniteScoreError, match=r"2 of 4 documents \(positions 1, 3\).*dtype='float32'") as caught:
+        rank(1.0, broken, 2.0, broken)
+    assert caught.value.documents == (1, 3)
+
+
+def test_a_document_with_nothing_to_read_is_last_with_probability_zero() -> None:
+    request = RerankRequest("q", ("", "text", "  "))
+    ranked = rank_documents(request, Scores((-math.inf, -9.0, -math.inf), (0, 0, 0)), None, None)
+    assert indices(ranked) == [1, 0, 2]
+    assert ranked[1].score == 0.0
+
+
+def test_nothing_to_rank_is_an_empty_list() -> None:
+    assert rank() == []

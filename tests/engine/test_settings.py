@@ -1,0 +1,73 @@
+"""Settings: strict, frozen, and discreet."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qwen3_rerank_plugins.engine.prompt import build_prompt
+from qwen3_rerank_plugins.engine.request import RerankRequest
+from qwen3_rerank_plugins.engine.settings import SHORTEST_MAX_LENGTH, EngineSettings
+from qwen3_rerank_plugins.engine.tokens import PromptEncoder
+from qwen3_rerank_plugins.errors import SettingsError
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"model": ""},
+        {"model": None},
+        {"revision": 3},
+        {"device": ""},
+        {"dtype": "bf16"},
+        {"attention": "flash"},
+        {"quantization": "int8"},
+        {"quantization": "int3"},
+        {"max_batch_tokens": 0},
+        {"max_batch_tokens": 1.5},
+        {"max_batch_tokens": True},
+        {"compile": "yes"},
+        {"cache_dir": 1},
+        {"local_files_only": None},
+        {"token": True},
+        {"trust_remote_code": 1},
+    ],
+    ids=str,
+)
+def test_a_malformed_option_is_refused_by_name(wrong: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match=next(iter(wrong))):
+        EngineSettings(**wrong)
+
+
+def test_an_unknown_option_is_refused() -> None:
+    with pytest.raises(TypeError, match="batch_size"):
+        EngineSettings(batch_size=8)  # type: ignore[call-arg]
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        EngineSettings().model = "other"  # type: ignore[misc]
+
+
+def test_the_token_is_neither_shown_nor_compared_nor_pickled() -> None:
+    settings = EngineSettings(token="hf_secret")
+    assert "hf_secret" not in repr(settings)
+    assert settings == EngineSettings(token="hf_other")
+    assert b"hf_secret" not in pickle.dumps(settings)
+    assert pickle.loads(pickle.dumps(settings)) == settings
+
+
+def test_two_spellings_of_a_folder_are_one_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model").mkdir()
+    monkeypatch.chdir(tmp_path)
+    absolute = EngineSettings(model=str(tmp_path / "model"))
+    assert EngineSettings(model="model").identity == EngineSettings(model="./model").identity == absolute.identity
+
+
+def test_the_shortest_max_length_is_what_the_real_tokenizer_needs_for_one_token(qwen_tokenizer_file: Path) -> None:
+    tokens = PromptEncoder(qwen_tokenizer_file).encode(build_prompt(RerankRequest("", ("x",), "")), 8192)
+    assert len(tokens.prefix) + len(tokens.tails[0]) == SHORTEST_MAX_LENGTH

@@ -1,0 +1,118 @@
+"""Loading: the right dtype, nothing missing, nothing left over, one line that says what was done."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
+from qwen3_rerank_plugins.engine.settings import EngineSettings
+from qwen3_rerank_plugins.engine.weights import LoadedModel, choose_placement, load_model
+from qwen3_rerank_plugins.errors import IncompleteCheckpointError, SettingsError, UnsupportedCheckpointError
+from tests.checkpoints import make_checkpoint
+
+
+def load(folder: Path, **options: Any) -> LoadedModel:
+    settings = EngineSettings(model=str(folder), **options)
+    return load_model(settings, find_checkpoint(settings))
+
+
+def rewrite(folder: Path, copy: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> Path:
+    shutil.copytree(folder, copy)
+    tensors = load_file(copy / "model.safetensors")
+    change(tensors)
+    save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
+    return copy
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_every_parameter_is_in_the_dtype_asked_for_whatever_the_file_has(dtype: Any, tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path / "half", torch.bfloat16, hidden_size=32, num_hidden_layers=1)
+    model = load(folder, dtype=dtype).causal_lm
+    assert {parameter.dtype for parameter in model.parameters()} == {getattr(torch, dtype)}
+    assert not model.training
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_auto_on_the_cpu_is_float32_and_sdpa_with_reasons() -> None:
+    placement = choose_placement(EngineSettings(device="cpu"))
+    assert (placement.device.type, placement.dtype, placement.attention.name) == ("cpu", torch.float32, "sdpa")
+    assert placement.dtype_reason
+    assert placement.attention.reason
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype"), [((9, 0), torch.bfloat16), ((8, 0), torch.bfloat16), ((7, 5), torch.float16)]
+)
+def test_auto_dtype_on_cuda_follows_the_compute_capability(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    assert choose_placement(EngineSettings()).dtype == dtype
+
+
+@pytest.mark.parametrize("device", ["cuda:0", "tpu", "cpu:zero"])
+def test_a_device_that_is_not_here_is_refused_by_name(device: str) -> None:
+    if device == "cuda:0" and torch.cuda.is_available():
+        pytest.skip("this machine has that device")
+    with pytest.raises(SettingsError, match=f"device='{device}' is not usable here.*device='auto'"):
+        choose_placement(EngineSettings(device=device))
+
+
+def test_one_line_says_model_commit_device_dtype_attention_and_why(
+    checkpoint: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = checkpoint("one-layer")
+    with caplog.at_level(logging.INFO, logger="qwen3_rerank_plugins"):
+        load(folder, device="cpu")
+    (record,) = caplog.records
+    for word in (str(folder), "a local folder", "on cpu (asked for)", "float32 (", "attention sdpa ("):
+        assert word in record.getMessage()
+
+
+def test_a_missing_parameter_is_an_error_that_names_it(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
+    def forget(tensors: dict[str, torch.Tensor]) -> None:
+        del tensors["model.layers.0.mlp.up_proj.weight"]
+
+    with pytest.raises(IncompleteCheckpointError, match=r"1 parameters are missing.*layers\.0\.mlp\.up_proj"):
+        load(rewrite(checkpoint("one-layer"), tmp_path / "copy", forget))
+
+
+def test_a_missing_untied_output_matrix_is_an_error(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
+    def forget(tensors: dict[str, torch.Tensor]) -> None:
+        del tensors["lm_head.weight"]
+
+    with pytest.raises(IncompleteCheckpointError, match=r"missing.*lm_head\.weight"):
+        load(rewrite(checkpoint("untied"), tmp_path / "copy", forget))
+
+
+def test_a_left_over_parameter_is_an_error_that_names_it(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
+    def add(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["score.weight"] = torch.zeros(1, 64)
+
+    with pytest.raises(IncompleteCheckpointError, match=r"not in the model \(score\.weight\)"):
+        load(rewrite(checkpoint("one-layer"), tmp_path / "copy", add))
+
+
+def test_a_parameter_of_the_wrong_shape_is_an_error(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
+    def shrink(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["model.norm.weight"] = torch.zeros(3)
+
+    with pytest.raises((IncompleteCheckpointError, UnsupportedCheckpointError), match=r"norm\.weight|mismatch"):
+        load(rewrite(checkpoint("one-layer"), tmp_path / "copy", shrink))
+
+
+def test_a_damaged_file_is_an_error_of_the_tree(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(checkpoint("one-layer"), tmp_path / "copy"))
+    (copy / "model.safetensors").write_bytes(b"not a tensor in sight")
+    with pytest.raises(UnsupportedCheckpointError, match="transformers cannot load"):
+        load(copy)

@@ -1,0 +1,235 @@
+"""The worker, with a pass of a few lines: merging, fairness, failures, memory, cancellation, closing."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+
+import pytest
+
+from qwen3_rerank_plugins.engine.packing import PassPlan
+from qwen3_rerank_plugins.engine.tokens import TokenisedRequest
+from qwen3_rerank_plugins.engine.worker import Engine, TailScores, Worker
+from qwen3_rerank_plugins.errors import ClosedError, DeviceMemoryError, PassError, ScoringError
+
+LIMIT = 5.0
+
+
+class Device:
+    """A pass that scores a tail by the sum of its prompt's ids, remembers its plans, and can be held or broken."""
+
+    def __init__(self, budget: int = 1000, memory: int = 10**9) -> None:
+        self.budget, self.memory = budget, memory
+        self.plans: list[PassPlan] = []
+        self.served: list[set[int]] = []  # the prefixes in each pass
+        self.open = threading.Event()
+        self.open.set()
+        self.entered = threading.Semaphore(0)
+        self.break_on: Callable[[Sequence[TokenisedRequest], PassPlan], Exception | None] = lambda *_: None
+
+    def __call__(self, requests: Sequence[TokenisedRequest], plan: PassPlan) -> list[float]:
+        self.plans.append(plan)
+        self.served.append({requests[part.request].prefix[0] for part in plan.slices})
+        self.entered.release()
+        assert self.open.wait(LIMIT)
+        if plan.tokens > self.memory:
+            raise DeviceMemoryError("the device is full")
+        error = self.break_on([requests[part.request] for part in plan.slices], plan)
+        if error:
+            raise error
+        return [
+            float(sum(requests[part.request].prefix) + sum(requests[part.request].tails[tail]))
+            for part in plan.slices
+            for tail in part.tails
+        ]
+
+
+def request(prefix: int, *tails: int) -> TokenisedRequest:
+    """Tails of the given lengths, all different."""
+    ids = tuple((number + 1,) * length for number, length in enumerate(tails))
+    return TokenisedRequest((prefix,) * 3, ids, tuple(range(len(ids))), (0,) * len(ids))
+
+
+def expected(asked: TokenisedRequest) -> TailScores:
+    return tuple(float(sum(asked.prefix) + sum(tail)) for tail in asked.tails)
+
+
+def submit(worker: Worker, asked: TokenisedRequest) -> Future[TailScores]:
+    return worker.submit(asked, lambda scores: scores)
+
+
+@pytest.fixture
+def device() -> Device:
+    return Device()
+
+
+@pytest.fixture
+def worker(device: Device) -> Worker:
+    return Worker(lambda: Engine(device, device.budget))
+
+
+def test_scores_come_back_in_the_order_of_the_tails(worker: Worker) -> None:
+    asked = request(7, 5, 1, 9)
+    assert submit(worker, asked).result(LIMIT) == expected(asked)
+
+
+def test_a_request_over_the_budget_runs_in_several_passes(worker: Worker, device: Device) -> None:
+    asked = request(1, *[90] * 25)
+    assert submit(worker, asked).result(LIMIT) == expected(asked)
+    assert len(device.plans) == 3
+    assert all(plan.tokens <= device.budget for plan in device.plans)
+
+
+def test_requests_that_wait_share_a_pass(worker: Worker, device: Device) -> None:
+    device.open.clear()
+    first = submit(worker, request(1, 5))
+    assert device.entered.acquire(timeout=LIMIT)
+    waiting = [submit(worker, request(number, 5, 6)) for number in range(2, 10)]
+    device.open.set()
+    assert first.result(LIMIT)
+    assert [future.result(LIMIT) for future in waiting] == [expected(request(number, 5, 6)) for number in range(2, 10)]
+    assert [len(plan.slices) for plan in device.plans] == [1, 8]
+
+
+def test_a_small_request_joins_the_next_pass_of_a_large_one(worker: Worker, device: Device) -> None:
+    device.open.clear()
+    large = submit(worker, request(1, *[980] * 20))
+    assert device.entered.acquire(timeout=LIMIT)
+    small = submit(worker, request(2, 5))
+    device.open.set()
+    assert small.result(LIMIT) == expected(request(2, 5))
+    large.result(LIMIT)
+    assert device.served[:3] == [{1}, {1, 2}, {1}]
+    assert len(device.plans) == 20
+
+
+def test_a_small_request_that_cannot_join_goes_before_the_rest_of_a_large_one(worker: Worker, device: Device) -> None:
+    device.open.clear()
+    large = submit(worker, request(1, *[990] * 20))
+    assert device.entered.acquire(timeout=LIMIT)
+    small = submit(worker, request(2, 5))
+    device.open.set()
+    assert small.result(LIMIT) == expected(request(2, 5))
+    large.result(LIMIT)
+    assert device.served[:3] == [{1}, {2}, {1}]
+
+
+def test_a_failing_pass_reaches_its_callers_and_nobody_else(worker: Worker, device: Device) -> None:
+    device.break_on = lambda requests, _: ValueError("broken") if any(r.prefix[0] == 2 for r in requests) else None
+    device.open.clear()
+    before = submit(worker, request(1, 5))
+    assert device.entered.acquire(timeout=LIMIT)
+    bad, good = submit(worker, request(2, 900)), submit(worker, request(3, 900))  # too large to share a pass
+    device.open.set()
+    assert before.result(LIMIT)
+    with pytest.raises(PassError, match="ValueError: broken") as caught:
+        bad.result(LIMIT)
+    assert isinstance(caught.value.__cause__, ValueError)
+    assert good.result(LIMIT) == expected(request(3, 900))
+    assert submit(worker, request(4, 5)).result(LIMIT) == expected(request(4, 5))
+
+
+def test_an_error_of_the_tree_arrives_as_it_is(worker: Worker, device: Device) -> None:
+    device.break_on = lambda *_: ScoringError("as it is")
+    with pytest.raises(ScoringError, match="^as it is$"):
+        submit(worker, request(1, 5)).result(LIMIT)
+
+
+def test_out_of_memory_halves_the_plan_and_loses_nothing() -> None:
+    device = Device(budget=1000, memory=300)
+    worker = Worker(lambda: Engine(device, device.budget))
+    asked = request(1, *range(20, 60))
+    assert submit(worker, asked).result(LIMIT) == expected(asked)
+    tried = len(device.plans)
+    assert submit(worker, asked).result(LIMIT) == expected(asked)
+    assert max(plan.tokens for plan in device.plans[tried:]) <= 300, "the ceiling was forgotten"
+
+
+def test_a_document_that_can_never_fit_fails_its_own_request_only() -> None:
+    device = Device(budget=1000, memory=300)
+    worker = Worker(lambda: Engine(device, device.budget))
+    device.open.clear()
+    before = submit(worker, request(1, 5))
+    assert device.entered.acquire(timeout=LIMIT)
+    huge, fine = submit(worker, request(2, 5, 400)), submit(worker, request(3, 50, 60))
+    device.open.set()
+    assert before.result(LIMIT)
+    with pytest.raises(DeviceMemoryError):
+        huge.result(LIMIT)
+    assert fine.result(LIMIT) == expected(request(3, 50, 60))
+
+
+def test_a_failed_load_reaches_whoever_waits_and_the_next_request_tries_again(device: Device) -> None:
+    attempts = iter([OSError("no disk"), None])
+
+    def load() -> Engine:
+        error = next(attempts)
+        if error:
+            raise error
+        return Engine(device, device.budget)
+
+    worker = Worker(load)
+    with pytest.raises(PassError, match="no disk"):
+        submit(worker, request(1, 5)).result(LIMIT)
+    assert submit(worker, request(1, 5)).result(LIMIT) == expected(request(1, 5))
+
+
+def test_a_cancelled_request_is_dropped_before_its_next_pass(worker: Worker, device: Device) -> None:
+    device.open.clear()
+    running = submit(worker, request(1, *[990] * 20))
+    assert device.entered.acquire(timeout=LIMIT)
+    queued = submit(worker, request(2, 5))
+    assert queued.cancel()
+    assert running.cancel()
+    device.open.set()
+    after = request(3, 5)
+    assert submit(worker, after).result(LIMIT) == expected(after)
+    assert len(device.plans) == 2
+    with pytest.raises(CancelledError):
+        queued.result(LIMIT)
+
+
+def test_closing_serves_whoever_waits_and_refuses_whoever_comes_later(worker: Worker, device: Device) -> None:
+    device.open.clear()
+    first = submit(worker, request(1, 5))
+    assert device.entered.acquire(timeout=LIMIT)
+    waiting = submit(worker, request(2, 5))
+    closing = threading.Thread(target=worker.close)
+    closing.start()
+    device.open.set()
+    closing.join(LIMIT)
+    assert not closing.is_alive()
+    assert (first.result(0), waiting.result(0)) == (expected(request(1, 5)), expected(request(2, 5)))
+    with pytest.raises(ClosedError, match="Make a new one"):
+        submit(worker, request(3, 5))
+    worker.close()
+
+
+def test_a_worker_that_never_worked_closes(worker: Worker) -> None:
+    worker.close()
+
+
+def test_a_finish_that_raises_fails_its_own_request_only(worker: Worker, device: Device) -> None:
+    def broken(_: TailScores) -> None:
+        raise RuntimeError("cannot finish")
+
+    device.open.clear()
+    first = submit(worker, request(1, 5))
+    assert device.entered.acquire(timeout=LIMIT)
+    bad, good = worker.submit(request(2, 5), broken), submit(worker, request(3, 5))
+    device.open.set()
+    assert first.result(LIMIT)
+    with pytest.raises(PassError, match="cannot finish"):
+        bad.result(LIMIT)
+    assert good.result(LIMIT) == expected(request(3, 5))
+
+
+def test_thirty_two_threads_get_what_they_asked_for(worker: Worker) -> None:
+    dice = random.Random(0)
+    asked = [request(dice.randrange(1, 99), *(dice.randrange(1, 300) for _ in range(8))) for _ in range(320)]
+    with ThreadPoolExecutor(32) as pool:
+        found = list(pool.map(lambda one: submit(worker, one).result(LIMIT), asked))
+    assert found == [expected(one) for one in asked]
+    worker.close()

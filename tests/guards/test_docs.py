@@ -1,0 +1,114 @@
+"""Words that cannot drift: every example runs, every name and station is documented, tables are computed again."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import qwen3_rerank_plugins
+from qwen3_rerank_plugins import errors
+from qwen3_rerank_plugins.engine.budget import Shape
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def read(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+@pytest.mark.filterwarnings("default")  # what the hosts warn about is theirs to mend
+@pytest.mark.parametrize("page", [page for page in PAGES if PYTHON.search(read(page))], ids=lambda page: page.stem)
+def test_every_python_block_of_a_page_runs_in_order(page: Path) -> None:
+    blocks = PYTHON.findall(read(page))
+    if page.name == "README.md":  # the one block that names a checkpoint of 16 GB
+        blocks = [block.replace('"Qwen/Qwen3-Reranker-8B",', '"demo",') for block in blocks]
+    namespace = {"__name__": "__main__"}
+    for block in blocks:
+        exec(compile(block, str(page), "exec"), namespace)
+
+
+def test_how_it_works_has_one_section_a_station_in_the_order_of_the_map() -> None:
+    stations = re.findall(r"^\d+\. `(\w+)`", importlib.import_module("qwen3_rerank_plugins.engine").__doc__ or "", re.M)
+    sections = re.findall(r"^## (\w+)$", read(ROOT / "docs" / "how-it-works.md"), re.M)
+    files = {path.stem for path in (ROOT / "qwen3_rerank_plugins" / "engine").glob("*.py")} - {"__init__"}
+    assert sections == stations
+    assert set(stations) == files
+
+
+def test_the_map_follows_the_imports() -> None:
+    from tests.guards.test_imports import LINE
+
+    stations = re.findall(r"^\d+\. `(\w+)`", importlib.import_module("qwen3_rerank_plugins.engine").__doc__ or "", re.M)
+    assert [name.removeprefix("engine.") for name in LINE if name.startswith("engine.")] == stations
+
+
+@pytest.mark.parametrize("name", [name for name in qwen3_rerank_plugins.__all__ if not name.startswith("_")])
+def test_every_public_name_exists_has_a_docstring_and_is_documented(name: str) -> None:
+    assert getattr(qwen3_rerank_plugins, name).__doc__
+    assert any(name in read(page) for page in PAGES)
+
+
+def test_every_error_is_in_the_drawn_tree_and_in_the_table() -> None:
+    table = read(ROOT / "docs" / "errors.md")
+    for name, error in vars(errors).items():
+        if isinstance(error, type) and issubclass(error, Exception):
+            assert name in (errors.__doc__ or ""), f"{name} is missing from the tree"
+            assert f"| `{name}` |" in table, f"{name} is missing from docs/errors.md"
+            assert issubclass(error, errors.RerankError)
+
+
+def test_the_drawn_tree_is_the_real_tree() -> None:
+    """Indentation in the drawing says whose child an error is, parentheses what else it is."""
+    path: list[str] = []
+    for line in (errors.__doc__ or "").splitlines():
+        drawn = re.match(r"^([│ ]*)(?:[├└]── )?(\w+Error)(?: \((\w+)\))?", line)
+        if not drawn:
+            continue
+        depth = len(drawn[1]) // 4 + ("──" in line)
+        path = [*path[:depth], drawn[2]]
+        error = getattr(errors, drawn[2])
+        assert depth == 0 or issubclass(error, getattr(errors, path[depth - 1]))
+        if drawn[3]:
+            assert drawn[3] in {base.__name__ for base in error.__mro__}
+
+
+def test_the_readmes_table_of_sizes_is_what_the_shapes_give(data: Path) -> None:
+    for size in ("0.6B", "4B", "8B"):
+        config = json.loads(read(data / "configs" / f"qwen3-reranker-{size.lower()}.config.json"))
+        parameters = Shape.from_config(config).parameters
+        row = f"| `Qwen/Qwen3-Reranker-{size}` | {parameters / 1e9:.2f} billion | {parameters * 2 / 2**30:.1f} GiB |"
+        assert row in read(ROOT / "README.md")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", read(page)):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_public_function_and_class_has_a_docstring() -> None:
+    bare = []
+    for path in (ROOT / "qwen3_rerank_plugins").rglob("*.py"):
+        for node in ast.walk(ast.parse(read(path))):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and not node.name.startswith(
+                "_"
+            ):
+                documented = ast.get_docstring(node) or any("override" in ast.unparse(d) for d in node.decorator_list)
+                if not documented and node.col_offset == 0:
+                    bare.append(f"{path.name}:{node.name}")
+    assert bare == []
+
+
+def test_the_package_says_which_version_it_is() -> None:
+    version = re.search(r'^version = "(.+)"', read(ROOT / "pyproject.toml"), re.M)
+    assert version is not None
+    assert qwen3_rerank_plugins.__version__ == version[1]
+    assert sys.version_info >= (3, 11)

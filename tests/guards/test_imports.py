@@ -1,0 +1,147 @@
+"""Imports go one way, and light ones stay light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "qwen3_rerank_plugins"
+NAME = PACKAGE.name
+
+# From the ground up: a module may import what stands above it in this list, never what stands below.
+LINE = [
+    "errors",
+    "engine.settings",
+    "engine.request",
+    "engine.prompt",
+    "engine.checkpoint",
+    "engine.tokens",
+    "engine.packing",
+    "engine.scorer",
+    "engine.results",
+    "engine.attention",
+    "engine.batch",
+    "engine.model",
+    "engine.weights",
+    "engine.head",
+    "engine.budget",
+    "engine.passes",
+    "engine.worker",
+    "engine.local",
+    "registry",
+    "reranker",
+    "fields",
+]
+LEAVES = ["langchain", "llama_index", "cli"]
+TORCH_FREE = {
+    *LINE[: LINE.index("engine.attention")],
+    "engine.worker",
+    "engine.local",
+    "registry",
+    "reranker",
+    "fields",
+}
+
+
+def modules() -> dict[str, Path]:
+    return {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
+
+
+def imports(path: Path, *, everywhere: bool = True) -> set[str]:
+    """Names of the modules that a file imports; only those at its top where `everywhere` is false."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = ast.walk(tree) if everywhere else iter(tree.body)
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def ours(path: Path) -> set[str]:
+    known = modules()
+    return {name.removeprefix(f"{NAME}.") for name in imports(path) if name.removeprefix(f"{NAME}.") in known} - {NAME}
+
+
+def climbing_edges(name: str, path: Path) -> list[str]:
+    """Imports that the house rules forbid."""
+    leaf = name.split(".", maxsplit=1)[0]
+    if leaf in LEAVES:
+        return [
+            f"{name} -> {other}"
+            for other in ours(path)
+            if other.split(".")[0] in LEAVES and other.split(".")[0] != leaf
+        ]
+    allowed = set(LINE[: LINE.index(name)]) | {"engine"}
+    return [f"{name} -> {other}" for other in ours(path) if other not in allowed]
+
+
+def test_every_module_has_its_place_in_the_line() -> None:
+    placed = {*LINE, "", "engine", "__init__"}
+    assert [name for name in modules() if name not in placed and name.split(".")[0] not in LEAVES] == []
+    assert [name for name in LINE if name not in modules()] == []
+
+
+def test_no_import_climbs() -> None:
+    lines = [name for name in modules() if name in LINE or name.split(".")[0] in LEAVES]
+    assert [edge for name in lines for edge in climbing_edges(name, modules()[name])] == []
+
+
+def test_the_guard_sees_an_import_that_climbs(tmp_path: Path) -> None:
+    climber = tmp_path / "climber.py"
+    climber.write_text(f"from {NAME}.engine.worker import Worker\n", encoding="utf-8")
+    assert climbing_edges("engine.tokens", climber) == ["engine.tokens -> engine.worker"]
+    climber.write_text(f"from {NAME} import langchain\n", encoding="utf-8")
+    assert climbing_edges("llama_index", climber) == ["llama_index -> langchain"]
+
+
+@pytest.mark.parametrize("name", sorted(TORCH_FREE))
+def test_above_the_torch_line_nothing_imports_torch(name: str) -> None:
+    heavy = {found.split(".")[0] for found in imports(modules()[name], everywhere=False)}
+    assert not heavy & {"torch", "transformers", "langchain_core", "llama_index"}
+
+
+@pytest.mark.parametrize("leaf", ["langchain", "llama_index"])
+def test_adapters_never_import_torch_or_the_inside_of_the_engine(leaf: str) -> None:
+    for name, path in modules().items():
+        if name.split(".")[0] == leaf:
+            assert not {found.split(".")[0] for found in imports(path)} & {"torch", "transformers"}
+            assert ours(path) <= {"reranker", "registry", "fields", "errors", "engine.results", "engine", leaf} | {
+                other for other in modules() if other.startswith(leaf)
+            }
+
+
+def loaded_after(statement: str) -> set[str]:
+    program = f"import sys; {statement}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        f"import {NAME}",
+        f"from {NAME} import Qwen3Reranker; Qwen3Reranker('demo')",
+        f"from {NAME}.engine import tokens, packing, results",
+    ],
+)
+def test_importing_and_constructing_loads_neither_torch_nor_a_host(statement: str) -> None:
+    assert not loaded_after(statement) & {"torch", "transformers", "langchain_core", "llama_index", "typer", "rich"}
+
+
+def test_importing_the_package_loads_none_of_its_dependencies() -> None:
+    assert not loaded_after(f"import {NAME}") & {"tokenizers", "huggingface_hub", "numpy", "pydantic"}
+
+
+def test_no_file_is_a_drawer_for_odds_and_ends() -> None:
+    drawers = {"utils", "common", "helpers", "base", "misc"}
+    assert [name for name in modules() if name.split(".")[-1] in drawers] == []

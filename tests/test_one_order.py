@@ -1,0 +1,84 @@
+"""Command line, both adapters, the facade and the reference path: one checkpoint, one set, one and the same order."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qwen3_rerank_plugins import Qwen3Reranker
+from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER
+from tests.references import INSTRUCTION, CardReference
+
+Orders = dict[str, list[int]]
+
+
+@pytest.fixture(scope="module")
+def rows(data: Path) -> list[dict[str, Any]]:
+    lines = (data / "sets" / "noveleval_2306" / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def reference(rows: list[dict[str, Any]]) -> Orders:
+    card = CardReference(DEMO_FOLDER)
+    orders = {}
+    for row in rows:
+        pairs = [(row["query"], candidate["text"]) for candidate in row["candidates"]]
+        log_odds = card.log_odds(pairs, row.get("instruction", INSTRUCTION))
+        orders[row["query_id"]] = sorted(range(len(pairs)), key=lambda index: -log_odds[index])
+    return orders
+
+
+def test_the_facade(rows: list[dict[str, Any]], reference: Orders) -> None:
+    with Qwen3Reranker("demo") as reranker:
+        for row in rows:
+            texts = [candidate["text"] for candidate in row["candidates"]]
+            ranked = reranker.rank(row["query"], texts, instruction=row.get("instruction"))
+            assert [document.index for document in ranked] == reference[row["query_id"]]
+
+
+def test_the_langchain_adapter(rows: list[dict[str, Any]], reference: Orders) -> None:
+    from langchain_core.documents import Document
+
+    from qwen3_rerank_plugins.langchain import Qwen3Rerank
+
+    for row in rows:
+        documents = [
+            Document(candidate["text"], metadata={"position": position})
+            for position, candidate in enumerate(row["candidates"])
+        ]
+        compressor = Qwen3Rerank(model="demo", top_n=None, instruction=row.get("instruction"))
+        ranked = compressor.compress_documents(documents, row["query"])
+        assert [document.metadata["position"] for document in ranked] == reference[row["query_id"]]
+
+
+def test_the_llama_index_adapter(rows: list[dict[str, Any]], reference: Orders) -> None:
+    from llama_index.core.schema import NodeWithScore, TextNode
+
+    from qwen3_rerank_plugins.llama_index import Qwen3Rerank
+
+    for row in rows:
+        nodes = [
+            NodeWithScore(node=TextNode(text=candidate["text"], id_=str(position)))
+            for position, candidate in enumerate(row["candidates"])
+        ]
+        postprocessor = Qwen3Rerank(model="demo", top_n=None, instruction=row.get("instruction"))
+        ranked = postprocessor.postprocess_nodes(nodes, query_str=row["query"])
+        assert [int(node.node.node_id) for node in ranked] == reference[row["query_id"]]
+
+
+def test_the_command_line(data: Path, reference: Orders) -> None:
+    file = data / "sets" / "noveleval_2306" / "test.jsonl"
+    command = [sys.executable, "-m", "qwen3_rerank_plugins.cli", "rank", "--model", "demo", "--json", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    found = {}
+    for line in done.stdout.splitlines():
+        answer = json.loads(line)
+        found[answer["query_id"]] = [result["index"] for result in answer["results"]]
+    assert found == reference

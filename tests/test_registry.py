@@ -1,0 +1,56 @@
+"""One engine per settings and process."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+from concurrent.futures import ThreadPoolExecutor
+
+from qwen3_rerank_plugins import close_all, registry
+from qwen3_rerank_plugins.engine.settings import EngineSettings
+
+SETTINGS = EngineSettings(model="demo", max_batch_tokens=4321)
+
+
+class User:
+    """Anybody who uses an engine."""
+
+
+def test_equal_settings_get_one_engine_also_from_many_threads_at_once() -> None:
+    users = [User() for _ in range(32)]
+    with ThreadPoolExecutor(32) as pool:
+        engines = set(pool.map(lambda user: id(registry.acquire(SETTINGS, user)), users))
+    assert len(engines) == 1
+    close_all()
+
+
+def test_another_token_is_not_another_engine() -> None:
+    user = User()
+    with_token = EngineSettings(model="demo", max_batch_tokens=4321, token="hf_secret")
+    assert registry.acquire(SETTINGS, user) is registry.acquire(with_token, user)
+    close_all()
+
+
+def test_a_token_that_comes_later_reaches_an_engine_that_could_not_load_without_it() -> None:
+    first, second = User(), User()
+    gated = EngineSettings(model="someone/gated")
+    registry.acquire(gated, first)
+    scorer = registry.acquire(dataclasses.replace(gated, token="hf_secret"), second)
+    assert scorer._settings.token == "hf_secret"
+    assert registry.acquire(gated, first)._settings.token == "hf_secret"
+    close_all()
+
+
+def test_an_engine_outlives_users_that_were_forgotten_and_closes_with_the_last_that_says_so() -> None:
+    one, other = User(), User()
+    engine = registry.acquire(SETTINGS, one)
+    del one
+    gc.collect()
+    assert registry.acquire(SETTINGS, other) is engine
+    registry.release(SETTINGS, other)
+    assert registry.acquire(SETTINGS, other) is not engine
+    close_all()
+
+
+def test_releasing_what_was_never_acquired_is_harmless() -> None:
+    registry.release(SETTINGS, User())
