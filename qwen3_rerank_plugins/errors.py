@@ -92,7 +92,7 @@ class MissingExtraError(RerankError, ImportError):
     """An optional dependency is not installed.
 
     Args:
-        package: the distribution that is missing.
+        package: the one distribution that is missing; the extra may bring others as well.
         extra: the extra of qwen3-rerank-plugins that brings it.
     """
 

@@ -34,8 +34,9 @@ def _load_and_run() -> None:
     try:
         from qwen3_rerank_plugins.cli.app import app
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("typer", "rich"):
+        missing = (error.name or "").partition(".")[0]
+        if missing not in ("typer", "rich"):
             raise
-        sys.stderr.write(f"qwen3-rerank: {MissingExtraError('typer and rich', 'cli')}\n")
+        sys.stderr.write(f"qwen3-rerank: {MissingExtraError(missing, 'cli')}\n")
         sys.exit(2)
     app()

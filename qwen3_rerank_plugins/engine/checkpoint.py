@@ -77,6 +77,7 @@ def _download(settings: EngineSettings) -> Path:
         RevisionNotFoundError,
     )
 
+    # the messages name what the command line and Python share: plain words and the hub's own variables
     asked = f"{settings.model!r}" + (f" at revision {settings.revision!r}" if settings.revision else "")
     try:
         return Path(
@@ -101,21 +102,21 @@ def _download(settings: EngineSettings) -> Path:
             "TRUE",
         }
         reason = (
-            "is not in the cache, and local_files_only or HF_HUB_OFFLINE forbids fetching it. Allow the network "
-            "once, or point cache_dir at a cache that has it, or pass a local folder."
+            "is not in the cache, and fetching is switched off (by local files only, or by HF_HUB_OFFLINE). Allow the "
+            "network once, or name a cache folder that has it, or pass a local folder."
             if offline
             else "is not in the cache and the hub cannot be reached. Check the network, or pass a local folder; "
-            "once it is cached, local_files_only=True (or HF_HUB_OFFLINE=1) loads it without the network."
+            "once it is cached, HF_HUB_OFFLINE=1 loads it without the network."
         )
         raise CheckpointNotFoundError(f"{asked} {reason}") from error
     except GatedRepoError as error:
         raise CheckpointNotFoundError(
-            f"{asked} is gated: accept its terms on the hub, then pass token= or log in with `hf auth login`."
+            f"{asked} is gated: accept its terms on the hub, then log in with `hf auth login` or set HF_TOKEN."
         ) from error
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise CheckpointNotFoundError(
-            f"{asked} is not on the hub (or is private: pass token=). The family's ids are Qwen/Qwen3-Reranker-0.6B, "
-            "-4B and -8B."
+            f"{asked} is not on the hub (or is private: log in with `hf auth login` or set HF_TOKEN). The family's ids "
+            "are Qwen/Qwen3-Reranker-0.6B, -4B and -8B."
         ) from error
     except (HfHubHTTPError, OSError) as error:
         raise CheckpointNotFoundError(

@@ -143,8 +143,8 @@ def _choose_device(asked: str) -> tuple[torch.device, str]:
         device = torch.device(asked)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise SettingsError(f"device={asked!r} is not usable here: {reason} Use device='auto'.") from error
+        reason = str(error).splitlines()[0].rstrip(".")  # torch ends some of its reasons with a period
+        raise SettingsError(f"device={asked!r} is not usable here: {reason}. Use device='auto'.") from error
     return device, "asked for"
 
 

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
 from qwen3_rerank_plugins.engine.settings import EngineSettings
@@ -55,7 +64,7 @@ def test_hf_hub_offline_is_honoured(copy: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     cache = cache_with(copy, "someone/reranker", tmp_path / "cache")
     assert find("someone/reranker", cache_dir=str(cache)).commit == "0" * 40
-    with pytest.raises(CheckpointNotFoundError, match="HF_HUB_OFFLINE forbids fetching"):
+    with pytest.raises(CheckpointNotFoundError, match="fetching is switched off .*HF_HUB_OFFLINE"):
         find("someone/other", cache_dir=str(cache))
 
 
@@ -68,9 +77,43 @@ def test_a_revision_is_looked_up_in_the_cache(copy: Path, tmp_path: Path) -> Non
 
 def test_what_is_not_cached_and_must_not_be_fetched_names_the_switch(tmp_path: Path) -> None:
     with pytest.raises(
-        CheckpointNotFoundError, match=r"'Qwen/Qwen3-Reranker-8B' is not in the cache.*local_files_only"
+        CheckpointNotFoundError, match=r"'Qwen/Qwen3-Reranker-8B' is not in the cache.*local files only"
     ):
         find("Qwen/Qwen3-Reranker-8B", cache_dir=str(tmp_path), local_files_only=True)
+
+
+def hub_error(kind: type[Exception]) -> Exception:
+    """An error as the hub's client raises it; some of them want the answer they came from."""
+    import httpx
+
+    if kind in (LocalEntryNotFoundError, OSError):
+        return kind("no")
+    return kind("no", response=httpx.Response(404, request=httpx.Request("GET", "https://hub.invalid")))
+
+
+@pytest.mark.parametrize(
+    ("kind", "advice"),
+    [
+        (LocalEntryNotFoundError, "hub cannot be reached"),
+        (GatedRepoError, "accept its terms"),
+        (RepositoryNotFoundError, "is not on the hub"),
+        (RevisionNotFoundError, "is not on the hub"),
+        (HfHubHTTPError, "could not be fetched"),
+        (OSError, "could not be fetched"),
+    ],
+)
+def test_each_failure_of_the_hub_has_advice_that_fits_python_and_the_command_line(
+    kind: type[Exception], advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise hub_error(kind)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    with pytest.raises(CheckpointNotFoundError, match=advice) as caught:
+        find("someone/reranker", revision="v2")
+    assert "'someone/reranker' at revision 'v2'" in str(caught.value)
+    assert not re.search(r"_|--|\w=[^1]", str(caught.value).replace("HF_HUB_OFFLINE", "").replace("HF_TOKEN", ""))
 
 
 @pytest.mark.parametrize("path", ["/no/such/folder", "./nothing", "../nothing", "~/nothing-here"])
