@@ -51,10 +51,14 @@ class Shape:
     @property
     def parameters(self) -> int:
         """Parameters in all, the output matrix included where it is not tied to the input."""
-        attention = self.hidden * self.head_dim * (2 * self.heads + 2 * self.key_value_heads) + 2 * self.head_dim
-        layer = attention + 3 * self.hidden * self.intermediate + 2 * self.hidden
         embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
-        return self.layers * layer + embeddings + self.hidden
+        return self.layer_parameters + embeddings + self.hidden
+
+    @property
+    def layer_parameters(self) -> int:
+        """Parameters of all layers, norms included."""
+        attention = self.hidden * self.head_dim * (2 * self.heads + 2 * self.key_value_heads) + 2 * self.head_dim
+        return self.layers * (attention + 3 * self.hidden * self.intermediate + 2 * self.hidden)
 
     def weight_bytes(self, dtype: torch.dtype) -> int:
         """Memory of the loaded weights."""

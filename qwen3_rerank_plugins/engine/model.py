@@ -32,17 +32,14 @@ class PackedModel:
 
     def __init__(self, backbone: Any, attention: Attention, *, compile: bool = False) -> None:
         self._backbone = backbone
-        self._attend = attention
+        self.attention = attention
         # one compiled function serves every layer and every length; attention stays outside, its shapes vary freely
         wrap: Callable[[Any], Any] = (lambda f: torch.compile(f, dynamic=True)) if compile else (lambda f: f)
         self._queries, self._keys_values, self._finish = wrap(_queries), wrap(_keys_values), wrap(_finish)
 
     def __call__(self, batch: PackedBatch) -> torch.Tensor:
         """Returns [N, hidden] float32: final-norm hidden states of the tails' last tokens, in plan order."""
-        embedded = self._backbone.embed_tokens(batch.input_ids)  # [T, hidden] in the model's dtype
-        cos, sin = self._backbone.rotary_emb(embedded[None], batch.positions[None])  # [1, T, D] each
-        rotation = (cos[0, :, None], sin[0, :, None])  # [T, 1, D]: the same for every head
-        hidden = embedded.float()
+        hidden, rotation = self._embed(batch)
         *inner, last = self._backbone.layers
         for layer in inner:
             hidden = self._layer(layer, hidden, hidden, rotation, rotation, batch.layout)
@@ -51,6 +48,12 @@ class PackedModel:
         hidden = self._layer(last, hidden[rows], hidden, last_rotation, rotation, batch.last_layout)
         normalised: torch.Tensor = self._backbone.norm(hidden)  # float32 to the end: no 16-bit grid of scores
         return normalised
+
+    def _embed(self, batch: PackedBatch) -> tuple[torch.Tensor, Rotation]:
+        """[T, hidden] float32, and the cosines and sines of the positions in the model's dtype."""
+        embedded = self._backbone.embed_tokens(batch.input_ids)
+        cos, sin = self._backbone.rotary_emb(embedded[None], batch.positions[None])  # [1, T, D] each
+        return embedded.float(), (cos[0, :, None], sin[0, :, None])  # [T, 1, D]: the same for every head
 
     def _layer(
         self,
@@ -64,7 +67,7 @@ class PackedModel:
         """One decoder layer for the rows in `hidden`, attending to the rows in `everyone`."""
         query = self._queries(layer, hidden, *rotation)
         key, value = self._keys_values(layer, everyone, *everyones_rotation)
-        attended = self._attend(query, key, value, layout, layer.self_attn.scaling)
+        attended = self.attention(query, key, value, layout, layer.self_attn.scaling)
         finished: torch.Tensor = self._finish(layer, hidden, attended)
         return finished
 

@@ -1,0 +1,95 @@
+"""What a workload costs: tokens and FLOPs counted, and the rate this machine reaches in plain matrix products.
+
+Comes in: tokenised requests and a `Shape`. Goes out: numbers.
+Must not know: engines, peers.
+
+FLOPs of a forward pass = 2 * parameters of the layers * tokens
+                        + 4 * layers * heads * head_dim * (query, key) pairs
+where a token's pairs are itself and all before it: the multiply-adds of q.k and of weights.v. Embedding, norms and the
+two-row head are left out, so a share of the GEMM rate computed from this is never flattered.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Sequence
+
+import torch
+
+from qwen3_rerank_plugins.engine.budget import Shape
+from qwen3_rerank_plugins.engine.packing import Workload, plan_passes
+from qwen3_rerank_plugins.engine.tokens import TokenisedRequest
+
+_PADDED_BATCH = 32
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TokenCount:
+    """The tokens of a workload, counted three ways.
+
+    Attributes:
+        naive: every prompt whole, without padding.
+        padded: every prompt whole, sorted by length and padded in batches of 32, as sentence-transformers does.
+        unique: every prefix once a pass and every tail once: what the packed pass computes.
+        passes: passes under the budget.
+    """
+
+    naive: int
+    padded: int
+    unique: int
+    passes: int
+
+
+def count_tokens(requests: Sequence[TokenisedRequest], budget: int) -> TokenCount:
+    """Count the tokens of a workload under a budget of unique tokens a pass."""
+    prompts = sorted((len(r.prefix) + len(r.tails[tail]) for r in requests for tail in r.tail_of), reverse=True)
+    batches = [prompts[start : start + _PADDED_BATCH] for start in range(0, len(prompts), _PADDED_BATCH)]
+    plans = plan_passes([_lengths(request) for request in requests], budget)
+    return TokenCount(
+        naive=sum(prompts),
+        padded=sum(batch[0] * len(batch) for batch in batches),
+        unique=sum(plan.tokens for plan in plans),
+        passes=len(plans),
+    )
+
+
+def count_flops(requests: Sequence[TokenisedRequest], shape: Shape, budget: int) -> float:
+    """FLOPs of the unique tokens of a workload."""
+    lengths = [_lengths(request) for request in requests]
+    plans = plan_passes(lengths, budget)
+    pairs = 0
+    for part in (part for plan in plans for part in plan.slices):
+        workload = lengths[part.request]
+        pairs += _causal(workload.prefix)
+        pairs += sum(workload.tails[tail] * workload.prefix + _causal(workload.tails[tail]) for tail in part.tails)
+    tokens = sum(plan.tokens for plan in plans)
+    return 2.0 * shape.layer_parameters * tokens + 4.0 * shape.layers * shape.heads * shape.head_dim * pairs
+
+
+def measure_gemm_rate(shape: Shape, dtype: torch.dtype, device: torch.device, *, rows: int = 4096) -> float:
+    """FLOP/s of the MLP's own matrix product [rows, hidden] x [hidden, intermediate]: the roof of any pass here."""
+    left = torch.randn(rows, shape.hidden, device=device, dtype=dtype)
+    right = torch.randn(shape.intermediate, shape.hidden, device=device, dtype=dtype)
+    rates: list[float] = []
+    for _ in range(8):
+        started = _now(device)
+        for _ in range(4):
+            torch.nn.functional.linear(left, right)
+        rates.append(4 * 2.0 * rows * shape.hidden * shape.intermediate / (_now(device) - started))
+    return statistics.median(rates[2:])  # the first two warm up
+
+
+def _lengths(request: TokenisedRequest) -> Workload:
+    return Workload(len(request.prefix), tuple(map(len, request.tails)))
+
+
+def _causal(length: int) -> int:
+    return length * (length + 1) // 2
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

@@ -1,0 +1,150 @@
+"""The study of waiting requests: many callers at once, against the same calls one after the other.
+
+Comes in: a subject, settings. Goes out: `TogetherResults`.
+Must not know: peers, tables.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import threading
+import time
+from collections.abc import Sequence
+
+import torch
+
+from qwen3_rerank_plugins.bench.speed import OnStep
+from qwen3_rerank_plugins.bench.stopwatch import Spread
+from qwen3_rerank_plugins.bench.texts import RealText
+from qwen3_rerank_plugins.engine.local import LocalScorer
+from qwen3_rerank_plugins.engine.request import RerankRequest, make_request
+from qwen3_rerank_plugins.engine.settings import EngineSettings
+
+CALLERS, DOCUMENTS = 16, 4
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Manner:
+    """How a set of calls went.
+
+    Attributes:
+        documents_per_second: of all calls together, per round.
+        p50, p95: seconds from a call to its answer, over all rounds.
+    """
+
+    documents_per_second: Spread
+    p50: float
+    p95: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TogetherResults:
+    """The same calls, made in different manners.
+
+    Attributes:
+        one_by_one: the next call starts when the last one has its answer.
+        at_once: every caller in a thread of its own, all at the same moment.
+        lone: one caller alone: what nobody may be made to wait longer than.
+        largest_difference: of log-odds between the manners.
+    """
+
+    callers: int
+    documents_each: int
+    rounds: int
+    one_by_one: Manner
+    at_once: Manner
+    lone: Manner
+    throughput_ratio: Spread
+    largest_difference: float
+
+
+def measure_together(text: RealText, settings: EngineSettings, rounds: int, tell: OnStep) -> TogetherResults:
+    """Run the manners in turns.
+
+    Args:
+        text: where queries and documents come from; every caller asks something else.
+        settings: how the engine is loaded.
+        rounds: how often.
+        tell: called before every step.
+    """
+    requests = [
+        make_request(text.draw(12), [text.draw(length) for length in text.lengths_between(40, 80, DOCUMENTS)], None)
+        for _ in range(CALLERS)
+    ]
+    scorer = LocalScorer(settings)
+    scorer.warmup()
+    _at_once(scorer, requests)
+    calls: dict[str, list[_Run]] = {"one_by_one": [], "at_once": [], "lone": []}
+    for turn in range(rounds):
+        tell(f"round {turn + 1} of {rounds}")
+        calls["one_by_one"].append(_one_by_one(scorer, requests))
+        calls["at_once"].append(_at_once(scorer, requests))
+        calls["lone"].append(_one_by_one(scorer, requests[:1]))
+    scorer.close()
+    pairs = zip(calls["at_once"], calls["one_by_one"], strict=True)
+    return TogetherResults(
+        callers=CALLERS,
+        documents_each=DOCUMENTS,
+        rounds=rounds,
+        one_by_one=_manner(calls["one_by_one"], CALLERS),
+        at_once=_manner(calls["at_once"], CALLERS),
+        lone=_manner(calls["lone"], 1),
+        throughput_ratio=Spread.of([single.seconds / merged.seconds for merged, single in pairs]),
+        largest_difference=_difference(calls["one_by_one"][0], calls["at_once"][0]),
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Run:
+    seconds: float
+    latencies: tuple[float, ...]
+    log_odds: tuple[tuple[float, ...], ...]
+
+
+def _one_by_one(scorer: LocalScorer, requests: Sequence[RerankRequest]) -> _Run:
+    started, latencies, answers = time.perf_counter(), [], []
+    for request in requests:
+        called = time.perf_counter()
+        answers.append(scorer.submit(request).result().log_odds)
+        latencies.append(time.perf_counter() - called)
+    return _Run(time.perf_counter() - started, tuple(latencies), tuple(answers))
+
+
+def _at_once(scorer: LocalScorer, requests: Sequence[RerankRequest]) -> _Run:
+    latencies: dict[int, float] = {}
+    answers: dict[int, tuple[float, ...]] = {}
+    start = threading.Barrier(len(requests) + 1)
+
+    def call(caller: int) -> None:
+        start.wait()
+        called = time.perf_counter()
+        answers[caller] = scorer.submit(requests[caller]).result().log_odds
+        latencies[caller] = time.perf_counter() - called
+
+    threads = [threading.Thread(target=call, args=(caller,)) for caller in range(len(requests))]
+    for thread in threads:
+        thread.start()
+    start.wait()
+    started = time.perf_counter()
+    for thread in threads:
+        thread.join()
+    callers = range(len(requests))
+    return _Run(
+        time.perf_counter() - started,
+        tuple(latencies[caller] for caller in callers),
+        tuple(answers[caller] for caller in callers),
+    )
+
+
+def _manner(runs: Sequence[_Run], callers: int) -> Manner:
+    latencies = [latency for run in runs for latency in run.latencies]
+    quantiles = statistics.quantiles(latencies, n=20, method="inclusive")
+    return Manner(
+        Spread.of([callers * DOCUMENTS / run.seconds for run in runs]), statistics.median(latencies), quantiles[18]
+    )
+
+
+def _difference(left: _Run, right: _Run) -> float:
+    first, second = (torch.tensor(run.log_odds) for run in (left, right))
+    return float((first - second).abs().max())

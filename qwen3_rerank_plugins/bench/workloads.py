@@ -1,0 +1,68 @@
+"""The five workloads of the benchmark: what users do with a reranker, from one short list to a mixed queue.
+
+Comes in: `RealText`. Goes out: named lists of `RerankRequest`s.
+Must not know: engines, peers, clocks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Literal
+
+from qwen3_rerank_plugins.bench.texts import RealText
+from qwen3_rerank_plugins.engine.request import RerankRequest, make_request
+
+Size = Literal["full", "short"]
+MAX_LENGTH = 8192
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BenchWorkload:
+    """Requests that are made together, as one call."""
+
+    name: str
+    requests: tuple[RerankRequest, ...]
+
+    @property
+    def documents(self) -> int:
+        """Documents of all requests."""
+        return sum(len(request.documents) for request in self.requests)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to draw a workload: queries, documents for each, and their lengths in tokens.
+
+    Attributes:
+        full: (queries, documents for each) on a GPU.
+        short: the same for a CPU, where seconds become minutes.
+        lengths: draws the token lengths of so many documents.
+        repeat: how many times as often as the others it is run, where a call is so short that its time jumps about.
+    """
+
+    full: tuple[int, int]
+    short: tuple[int, int]
+    lengths: Callable[[RealText, int], list[int]]
+    repeat: int = 1
+
+
+RECIPES = {
+    "passages": Recipe((1, 100), (1, 100), lambda text, count: text.lengths_between(60, 140, count)),
+    "chunks": Recipe((1, 50), (1, 24), lambda text, count: text.lengths_between(300, 500, count)),
+    "long": Recipe((1, 8), (1, 3), lambda text, count: text.lengths_between(3_800, 4_200, count)),
+    "mixed": Recipe((16, 32), (3, 16), lambda text, count: text.log_normal_lengths(90, 1.0, (20, 2_000), count)),
+    "small": Recipe((1, 10), (1, 10), lambda text, count: text.lengths_between(40, 80, count), repeat=5),
+}
+
+
+def draw_workload(name: str, text: RealText, size: Size) -> BenchWorkload:
+    """Draw one of `RECIPES`; equal seeds of the text give equal workloads."""
+    recipe = RECIPES[name]
+    queries, documents = recipe.full if size == "full" else recipe.short
+    requests = []
+    for _ in range(queries):
+        lengths = recipe.lengths(text, documents)
+        query = text.draw(text.lengths_between(8, 20, 1)[0])
+        requests.append(make_request(query, [text.draw(length) for length in lengths], None, MAX_LENGTH))
+    return BenchWorkload(name, tuple(requests))
