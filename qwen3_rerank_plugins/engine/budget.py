@@ -7,6 +7,8 @@ Must not know: requests.
 from __future__ import annotations
 
 import dataclasses
+import math
+from pathlib import Path
 from typing import Any, Literal
 
 import psutil
@@ -88,9 +90,45 @@ def auto_budget(shape: Shape, dtype: torch.dtype, free: int) -> int:
 
 
 def free_memory(device: torch.device) -> int:
-    """Free bytes of the device; for CPU and MPS, of the machine."""
+    """Free bytes of the device; for CPU and MPS, of the machine or of what a container may have of it."""
     if device.type == "cuda":
         free: int = torch.cuda.mem_get_info(device)[0]
         return free
-    available: int = psutil.virtual_memory().available
-    return available
+    return int(min(psutil.virtual_memory().available, cgroup_memory()))
+
+
+def cgroup_memory(membership: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")) -> float:
+    """Bytes that the control groups of this process leave it; infinity where none sets a limit, or none are there.
+
+    psutil sees the whole machine's memory, also from inside a container, which is killed when it takes what it sees.
+    """
+    free = math.inf
+    try:
+        lines = membership.read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return free
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:  # version 2
+            top, files = mount, ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):  # version 1
+            top = mount / "memory"
+            files = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        own = top / path.lstrip("/")
+        for group in (own, *own.parents):
+            if group.is_relative_to(top):
+                free = min(free, _left_in(group, *files))
+    return free
+
+
+def _left_in(group: Path, limit: str, usage: str, droppable: str) -> float:
+    """Limit minus usage. Cached files that can be dropped are no usage: a checkpoint that was just read is one."""
+    try:
+        allowed = int((group / limit).read_text(encoding="utf-8"))
+        used = int((group / usage).read_text(encoding="utf-8"))
+        stat = dict(line.split() for line in (group / "memory.stat").read_text(encoding="utf-8").splitlines())
+    except (OSError, ValueError):  # the topmost group has no such files, and "max" is no number
+        return math.inf
+    return max(0, allowed - used + int(stat.get(droppable, 0)))
