@@ -29,13 +29,15 @@ _ENGINE_FIELDS = (
     "local_files_only",
     "trust_remote_code",
 )
+_CALL_FIELDS = ("instruction", "top_n", "min_score")
 
 
 class RerankerFields(BaseModel):  # noqa: PLW1641  unhashable, as every mutable pydantic model
     """Mixin for adapters: one field a setting, all serialisable, and the reranker they describe.
 
     A ready `reranker=` may be passed instead of engine settings; its settings then fill the fields, so that the adapter
-    still serialises to something that can be loaded elsewhere.
+    still serialises to something that can be loaded elsewhere. Instruction and limits that are passed along with it,
+    None included, go before its own.
     """
 
     model_config = ConfigDict(
@@ -58,7 +60,9 @@ class RerankerFields(BaseModel):  # noqa: PLW1641  unhashable, as every mutable 
     quantization: Quantization | None = Field(
         default=None, description="Weight quantization; None keeps the weights as they are."
     )
-    instruction: str | None = Field(default=None, description="What relevant means for this task, in English.")
+    instruction: str | None = Field(
+        default=None, description="What relevant means for this task, in English; None is the model card's."
+    )
     top_n: int | None = Field(default=3, ge=0, description="Most documents to return; None returns all.")
     min_score: float | None = Field(default=None, ge=0, le=1, description="Lowest probability to return, inclusive.")
     max_length: int = Field(
@@ -86,7 +90,7 @@ class RerankerFields(BaseModel):  # noqa: PLW1641  unhashable, as every mutable 
         if not isinstance(reranker, Qwen3Reranker):
             return values
         _refuse_contradictions(values, reranker)
-        own = {name: getattr(reranker, name) for name in ("instruction", "top_n", "min_score")}
+        own = {name: getattr(reranker, name) for name in _CALL_FIELDS}
         return {**{name: value for name, value in own.items() if value is not None}, **values, **_settings(reranker)}
 
     @model_validator(mode="after")
@@ -101,13 +105,20 @@ class RerankerFields(BaseModel):  # noqa: PLW1641  unhashable, as every mutable 
         if self.reranker is not None:
             _refuse_contradictions(self.__dict__, self.reranker)
             return self.reranker
-        if self._made is None or any(getattr(self, name) != value for name, value in _settings(self._made).items()):
+        token = self.token.get_secret_value() if self.token else None
+        if self._made is None or not self._describe(self._made) or self._made.settings.token != token:
             self._made = Qwen3Reranker(
-                **{name: getattr(self, name) for name in _ENGINE_FIELDS},
-                max_length=self.max_length,
-                token=self.token.get_secret_value() if self.token else None,
+                **{name: getattr(self, name) for name in _ENGINE_FIELDS}, max_length=self.max_length, token=token
             )
         return self._made
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        """Of `Qwen3Reranker.rank`."""
+        return {name: getattr(self, name) for name in _CALL_FIELDS}
+
+    def _describe(self, reranker: Qwen3Reranker) -> bool:
+        return all(getattr(self, name) == value for name, value in _settings(reranker).items())
 
     def __eq__(self, other: object) -> bool:
         """Equal fields; which facade was made for them is nobody's business."""

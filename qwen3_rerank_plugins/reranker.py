@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
+import enum
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from qwen3_rerank_plugins import registry
+from qwen3_rerank_plugins.engine.pairs import group_pairs, pair_probabilities
 from qwen3_rerank_plugins.engine.request import RerankRequest, make_request
-from qwen3_rerank_plugins.engine.results import RankedDocument, check_finite, probability, rank_documents
+from qwen3_rerank_plugins.engine.results import RankedDocument, rank_documents
 from qwen3_rerank_plugins.engine.scorer import Scorer, Scores
 from qwen3_rerank_plugins.engine.settings import (
     DEFAULT_MAX_LENGTH,
@@ -22,7 +23,22 @@ from qwen3_rerank_plugins.engine.settings import (
     Quantization,
     positive_int,
 )
-from qwen3_rerank_plugins.errors import ClosedError, InputTypeError, SettingsError
+from qwen3_rerank_plugins.errors import ClosedError, SettingsError
+
+T = TypeVar("T")
+
+
+class Own(enum.Enum):
+    """The type of `OWN`, which stands for an option that a call leaves to whoever is called."""
+
+    OWN = "own"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+OWN = Own.OWN
+"""None cannot say it: as an option None is a choice, such as no limit."""
 
 
 class Qwen3Reranker:
@@ -110,18 +126,20 @@ class Qwen3Reranker:
         query: str,
         documents: Iterable[str],
         *,
-        instruction: str | None = None,
-        top_n: int | None = None,
-        min_score: float | None = None,
+        instruction: str | Own | None = OWN,
+        top_n: int | Own | None = OWN,
+        min_score: float | Own | None = OWN,
     ) -> list[RankedDocument]:
         """Order documents by how well they meet the query, best first.
 
         Args:
             query: what is looked for.
             documents: texts; the caller's order breaks ties.
-            instruction: for this call; None means the reranker's own.
-            top_n: for this call; None means the reranker's own.
-            min_score: for this call; None means the reranker's own.
+            instruction: for this call; None is the model card's.
+            top_n: for this call; None returns all.
+            min_score: for this call; None returns all.
+
+        What is left out is the reranker's own.
 
         Returns:
             At most `top_n` documents, each with its index, probability, log-odds and the tokens cut from its end.
@@ -131,41 +149,43 @@ class Qwen3Reranker:
             CheckpointError: the model cannot be loaded.
             ScoringError: the model gave no usable score; nothing is ever ordered by a broken one.
         """
+        top_n, min_score = _given(top_n, self.top_n), _given(min_score, self.min_score)
         check_top_n(top_n)
         check_min_score(min_score)
-        request = self._request(query, documents, instruction)
+        request = make_request(query, documents, _given(instruction, self.instruction), self.max_length)
         scores = _wait(self._submit([request]))[0]
-        return self._ranked(request, scores, top_n, min_score)
+        return rank_documents(request, scores, top_n, min_score)
 
     async def arank(
         self,
         query: str,
         documents: Iterable[str],
         *,
-        instruction: str | None = None,
-        top_n: int | None = None,
-        min_score: float | None = None,
+        instruction: str | Own | None = OWN,
+        top_n: int | Own | None = OWN,
+        min_score: float | Own | None = OWN,
     ) -> list[RankedDocument]:
         """`rank` without blocking the event loop; cancelling the task drops what has not run yet."""
+        top_n, min_score = _given(top_n, self.top_n), _given(min_score, self.min_score)
         check_top_n(top_n)
         check_min_score(min_score)
-        request = self._request(query, documents, instruction)
+        request = make_request(query, documents, _given(instruction, self.instruction), self.max_length)
         scores = (await self._asubmit([request]))[0]
-        return self._ranked(request, scores, top_n, min_score)
+        return rank_documents(request, scores, top_n, min_score)
 
-    def score(self, pairs: Iterable[tuple[str, str]], *, instruction: str | None = None) -> list[float]:
+    def score(self, pairs: Iterable[tuple[str, str]], *, instruction: str | Own | None = OWN) -> list[float]:
         """Probability of "yes" for each (query, document) pair, in input order; pairs of one query share its prefix.
 
         Raises:
             As `rank`.
         """
-        groups = self._group(pairs, instruction)
-        return _scatter(groups, _wait(self._submit([group.request for group in groups])))
+        groups = group_pairs(pairs, _given(instruction, self.instruction), self.max_length)
+        return pair_probabilities(groups, _wait(self._submit([group.request for group in groups])))
 
-    async def ascore(self, pairs: Iterable[tuple[str, str]], *, instruction: str | None = None) -> list[float]:
+    async def ascore(self, pairs: Iterable[tuple[str, str]], *, instruction: str | Own | None = OWN) -> list[float]:
         """`score` without blocking the event loop."""
-        groups = self._group(pairs, instruction)
-        return _scatter(groups, await self._asubmit([group.request for group in groups]))
+        groups = group_pairs(pairs, _given(instruction, self.instruction), self.max_length)
+        return pair_probabilities(groups, await self._asubmit([group.request for group in groups]))
 
     def warmup(self) -> None:
         """Load the model and run once, so that the first request does not pay for it."""
@@ -199,9 +219,6 @@ class Qwen3Reranker:
             raise ClosedError("This reranker is closed. Make a new one to go on.")
         return self._own_scorer or registry.acquire(self.settings, self)
 
-    def _request(self, query: str, documents: Iterable[str], instruction: str | None) -> RerankRequest:
-        return make_request(query, documents, self.instruction if instruction is None else instruction, self.max_length)
-
     def _submit(self, requests: Sequence[RerankRequest]) -> list[Future[Scores]]:
         scorer = self._scorer()
         futures: list[Future[Scores]] = []
@@ -218,34 +235,9 @@ class Qwen3Reranker:
         futures = await asyncio.to_thread(self._submit, requests)  # tokenising takes time: never on the loop
         return list(await asyncio.gather(*map(asyncio.wrap_future, futures)))
 
-    def _ranked(
-        self, request: RerankRequest, scores: Scores, top_n: int | None, min_score: float | None
-    ) -> list[RankedDocument]:
-        return rank_documents(
-            request,
-            scores,
-            self.top_n if top_n is None else top_n,
-            self.min_score if min_score is None else min_score,
-        )
 
-    def _group(self, pairs: Iterable[tuple[str, str]], instruction: str | None) -> list[_Group]:
-        documents: dict[str, list[str]] = {}
-        positions: dict[str, list[int]] = {}
-        for position, pair in enumerate(pairs):
-            query, document = _as_pair(position, pair)
-            documents.setdefault(query, []).append(document)
-            positions.setdefault(query, []).append(position)
-        return [
-            _Group(self._request(query, documents[query], instruction), tuple(positions[query])) for query in documents
-        ]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Group:
-    """The pairs of one query: one request, and where each of its documents stood in the input."""
-
-    request: RerankRequest
-    positions: tuple[int, ...]
+def _given(option: T | Own, own: T) -> T:
+    return own if isinstance(option, Own) else option
 
 
 def check_top_n(top_n: int | None) -> None:
@@ -260,25 +252,6 @@ def check_min_score(min_score: float | None) -> None:
         return
     if not isinstance(min_score, (int, float)) or isinstance(min_score, bool) or not 0 <= min_score <= 1:
         raise SettingsError(f"min_score must be None or a probability between 0 and 1, got {min_score!r}.")
-
-
-def _as_pair(position: int, pair: object) -> tuple[str, str]:
-    if isinstance(pair, (str, bytes)) or not isinstance(pair, Sequence) or len(pair) != 2:
-        raise InputTypeError(f"pairs[{position}] must be a (query, document) pair, got {pair!r:.80}.")
-    query, document = pair
-    if not isinstance(query, str) or not isinstance(document, str):
-        kinds = f"({type(query).__name__}, {type(document).__name__})"
-        raise InputTypeError(f"pairs[{position}] must be two strings, got {kinds}.")
-    return query, document
-
-
-def _scatter(groups: Sequence[_Group], scores: Sequence[Scores]) -> list[float]:
-    """Probabilities in the order of the pairs."""
-    by_position: dict[int, float] = {}
-    for group, found in zip(groups, scores, strict=True):
-        check_finite(group.request, found)
-        by_position.update(zip(group.positions, map(probability, found.log_odds), strict=True))
-    return [by_position[position] for position in range(len(by_position))]
 
 
 def _wait(futures: Sequence[Future[Scores]]) -> list[Scores]:

@@ -8,9 +8,10 @@ import pickle
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from qwen3_rerank_plugins import Qwen3Reranker
+from qwen3_rerank_plugins.engine.request import DEFAULT_INSTRUCTION
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.fields import RerankerFields
 from tests.doubles import OverlapScorer
@@ -94,3 +95,36 @@ def test_an_assigned_setting_is_honoured() -> None:
     fields.max_length = 999
     assert fields._reranker is not before
     assert fields._reranker.max_length == 999
+
+
+def test_an_assigned_token_is_honoured_and_an_equal_one_changes_nothing() -> None:
+    fields = RerankerFields(model="someone/gated", token="hf_old")
+    fields.token = SecretStr("hf_new")
+    renewed = fields._reranker
+    assert renewed.settings.token == "hf_new"
+    fields.token = SecretStr("hf_new")
+    assert fields._reranker is renewed
+    fields.token = None
+    assert fields._reranker.settings.token is None
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [({}, "theirs"), ({"instruction": "mine"}, "mine"), ({"instruction": None}, None)],
+    ids=["left out", "given", "none"],
+)
+def test_a_ready_rerankers_instruction_holds_unless_the_adapter_says_otherwise(
+    given: dict[str, Any], field: str | None
+) -> None:
+    scorer = OverlapScorer()
+    fields = RerankerFields(reranker=Qwen3Reranker(scorer=scorer, instruction="theirs"), **given)
+    assert fields.instruction == field
+    fields._reranker.rank("q", ["d"], **fields._options)
+    assert scorer.requests[0].instruction == (field or DEFAULT_INSTRUCTION)
+
+
+def test_a_limit_of_none_in_the_adapter_lifts_the_limit_of_a_ready_reranker() -> None:
+    ready = Qwen3Reranker(scorer=OverlapScorer(), top_n=1, min_score=0.9)
+    for given, count in (({}, 0), ({"min_score": None}, 1), ({"top_n": None, "min_score": None}, 3)):
+        fields = RerankerFields(reranker=ready, **given)
+        assert len(fields._reranker.rank("a b", ["a", "b", "c"], **fields._options)) == count

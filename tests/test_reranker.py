@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qwen3_rerank_plugins import Qwen3Reranker, close_all, registry
+from qwen3_rerank_plugins.engine.request import DEFAULT_INSTRUCTION
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.errors import (
     ClosedError,
@@ -169,6 +171,26 @@ def test_options_of_a_call_come_before_those_of_the_reranker() -> None:
     assert reranker.rank("x", documents) == []
     reranker.rank("x", documents, instruction="theirs")
     assert [request.instruction for request in scorer.requests] == ["mine"] * 3 + ["theirs"]
+
+
+@pytest.mark.parametrize("way", ["rank", "arank"])
+def test_none_in_a_call_lifts_the_rerankers_own_option(way: str) -> None:
+    scorer = OverlapScorer()
+    reranker = Qwen3Reranker(scorer=scorer, instruction="mine", top_n=1, min_score=0.9)
+    rank = partial(getattr(reranker, way), "a b c d", ["a b c", "a b", "e"])
+    assert [document.index for document in _finished(rank(min_score=None))] == [0]
+    assert [document.index for document in _finished(rank(top_n=None, min_score=None))] == [0, 1, 2]
+    assert _finished(rank(instruction=None)) == []
+    assert [request.instruction for request in scorer.requests] == ["mine", "mine", DEFAULT_INSTRUCTION]
+
+
+@pytest.mark.parametrize("way", ["score", "ascore"])
+def test_pairs_are_scored_under_the_instruction_of_the_call_or_the_rerankers_own(way: str) -> None:
+    scorer = OverlapScorer()
+    score = partial(getattr(Qwen3Reranker(scorer=scorer, instruction="mine"), way), [("a", "b")])
+    for options in ({}, {"instruction": "theirs"}, {"instruction": None}):
+        _finished(score(**options))
+    assert [request.instruction for request in scorer.requests] == ["mine", "theirs", DEFAULT_INSTRUCTION]
 
 
 @pytest.mark.parametrize(

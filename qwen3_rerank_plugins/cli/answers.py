@@ -40,7 +40,7 @@ class TaskRanker:
     """Ranks tasks with one reranker.
 
     Attributes:
-        reranker: without `top_n` and `min_score` of its own.
+        reranker: its own instruction and limits are not used.
         on_progress: told the share of a task that was just scored.
         instruction: goes before the tasks' own instructions; None leaves them.
         top_n, min_score: what to keep of each task; None keeps all.
@@ -70,7 +70,9 @@ class TaskRanker:
 
         async def score(piece: list[str]) -> None:
             try:
-                ranked = await self.reranker.arank(task.query, piece, instruction=instruction)
+                ranked = await self.reranker.arank(
+                    task.query, piece, instruction=instruction, top_n=None, min_score=None
+                )
             except RequestError as error:
                 if not task.place:
                     raise

@@ -10,16 +10,17 @@ A request travels in one straight line; each station is one file and one idea:
 6. `packing`     lengths -> passes under a token budget, in plain ints
 7. `scorer`      the seam: a request in, log-odds out; local, remote and fake engines implement it
 8. `results`     log-odds -> ranked documents
+9. `pairs`       (query, document) pairs -> one request a query, and scores back in the order of the pairs
 
 Torch is imported only from here on:
 
-9. `attention`   one signature, several kernels
-10. `batch`      a planned pass -> tensors
-11. `model`      the packed forward pass over the modules that transformers loaded
-12. `weights`    settings -> those modules, on their device, in their dtype
-13. `head`       last hidden states -> yes/no log-odds in float32
-14. `budget`     how many tokens of one pass fit in memory
-15. `passes`     a planned pass -> its log-odds: batch, model and head in a row
-16. `worker`     the one thread that runs passes for everybody who waits
-17. `local`      the whole line behind the seam
+10. `attention`  one signature, several kernels
+11. `batch`      a planned pass -> tensors
+12. `model`      the packed forward pass over the modules that transformers loaded
+13. `weights`    settings -> those modules, on their device, in their dtype
+14. `head`       last hidden states -> yes/no log-odds in float32
+15. `budget`     how many tokens of one pass fit in memory
+16. `passes`     a planned pass -> its log-odds: batch, model and head in a row
+17. `worker`     the one thread that runs passes for everybody who waits
+18. `local`      the whole line behind the seam
 """

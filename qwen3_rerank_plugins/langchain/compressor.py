@@ -16,9 +16,10 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda
 from qwen3_rerank_plugins.engine.results import RankedDocument
 from qwen3_rerank_plugins.errors import InputTypeError
 from qwen3_rerank_plugins.fields import RerankerFields
+from qwen3_rerank_plugins.reranker import OWN, Own
 
-OWN = -1
-"""As `top_n` of a call: what the field says. None cannot say it, because None asks for all documents."""
+FIELDS_TOP_N = -1
+"""As `top_n` of a call: what the field says, in the word that other rerankers for LangChain have for it."""
 
 AnyDocument = str | Document | Mapping[str, Any]
 T = TypeVar("T")
@@ -88,9 +89,9 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
         documents: Iterable[AnyDocument],
         query: str,
         *,
-        top_n: int | None = OWN,
-        instruction: str | None = None,
-        min_score: float | None = None,
+        top_n: int | Own | None = OWN,
+        instruction: str | Own | None = OWN,
+        min_score: float | Own | None = OWN,
     ) -> list[Relevance]:
         """Order anything that has text, and say where it stood; nothing is copied, and nothing is traced.
 
@@ -98,52 +99,43 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
             documents: texts, documents, or dicts with the text under "page_content" or "text".
             query: what is looked for.
             top_n: most results; None returns all, -1 as many as the field says.
-            instruction: for this call; None means the field's.
-            min_score: lowest probability to return, inclusive; None means the field's.
+            instruction: for this call; None is the model card's.
+            min_score: lowest probability to return, inclusive; None returns all.
+
+        What is left out is as the fields say.
 
         Returns:
             A dict with "index" and "relevance_score" for each of the best documents, best first.
         """
-        texts = _texts(documents)
-        return _relevances(self._reranker.rank(query, texts, **self._options(texts, top_n, instruction, min_score)))
+        options = self._options_of_call(top_n, instruction, min_score)
+        return _relevances(self._reranker.rank(query, _texts(documents), **options))
 
     async def arerank(
         self,
         documents: Iterable[AnyDocument],
         query: str,
         *,
-        top_n: int | None = OWN,
-        instruction: str | None = None,
-        min_score: float | None = None,
+        top_n: int | Own | None = OWN,
+        instruction: str | Own | None = OWN,
+        min_score: float | Own | None = OWN,
     ) -> list[Relevance]:
         """`rerank` without blocking the event loop."""
-        texts = _texts(documents)
-        options = self._options(texts, top_n, instruction, min_score)
-        return _relevances(await self._reranker.arank(query, texts, **options))
+        options = self._options_of_call(top_n, instruction, min_score)
+        return _relevances(await self._reranker.arank(query, _texts(documents), **options))
 
     def _compress(self, step: _Step) -> list[Document]:
         texts = _page_contents(step["documents"])
-        return _copies(step, self._reranker.rank(step["query"], texts, **self._options(texts)))
+        return _copies(step, self._reranker.rank(step["query"], texts, **self._options))
 
     async def _acompress(self, step: _Step) -> list[Document]:
         texts = _page_contents(step["documents"])
-        return _copies(step, await self._reranker.arank(step["query"], texts, **self._options(texts)))
+        return _copies(step, await self._reranker.arank(step["query"], texts, **self._options))
 
-    def _options(
-        self,
-        texts: Sequence[object],
-        top_n: int | None = OWN,
-        instruction: str | None = None,
-        min_score: float | None = None,
+    def _options_of_call(
+        self, top_n: int | Own | None, instruction: str | Own | None, min_score: float | Own | None
     ) -> dict[str, Any]:
-        """Of `Qwen3Reranker.rank`. To it None means its own limits, to our fields no limit."""
-        top_n = self.top_n if top_n == OWN else top_n
-        min_score = self.min_score if min_score is None else min_score
-        return {
-            "instruction": self.instruction if instruction is None else instruction,
-            "top_n": len(texts) if top_n is None else top_n,
-            "min_score": 0.0 if min_score is None else min_score,
-        }
+        given = {"top_n": OWN if top_n == FIELDS_TOP_N else top_n, "instruction": instruction, "min_score": min_score}
+        return self._options | {name: value for name, value in given.items() if value is not OWN}
 
 
 class _Step(TypedDict):

@@ -70,7 +70,7 @@ class Qwen3Rerank(RerankerFields, BaseNodePostprocessor):
     ) -> list[NodeWithScore]:
         task = self._read(nodes, query_bundle)
         with self._announced(task) as reranked:
-            ranked = self._reranker.rank(task.query.query_str, task.texts, **self._limits(task))
+            ranked = self._reranker.rank(task.query.query_str, task.texts, **self._options)
             reranked.extend(self._rebuilt(task, ranked))
         return reranked
 
@@ -80,7 +80,7 @@ class Qwen3Rerank(RerankerFields, BaseNodePostprocessor):
     ) -> list[NodeWithScore]:
         task = self._read(nodes, query_bundle)
         with self._announced(task) as reranked:
-            ranked = await self._reranker.arank(task.query.query_str, task.texts, **self._limits(task))
+            ranked = await self._reranker.arank(task.query.query_str, task.texts, **self._options)
             reranked.extend(self._rebuilt(task, ranked))
         return reranked
 
@@ -91,22 +91,11 @@ class Qwen3Rerank(RerankerFields, BaseNodePostprocessor):
         checked = _check_nodes(nodes)
         return _Task(query, checked, [node.node.get_content(metadata_mode=self.metadata_mode) for node in checked])
 
-    def _limits(self, task: _Task) -> dict[str, Any]:
-        """To `Qwen3Reranker.rank` None means its own limit; as a field it means no limit."""
-        return {
-            "instruction": self.instruction,
-            "top_n": self._most(task),
-            "min_score": 0.0 if self.min_score is None else self.min_score,
-        }
-
-    def _most(self, task: _Task) -> int:
-        return len(task.nodes) if self.top_n is None else self.top_n
-
     @contextlib.contextmanager
     def _announced(self, task: _Task) -> Iterator[list[NodeWithScore]]:
         """Start both kinds of events, and end both whatever happens; the caller fills the list in between."""
         reranked: list[NodeWithScore] = []
-        top_n = self._most(task)  # the event refuses None
+        top_n = len(task.nodes) if self.top_n is None else self.top_n  # the event refuses None
         payload: dict[str, Any] = {
             EventPayload.NODES: task.nodes,
             EventPayload.MODEL_NAME: self.model,

@@ -23,6 +23,7 @@ LINE = [
     "engine.packing",
     "engine.scorer",
     "engine.results",
+    "engine.pairs",
     "engine.attention",
     "engine.batch",
     "engine.model",

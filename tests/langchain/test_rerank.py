@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from langchain_core.documents import Document
 
+from qwen3_rerank_plugins.engine.request import DEFAULT_INSTRUCTION
 from qwen3_rerank_plugins.errors import InputTypeError, SettingsError
 from qwen3_rerank_plugins.langchain import Qwen3Rerank
 from tests.doubles import OverlapScorer
@@ -88,6 +89,14 @@ def test_top_n_of_the_call_wins_over_the_field(
 def test_a_top_n_that_is_no_number_of_documents_is_refused(fake: Fake, rerank: Rerank, top_n: object) -> None:
     with pytest.raises(SettingsError, match="top_n must be"):
         rerank(fake(), ["red"], "red", top_n=top_n)
+
+
+def test_none_in_a_call_lifts_the_threshold_and_the_instruction_of_the_fields(fake: Fake, rerank: Rerank) -> None:
+    scorer = OverlapScorer()
+    compressor = fake(scorer, instruction="Find colours", min_score=0.9)
+    assert rerank(compressor, ["red", "green"], "red") == []
+    assert positions(rerank(compressor, ["red", "green"], "red", min_score=None, instruction=None)) == [0, 1]
+    assert [request.instruction for request in scorer.requests] == ["Find colours", DEFAULT_INSTRUCTION]
 
 
 def test_instruction_of_the_call_wins_over_the_field(fake: Fake, rerank: Rerank) -> None:

@@ -1,0 +1,69 @@
+"""Pairs -> requests, one a query, and their scores back in the order of the pairs.
+
+Comes in: (query, document) pairs as a caller passed them. Goes out: `PairGroup`s, and later probabilities.
+Must not know: where the scores come from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+from qwen3_rerank_plugins.engine.request import RerankRequest, make_request
+from qwen3_rerank_plugins.engine.results import check_finite, probability
+from qwen3_rerank_plugins.engine.scorer import Scores
+from qwen3_rerank_plugins.errors import InputTypeError
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PairGroup:
+    """The pairs of one query, so that they share its prefix.
+
+    Attributes:
+        request: the query and its documents.
+        positions: where each of these documents stood among the pairs.
+    """
+
+    request: RerankRequest
+    positions: tuple[int, ...]
+
+
+def group_pairs(pairs: Iterable[object], instruction: str | None, max_length: int) -> list[PairGroup]:
+    """One group a query, in the order in which the queries first appear.
+
+    Raises:
+        InputTypeError: an entry is no pair of strings; the message names which.
+    """
+    documents: dict[str, list[str]] = {}
+    positions: dict[str, list[int]] = {}
+    for position, pair in enumerate(pairs):
+        query, document = _as_pair(position, pair)
+        documents.setdefault(query, []).append(document)
+        positions.setdefault(query, []).append(position)
+    return [
+        PairGroup(make_request(query, documents[query], instruction, max_length), tuple(positions[query]))
+        for query in documents
+    ]
+
+
+def pair_probabilities(groups: Sequence[PairGroup], scores: Sequence[Scores]) -> list[float]:
+    """The probability of "yes" of each pair, in the order of the pairs; `scores` has one entry a group.
+
+    Raises:
+        NonFiniteScoreError: a score is broken; its position is that among the group's documents.
+    """
+    by_position: dict[int, float] = {}
+    for group, found in zip(groups, scores, strict=True):
+        check_finite(group.request, found)
+        by_position.update(zip(group.positions, map(probability, found.log_odds), strict=True))
+    return [by_position[position] for position in range(len(by_position))]
+
+
+def _as_pair(position: int, pair: object) -> tuple[str, str]:
+    if isinstance(pair, (str, bytes)) or not isinstance(pair, Sequence) or len(pair) != 2:
+        raise InputTypeError(f"pairs[{position}] must be a (query, document) pair, got {pair!r:.80}.")
+    query, document = pair
+    if not isinstance(query, str) or not isinstance(document, str):
+        kinds = f"({type(query).__name__}, {type(document).__name__})"
+        raise InputTypeError(f"pairs[{position}] must be two strings, got {kinds}.")
+    return query, document
