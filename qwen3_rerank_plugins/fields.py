@@ -58,7 +58,7 @@ class RerankerFields(BaseModel):  # noqa: PLW1641  unhashable, as every mutable 
         default="auto", description="Flash attention wherever it can run, unless said otherwise."
     )
     quantization: Quantization | None = Field(
-        default=None, description="Weight quantization; None keeps the weights as they are."
+        default=None, description="int8, int4 or fp8 weights in the decoder layers; None keeps them as they are."
     )
     instruction: str | None = Field(
         default=None, description="What relevant means for this task, in English; None is the model card's."

@@ -53,7 +53,7 @@ class Qwen3Reranker:
         device: "auto", or a torch device string.
         dtype: "auto", "bfloat16", "float16" or "float32".
         attention: "auto", "varlen", "flash_attn" or "sdpa".
-        quantization: None.
+        quantization: None, or "int8", "int4" or "fp8" for the weights of the decoder layers: less memory, less exact.
         instruction: what "relevant" means for your task, in English; None is the model card's web-search instruction.
         top_n: most documents that `rank` returns; None returns all.
         min_score: lowest probability that `rank` returns, inclusive; None returns all.

@@ -95,6 +95,8 @@ class Checkup:
         self._add("machine", "device", str(device), f"{placement.device_reason}{hardware}", passed=True)
         self._add("machine", "dtype", dtype_name(placement.dtype), placement.dtype_reason)
         self._add("machine", "attention", placement.attention.name, placement.attention.reason)
+        quantization = placement.quantization
+        self._add("machine", "quantization", quantization.name, quantization.reason, shown=quantization.name or "none")
         return placement
 
     def _examine_checkpoint(self) -> Checkpoint | None:
@@ -139,8 +141,8 @@ class Checkup:
         from qwen3_rerank_plugins.cli.published import PUBLISHED
         from qwen3_rerank_plugins.engine.budget import SMALLEST_AUTO_BUDGET, auto_budget, free_memory
 
-        dtype, free = placement.dtype, free_memory(placement.device)
-        weights, asked = shape.weight_bytes(dtype), self._settings.max_batch_tokens
+        dtype, mode, free = placement.dtype, placement.quantization.name, free_memory(placement.device)
+        weights, asked = shape.weight_bytes(dtype, mode), self._settings.max_batch_tokens
         budget = auto_budget(shape, dtype, max(0, free - weights)) if asked == "auto" else asked
         largest_pass = budget * shape.token_bytes(dtype)
         needed = weights + largest_pass
@@ -151,7 +153,7 @@ class Checkup:
         fitting = [
             name.removeprefix("Qwen/Qwen3-Reranker-")
             for name, other in PUBLISHED.items()
-            if other.weight_bytes(dtype) + SMALLEST_AUTO_BUDGET * other.token_bytes(dtype) <= free
+            if other.weight_bytes(dtype, mode) + SMALLEST_AUTO_BUDGET * other.token_bytes(dtype) <= free
         ]
         advice = f"more than is free; published sizes that fit here: {', '.join(fitting) or 'none'}"
         fits = needed <= free

@@ -12,6 +12,7 @@ import typer
 
 from qwen3_rerank_plugins.engine.settings import AttentionName
 from qwen3_rerank_plugins.engine.settings import Dtype as DtypeName
+from qwen3_rerank_plugins.engine.settings import Quantization as QuantizationName
 
 _ENGINE = "Model and machine"
 _RANKING = "Ranking"
@@ -36,6 +37,9 @@ Device = Annotated[
 Dtype = Annotated[DtypeName, typer.Option(help="Number format of the weights.", rich_help_panel=_ENGINE)]
 Attention = Annotated[
     AttentionName, typer.Option(help='Kernel; "auto" is flash attention wherever it runs.', rich_help_panel=_ENGINE)
+]
+Quantization = Annotated[
+    QuantizationName | None, typer.Option(help="Store the layers' weights in fewer bits.", rich_help_panel=_ENGINE)
 ]
 MaxBatchTokens = Annotated[
     Any,  # int | Literal["auto"], a union that typer has no word for

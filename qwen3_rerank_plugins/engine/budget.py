@@ -14,6 +14,8 @@ from typing import Any, Literal
 import psutil
 import torch
 
+from qwen3_rerank_plugins.engine.quantization import matrix_bytes
+from qwen3_rerank_plugins.engine.settings import Quantization
 from qwen3_rerank_plugins.engine.weights import LoadedModel
 
 LARGEST_AUTO_BUDGET = 16_384
@@ -62,9 +64,20 @@ class Shape:
         attention = self.hidden * self.head_dim * (2 * self.heads + 2 * self.key_value_heads) + 2 * self.head_dim
         return self.layers * (attention + 3 * self.hidden * self.intermediate + 2 * self.hidden)
 
-    def weight_bytes(self, dtype: torch.dtype) -> int:
-        """Memory of the loaded weights."""
-        return self.parameters * dtype.itemsize
+    @property
+    def matrices(self) -> tuple[tuple[int, int], ...]:
+        """Rows and columns of one layer's seven matrices, the only parameters that are ever quantised."""
+        query, key_value = self.heads * self.head_dim, self.key_value_heads * self.head_dim
+        attention = ((query, self.hidden), (key_value, self.hidden), (key_value, self.hidden), (self.hidden, query))
+        return (*attention, *2 * ((self.intermediate, self.hidden),), (self.hidden, self.intermediate))
+
+    def weight_bytes(self, dtype: torch.dtype, quantization: Quantization | None = None) -> int:
+        """Memory of the loaded weights, scales included."""
+        if quantization is None:
+            return self.parameters * dtype.itemsize
+        kept = self.parameters - self.layers * sum(rows * columns for rows, columns in self.matrices)
+        quantised = self.layers * sum(matrix_bytes(quantization, rows, columns) for rows, columns in self.matrices)
+        return kept * dtype.itemsize + quantised
 
     def token_bytes(self, dtype: torch.dtype) -> int:
         """Peak memory of one more token in a pass: residual, normalised copy (float32 inside), and the wider of MLP and

@@ -32,7 +32,8 @@ class EngineSettings:
         device: "auto" (CUDA, then MPS, then CPU) or any torch device string.
         dtype: "auto" is bfloat16 on CUDA with compute capability >= 8.0, float16 on older CUDA and MPS, else float32.
         attention: "auto", torch's "varlen" flash attention, the "flash_attn" package, or "sdpa".
-        quantization: None; reserved words are refused until a mode is available.
+        quantization: None, "int8" or "int4" (extra "quantization"), or "fp8" (extra "fp8"): how the weights of the
+            decoder layers are stored. Embeddings and the yes/no rows are never quantised.
         max_batch_tokens: unique tokens in one forward pass; "auto" derives it from free memory.
         compile: compile the token-wise half-layers with torch.compile; costs a minute at the first call.
         cache_dir: hub cache folder; None is the hub's own default.
@@ -68,10 +69,6 @@ class EngineSettings:
         _one_of("attention", self.attention, get_args(AttentionName))
         if self.quantization is not None:
             _one_of("quantization", self.quantization, get_args(Quantization))
-            raise SettingsError(
-                f"quantization={self.quantization!r} is not available in this version; leave it at None. "
-                "A smaller checkpoint (Qwen/Qwen3-Reranker-4B or -0.6B) needs less memory."
-            )
         if self.max_batch_tokens != "auto":
             positive_int("max_batch_tokens", self.max_batch_tokens)
         for name in ("compile", "local_files_only", "trust_remote_code"):

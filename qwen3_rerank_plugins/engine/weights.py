@@ -14,6 +14,7 @@ import torch
 
 from qwen3_rerank_plugins.engine.attention import AttentionChoice, choose_attention
 from qwen3_rerank_plugins.engine.checkpoint import Checkpoint
+from qwen3_rerank_plugins.engine.quantization import QuantizationChoice, choose_quantization, quantise_layers
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.errors import IncompleteCheckpointError, SettingsError, UnsupportedCheckpointError
 
@@ -29,6 +30,7 @@ class Placement:
     dtype: torch.dtype
     dtype_reason: str
     attention: AttentionChoice
+    quantization: QuantizationChoice
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,15 +45,21 @@ def choose_placement(settings: EngineSettings) -> Placement:
     """Resolve every "auto" of the settings for this machine.
 
     Raises:
-        SettingsError: a device, dtype or attention was asked for by name that this machine does not have.
+        SettingsError: a device, dtype, attention or quantization was asked for that this machine does not have.
+        MissingExtraError: the library behind the quantization is not installed.
     """
     device, device_reason = _choose_device(settings.device)
     dtype, dtype_reason = _choose_dtype(settings.dtype, device)
-    return Placement(device, device_reason, dtype, dtype_reason, choose_attention(settings.attention, device, dtype))
+    attention = choose_attention(settings.attention, device, dtype)
+    quantization = choose_quantization(settings.quantization, device, dtype)
+    return Placement(device, device_reason, dtype, dtype_reason, attention, quantization)
 
 
 def load_model(settings: EngineSettings, checkpoint: Checkpoint) -> LoadedModel:
     """Load the weights straight in their dtype, and refuse a checkpoint that is not complete.
+
+    To be quantised, they are read on the CPU in the dtype of their file: neither the device nor a wider dtype ever sees
+    them whole.
 
     Raises:
         IncompleteCheckpointError: a parameter is missing, left over, or of the wrong shape.
@@ -61,8 +69,10 @@ def load_model(settings: EngineSettings, checkpoint: Checkpoint) -> LoadedModel:
     placement = choose_placement(settings)
     causal_lm = _read_weights(settings, checkpoint, placement)
     causal_lm.eval().requires_grad_(False)
+    if placement.quantization.name:
+        quantise_layers(causal_lm, placement.quantization.name, placement.device, placement.dtype)
     logger.info(
-        "loaded %s (commit %s) on %s (%s), %s (%s), attention %s (%s)",
+        "loaded %s (commit %s) on %s (%s), %s (%s), attention %s (%s), quantization %s (%s)",
         checkpoint.name,
         checkpoint.commit or "none, a local folder",
         placement.device,
@@ -71,6 +81,8 @@ def load_model(settings: EngineSettings, checkpoint: Checkpoint) -> LoadedModel:
         placement.dtype_reason,
         placement.attention.name,
         placement.attention.reason,
+        placement.quantization.name,
+        placement.quantization.reason,
     )
     return LoadedModel(causal_lm, placement)
 
@@ -84,11 +96,12 @@ def _read_weights(settings: EngineSettings, checkpoint: Checkpoint, placement: P
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, Qwen3ForCausalLM
 
+    whole = placement.quantization.name is None
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             checkpoint.folder,
-            **{_dtype_word(): placement.dtype},
-            device_map={"": placement.device} if placement.device.type != "cpu" else None,
+            **{_dtype_word(): placement.dtype if whole else "auto"},
+            device_map={"": placement.device} if whole and placement.device.type != "cpu" else None,
             low_cpu_mem_usage=True,
             use_safetensors=True,
             local_files_only=True,

@@ -157,7 +157,6 @@ def test_a_terminal_without_the_characters_gets_question_marks() -> None:
 
 def test_every_setting_of_the_facade_is_an_option_of_rank_with_the_same_default() -> None:
     missing_on_purpose = {
-        "quantization",  # no mode is available yet
         "token",  # would stand in the list of processes; HF_TOKEN does not
         "scorer",  # not a word
     }

@@ -104,6 +104,22 @@ def test_a_device_that_is_not_there_is_a_finding(run: Run, monkeypatch: pytest.M
     assert found["checkpoint"]["passed"] is True
 
 
+def test_quantised_weights_are_counted_as_they_will_be_and_the_mode_says_what_it_is(run: Run) -> None:
+    plain = examined(run, "--model", MODEL, code=0)
+    assert (plain["quantization"]["value"], plain["quantization"]["shown"]) == (None, "none")
+    small = examined(run, "--model", MODEL, "--quantization", "int8", code=0)
+    assert small["quantization"]["value"] == "int8"
+    assert "saves memory, not time" in small["quantization"]["note"]
+    assert small["weights"]["value"] < plain["weights"]["value"]
+    assert small["sanity pair"]["passed"]
+
+
+def test_a_quantization_that_cannot_run_here_is_a_finding(run: Run) -> None:
+    found = examined(run, "--model", MODEL, "--quantization", "fp8", code=1)
+    assert found["failed"] == ["device"]
+    assert "Use quantization='int8'" in found["device"]["note"]
+
+
 def test_a_torch_that_cannot_be_imported_is_a_finding(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     found = examined(run, "--model", MODEL, code=1)

@@ -25,7 +25,6 @@ from qwen3_rerank_plugins.errors import SettingsError
         {"device": ""},
         {"dtype": "bf16"},
         {"attention": "flash"},
-        {"quantization": "int8"},
         {"quantization": "int3"},
         {"max_batch_tokens": 0},
         {"max_batch_tokens": 1.5},

@@ -27,6 +27,7 @@ LINE = [
     "engine.attention",
     "engine.batch",
     "engine.model",
+    "engine.quantization",
     "engine.weights",
     "engine.head",
     "engine.budget",

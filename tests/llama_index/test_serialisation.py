@@ -13,7 +13,7 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.schema import NodeWithScore, TextNode
 from pydantic import ValidationError
 
-from qwen3_rerank_plugins import Qwen3Reranker
+from qwen3_rerank_plugins import Qwen3Reranker, close_all, registry
 from qwen3_rerank_plugins.llama_index import Qwen3Rerank
 from tests.doubles import OverlapScorer
 from tests.llama_index.watchers import CallbackWatcher
@@ -25,6 +25,7 @@ EVERY_SETTING: dict[str, Any] = {
     "device": "cpu",
     "dtype": "float32",
     "attention": "sdpa",
+    "quantization": "int8",
     "instruction": "Find recipes",
     "top_n": 7,
     "min_score": 0.25,
@@ -54,8 +55,7 @@ def settings(postprocessor: Qwen3Rerank) -> dict[str, Any]:
 
 
 def test_the_list_of_settings_here_is_complete_and_none_is_at_its_default() -> None:
-    # quantization has one possible value in this version
-    assert {*EVERY_SETTING, "quantization"} == set(Qwen3Rerank.model_fields) - NOT_SERIALISED
+    assert set(EVERY_SETTING) == set(Qwen3Rerank.model_fields) - NOT_SERIALISED
     assert all(Qwen3Rerank.model_fields[name].default != value for name, value in EVERY_SETTING.items())
 
 
@@ -84,7 +84,7 @@ def test_the_class_name_is_stable(configured: Qwen3Rerank) -> None:
 
 
 def test_the_json_holds_plain_words(configured: Qwen3Rerank) -> None:
-    assert json.loads(configured.to_json()) == EVERY_SETTING | {"quantization": None, "class_name": "Qwen3Rerank"}
+    assert json.loads(configured.to_json()) == EVERY_SETTING | {"class_name": "Qwen3Rerank"}
 
 
 def test_from_dict_takes_changes_along(configured: Qwen3Rerank) -> None:
@@ -197,5 +197,9 @@ def test_a_setting_that_contradicts_a_ready_reranker_is_an_error() -> None:
         Qwen3Rerank(reranker=Qwen3Reranker("demo", max_length=512), max_length=1024)
 
 
-def test_making_one_loads_nothing() -> None:
-    Qwen3Rerank(model="/no/such/folder")
+def test_making_one_loads_nothing_and_using_it_does() -> None:
+    close_all()
+    postprocessor = Qwen3Rerank(model="demo")
+    assert not registry._entries
+    postprocessor.postprocess_nodes(nodes_of("a"), query_str="a")
+    assert len(registry._entries) == 1
