@@ -52,5 +52,10 @@ def test_an_engine_outlives_users_that_were_forgotten_and_closes_with_the_last_t
     close_all()
 
 
-def test_releasing_what_was_never_acquired_is_harmless() -> None:
-    registry.release(SETTINGS, User())
+def test_releasing_what_was_never_acquired_takes_no_engine_from_others() -> None:
+    user, stranger = User(), User()
+    engine = registry.acquire(SETTINGS, user)
+    registry.release(SETTINGS, stranger)
+    registry.release(dataclasses.replace(SETTINGS, max_batch_tokens=1234), stranger)
+    assert registry.acquire(SETTINGS, user) is engine
+    close_all()

@@ -207,8 +207,13 @@ def test_closing_serves_whoever_waits_and_refuses_whoever_comes_later(worker: Wo
     worker.close()
 
 
-def test_a_worker_that_never_worked_closes(worker: Worker) -> None:
+def test_a_worker_that_never_worked_closes_without_loading_and_stays_closed() -> None:
+    loads: list[None] = []
+    worker = Worker(lambda: loads.append(None))  # type: ignore[arg-type, return-value]
     worker.close()
+    with pytest.raises(ClosedError, match="Make a new one"):
+        submit(worker, request(1, 5))
+    assert loads == []
 
 
 def test_a_finish_that_raises_fails_its_own_request_only(worker: Worker, device: Device) -> None:
