@@ -1,25 +1,15 @@
-"""A real, if simple, embedding: words hashed into a vector, so that texts that share words lie close together."""
+"""The bag of words as LangChain's embeddings."""
 
 from __future__ import annotations
 
-import math
-import re
-import zlib
-
 from langchain_core.embeddings import Embeddings
 
-DIMENSION = 256
+from tests.bag_of_words import bag_of_words
 
 
 class HashingEmbeddings(Embeddings):
-    """Bag of words; deterministic, needs no model."""
-
     def embed_query(self, text: str) -> list[float]:
-        vector = [0.0] * DIMENSION
-        for word in re.findall(r"\w+", text.lower()):
-            vector[zlib.crc32(word.encode()) % DIMENSION] += 1.0
-        length = math.sqrt(sum(x * x for x in vector)) or 1.0
-        return [x / length for x in vector]
+        return bag_of_words(text)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        return [self.embed_query(text) for text in texts]
+        return [bag_of_words(text) for text in texts]
