@@ -229,13 +229,13 @@ def test_who_does_not_quantise_imports_no_library_for_it() -> None:
 def test_the_library_fetches_no_kernel_from_the_hub_and_kernels_is_there_afterwards(tmp_path: Path) -> None:
     (tmp_path / "kernels.py").write_text("def get_kernel(*a, **k): print('fetched')\n", encoding="utf-8")
     program = (
-        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import BEFORE\n"
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import BEFORE; before = sys.modules.get('kernels')\n"
         "from qwen3_rerank_plugins.engine.quantization import _bitsandbytes; _bitsandbytes(); _bitsandbytes()\n"
-        "import kernels; print(kernels.get_kernel.__name__)"
+        "import kernels; print(kernels.get_kernel.__name__, before in (None, kernels))"
     )
     for before in ("kernels", "os"):
         done = fresh(program.replace("BEFORE", before))
-        assert (done.stdout, done.stderr) == ("get_kernel\n", "")
+        assert (done.stdout, done.stderr) == ("get_kernel True\n", "")
 
 
 def test_the_study_measures_what_runs_and_says_why_the_rest_does_not() -> None:
