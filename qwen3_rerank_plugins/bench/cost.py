@@ -68,16 +68,24 @@ def count_flops(requests: Sequence[TokenisedRequest], shape: Shape, budget: int)
     return 2.0 * shape.layer_parameters * tokens + 4.0 * shape.layers * shape.heads * shape.head_dim * pairs
 
 
-def measure_gemm_rate(shape: Shape, dtype: torch.dtype, device: torch.device, *, rows: int = 4096) -> float:
-    """FLOP/s of the MLP's own matrix product [rows, hidden] x [hidden, intermediate]: the roof of any pass here."""
+def measure_gemm_rate(shape: Shape, dtype: torch.dtype, device: torch.device) -> float:
+    """FLOP/s of the MLP's own matrix product [rows, hidden] x [hidden, intermediate]: the roof of any pass here.
+
+    The number of rows that goes fastest counts: few for the caches of a CPU, many for a GPU.
+    """
+    return max(_gemm_rate(rows, shape, dtype, device) for rows in (256, 1024, 4096))
+
+
+def _gemm_rate(rows: int, shape: Shape, dtype: torch.dtype, device: torch.device) -> float:
     left = torch.randn(rows, shape.hidden, device=device, dtype=dtype)
     right = torch.randn(shape.intermediate, shape.hidden, device=device, dtype=dtype)
+    repeats = max(1, 8192 // rows)
     rates: list[float] = []
     for _ in range(8):
         started = _now(device)
-        for _ in range(4):
+        for _ in range(repeats):
             torch.nn.functional.linear(left, right)
-        rates.append(4 * 2.0 * rows * shape.hidden * shape.intermediate / (_now(device) - started))
+        rates.append(repeats * 2.0 * rows * shape.hidden * shape.intermediate / (_now(device) - started))
     return statistics.median(rates[2:])  # the first two warm up
 
 

@@ -7,40 +7,25 @@ Must not know: tables, peers. Loading is watched in a process of its own, where 
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
 from collections.abc import Sequence
 
 import torch
 
+from qwen3_rerank_plugins.bench.loading import Loading, watch_in_fresh_process
 from qwen3_rerank_plugins.bench.speed import OnStep
-from qwen3_rerank_plugins.bench.stopwatch import measure, resident_bytes
-from qwen3_rerank_plugins.bench.subject import Subject
+from qwen3_rerank_plugins.bench.stopwatch import measure
+from qwen3_rerank_plugins.bench.subject import Subject, stored_as
 from qwen3_rerank_plugins.engine.budget import choose_budget
 from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
 from qwen3_rerank_plugins.engine.head import YesNoHead
-from qwen3_rerank_plugins.engine.model import PackedModel
+from qwen3_rerank_plugins.engine.model import PackedModel, rows_at_once
 from qwen3_rerank_plugins.engine.packing import Workload, plan_passes
 from qwen3_rerank_plugins.engine.passes import PassRunner
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.tokens import PromptEncoder, TokenisedRequest
-from qwen3_rerank_plugins.engine.weights import LoadedModel, load_model
+from qwen3_rerank_plugins.engine.weights import load_model
 
 PREFIX, TAIL = 90, 400
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Loading:
-    """Memory of a fresh process that loads the model, libraries not counted.
-
-    Attributes:
-        weights: bytes of the parameters.
-        peak: bytes at the highest point while loading.
-        peak_ratio: peak over weights; 2 would mean two copies.
-    """
-
-    weights: int
-    peak: int
-    peak_ratio: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,7 +56,7 @@ class MemoryResults:
         needed, predicted: bytes of weights and the largest pass together, measured and as `doctor` says.
     """
 
-    loading: Loading
+    loadings: tuple[Loading, ...]
     passes: tuple[PassMemory, ...]
     bytes_per_token: float
     predicted_bytes_per_token: int
@@ -90,15 +75,18 @@ def measure_memory(subject: Subject, settings: EngineSettings, tell: OnStep) -> 
         tell: called before every step.
     """
     tell("loading in a process of its own")
-    with multiprocessing.get_context("spawn").Pool(1) as process:
-        loading = process.apply(watch_loading, (settings,))
+    loadings = [watch_in_fresh_process(settings)]
+    if loadings[0].stored != "bfloat16":  # as the published checkpoints are
+        tell("loading weights stored as bfloat16")
+        with stored_as(subject, torch.bfloat16) as folder:
+            loadings.append(watch_in_fresh_process(dataclasses.replace(settings, model=str(folder))))
     tell("loading")
     checkpoint = find_checkpoint(settings)
     loaded = load_model(settings, checkpoint)
     encoder = PromptEncoder(checkpoint.tokenizer_file)
     device, dtype = loaded.placement.device, loaded.placement.dtype
     run = PassRunner(
-        PackedModel(loaded.causal_lm.model, loaded.placement.attention.attend),
+        PackedModel(loaded.causal_lm.model, loaded.placement.attention.attend, rows_at_once=rows_at_once(device)),
         YesNoHead(loaded.causal_lm, encoder.yes_id, encoder.no_id),
         device,
     )
@@ -113,10 +101,10 @@ def measure_memory(subject: Subject, settings: EngineSettings, tell: OnStep) -> 
             growth = _grow(run, device, request)
             passes.append(PassMemory(tokens, len(request.tails), growth, tokens * per_token))
     many = [one for one in passes if one.documents > 1]
-    needed = loading.weights + max(one.growth for one in passes)
+    needed = loadings[0].weights + max(one.growth for one in passes)
     predicted = subject.shape.weight_bytes(dtype) + budget * per_token
     return MemoryResults(
-        loading=loading,
+        loadings=tuple(loadings),
         passes=tuple(passes),
         bytes_per_token=_slope([one.tokens for one in many], [one.growth for one in many]),
         predicted_bytes_per_token=per_token,
@@ -125,19 +113,6 @@ def measure_memory(subject: Subject, settings: EngineSettings, tell: OnStep) -> 
         predicted=predicted,
         error=predicted / needed - 1,
     )
-
-
-def watch_loading(settings: EngineSettings) -> Loading:
-    """Load in this process, which should be fresh, and report the peak."""
-    import transformers
-
-    _ = transformers.AutoModelForCausalLM, transformers.Qwen3ForCausalLM  # libraries are loaded before the watch starts
-    device = torch.device("cuda" if torch.cuda.is_available() and settings.device != "cpu" else "cpu")
-    measured = measure(lambda: load_model(settings, find_checkpoint(settings)), device)
-    loaded: LoadedModel = measured.answer
-    weights = sum(parameter.nbytes for parameter in loaded.causal_lm.parameters())
-    peak = measured.peak_growth if measured.peak_growth is not None else resident_bytes()
-    return Loading(weights, peak, peak / weights)
 
 
 def _request(tokens: int, tail: int) -> TokenisedRequest:

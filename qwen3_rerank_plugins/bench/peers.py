@@ -6,6 +6,7 @@ Must not know: clocks, tables. Every peer gets its best settings for the device.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import math
 import time
@@ -67,10 +68,9 @@ class Card:
     def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype, *, last_position_only: bool) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        self._tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, padding_side="left")
         self._model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, device_map={"": device})
-        self._model.eval()
-        self._yes, self._no = self._tokenizer.convert_tokens_to_ids(["yes", "no"])
+        self._yes, self._no = (self._tokenizer.convert_tokens_to_ids(answer) for answer in ("yes", "no"))
         self._options = {"logits_to_keep": 1} if last_position_only else {}
         self._device = device
         self._batch = 8
@@ -144,9 +144,8 @@ class Vllm:
     """vLLM's offline score call with prefix caching. It answers with probabilities."""
 
     def __init__(self, folder: Path, dtype: torch.dtype) -> None:
-        from vllm import LLM
-
-        self._llm = LLM(
+        vllm = importlib.import_module("vllm")
+        self._llm = vllm.LLM(
             model=str(folder),
             runner="pooling",
             dtype=str(dtype).removeprefix("torch."),

@@ -1,6 +1,6 @@
 """What was measured, where, with what: frozen data -> JSON that a later reader can trust.
 
-Comes in: a study's own dataclass. Goes out: a file.
+Comes in: a study's own dataclass. Goes out: a record in plain types, and a file of it.
 Must not know: how anything was measured.
 """
 
@@ -19,7 +19,16 @@ import torch
 
 from qwen3_rerank_plugins import __version__
 
-_PACKAGES = ("torch", "transformers", "sentence-transformers", "tokenizers", "vllm", "flash-attn", "torchao")
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "tokenizers",
+    "vllm",
+    "flash-attn",
+    "bitsandbytes",
+    "torchao",
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,22 +70,25 @@ def note_circumstances(subject: str, device: torch.device, dtype: torch.dtype) -
     )
 
 
-def write_record(path: Path, study: str, circumstances: Circumstances, results: Any) -> None:
-    """One JSON file: the study's name, the circumstances, the results; floats with four digits."""
-    content = {
-        "study": study,
-        "circumstances": dataclasses.asdict(circumstances),
-        "results": dataclasses.asdict(results) if dataclasses.is_dataclass(results) else results,  # type: ignore[arg-type]
-    }
+def make_record(study: str, circumstances: Circumstances, results: Any) -> dict[str, Any]:
+    """The study's name, the circumstances and the results in plain JSON types; floats with four digits."""
+    record: dict[str, Any] = _plain({"study": study, "circumstances": circumstances, "results": results})
+    return record
+
+
+def write_record(path: Path, record: dict[str, Any]) -> None:
+    """One JSON file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(_rounded(content), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _rounded(content: Any) -> Any:
+def _plain(content: Any) -> Any:
+    if dataclasses.is_dataclass(content) and not isinstance(content, type):
+        return _plain({field.name: getattr(content, field.name) for field in dataclasses.fields(content)})
     if isinstance(content, dict):
-        return {name: _rounded(value) for name, value in content.items()}
+        return {name: _plain(value) for name, value in content.items()}
     if isinstance(content, (list, tuple)):
-        return [_rounded(value) for value in content]
+        return [_plain(value) for value in content]
     return float(f"{content:.4g}") if isinstance(content, float) else content
 
 

@@ -18,7 +18,7 @@ from qwen3_rerank_plugins.bench.stopwatch import Spread, ratios, take_turns
 from qwen3_rerank_plugins.bench.workloads import BenchWorkload
 from qwen3_rerank_plugins.engine.batch import PackedBatch, build_batch
 from qwen3_rerank_plugins.engine.head import YesNoHead
-from qwen3_rerank_plugins.engine.model import PackedModel
+from qwen3_rerank_plugins.engine.model import PackedModel, rows_at_once
 from qwen3_rerank_plugins.engine.packing import Workload, plan_passes
 from qwen3_rerank_plugins.engine.prompt import build_prompt
 from qwen3_rerank_plugins.engine.tokens import PromptEncoder, TokenisedRequest
@@ -67,7 +67,10 @@ class Twins:
     def __init__(self, loaded: LoadedModel, encoder: PromptEncoder, budget: int) -> None:
         self._causal_lm: Any = loaded.causal_lm
         self._device = loaded.placement.device
-        self._model = PackedModel(self._causal_lm.model, loaded.placement.attention.attend)
+        parts = self._causal_lm.model, loaded.placement.attention.attend
+        rows = rows_at_once(self._device)
+        self._model = PackedModel(*parts, rows_at_once=rows)
+        self._every_hidden_state = _EveryHiddenState(*parts, rows_at_once=rows)
         self._head = YesNoHead(self._causal_lm, encoder.yes_id, encoder.no_id)
         self._answers = [encoder.yes_id, encoder.no_id]
         self._budget = budget
@@ -88,18 +91,18 @@ class Twins:
 
     def without_short_last_layer(self, requests: Sequence[TokenisedRequest]) -> list[float]:
         """The last layer for all tokens, like every other layer."""
-        whole = _EveryRowInEveryLayer(self._causal_lm.model, self._model.attention)
-        return self._run(requests, lambda batch: self._head(whole(batch)))
+        return self._run(requests, lambda batch: self._head(self._every_hidden_state(batch)[batch.last_rows]))
 
     def without_two_row_head(self, requests: Sequence[TokenisedRequest]) -> list[float]:
         """All logits at every position, as the model card's script has them computed."""
-        everything = _EveryHiddenState(self._causal_lm.model, self._model.attention)
 
         def score(batch: PackedBatch) -> torch.Tensor:
-            hidden = everything(batch)
+            hidden = self._every_hidden_state(batch)
             logits = self._causal_lm.lm_head(hidden.to(self._causal_lm.lm_head.weight.dtype))
-            yes, no = logits[batch.last_rows][:, self._answers].float().unbind(-1)
-            return yes - no
+            answers = logits[batch.last_rows][:, self._answers].float()
+            yes, no = answers.unbind(-1)
+            difference: torch.Tensor = yes - no
+            return difference
 
         return self._run(requests, score)
 
@@ -132,16 +135,9 @@ class _EveryHiddenState(PackedModel):
     def __call__(self, batch: PackedBatch) -> torch.Tensor:
         hidden, rotation = self._embed(batch)
         for layer in self._backbone.layers:
-            hidden = self._layer(layer, hidden, hidden, rotation, rotation, batch.layout)
-        normalised: torch.Tensor = self._backbone.norm(hidden)
-        return normalised
-
-
-class _EveryRowInEveryLayer(_EveryHiddenState):
-    """The same, of the last rows only: [N, hidden]."""
-
-    def __call__(self, batch: PackedBatch) -> torch.Tensor:
-        return super().__call__(batch)[batch.last_rows]
+            self._run_layer(layer, hidden, rotation, batch.layout)
+        everything: torch.Tensor = self._backbone.norm(hidden)
+        return everything
 
 
 def measure_savings(

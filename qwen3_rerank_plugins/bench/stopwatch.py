@@ -75,8 +75,8 @@ def take_turns(
     """
     measured: dict[str, list[Measured]] = {name: [] for name in calls}
     for turn in range(rounds):
-        names = list(calls) if turn % 2 == 0 else list(reversed(calls))
-        for name in names:
+        names = list(calls)
+        for name in names if turn % 2 == 0 else reversed(names):
             before(name, turn)
             measured[name].append(measure(calls[name], device))
     return measured

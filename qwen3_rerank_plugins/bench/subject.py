@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from qwen3_rerank_plugins.cli.published import POSITIONS, PUBLISHED
 from qwen3_rerank_plugins.engine.budget import Shape
@@ -64,6 +65,20 @@ def open_subject(
     with tempfile.TemporaryDirectory(prefix="qwen3-rerank-bench-") as folder:
         write_random_checkpoint(Path(folder), cut, dtype, tokenizer or DEMO_FOLDER)
         yield Subject(Path(folder), cut, f"{shape}, {cut.layers} of {full.layers} layers, random weights")
+
+
+@contextlib.contextmanager
+def stored_as(subject: Subject, dtype: torch.dtype) -> Iterator[Path]:
+    """A copy of the checkpoint with its weights in another dtype; deleted afterwards."""
+    with tempfile.TemporaryDirectory(prefix="qwen3-rerank-bench-") as copy:
+        folder = Path(copy)
+        for file in sorted(path for path in subject.folder.iterdir() if path.is_file()):
+            if file.suffix == ".safetensors":
+                tensors = {name: tensor.to(dtype) for name, tensor in load_file(file).items()}
+                save_file(tensors, folder / file.name, metadata={"format": "pt"})
+            else:
+                shutil.copy(file, folder / file.name)
+        yield folder
 
 
 def write_random_checkpoint(folder: Path, shape: Shape, dtype: torch.dtype, tokenizer: Path, seed: int = 0) -> None:

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from qwen3_rerank_plugins import __version__
 from qwen3_rerank_plugins.cli import screen
+from qwen3_rerank_plugins.cli.bench import bench
 from qwen3_rerank_plugins.cli.demo import demo
 from qwen3_rerank_plugins.cli.doctor import doctor
 from qwen3_rerank_plugins.cli.rank import rank
@@ -55,6 +56,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(rank)
 app.command()(doctor)
+app.command()(bench)
 
 
 @app.callback(invoke_without_command=True)

@@ -64,6 +64,27 @@ class Screen:
             task = bar.add_task(description, total=total)
             yield lambda share: bar.advance(task, share)
 
+    @contextlib.contextmanager
+    def steps(self, description: str) -> Iterator[Callable[[str], None]]:
+        """A spinner that tells what is being done, with the time; plain lines where nobody watches."""
+        if not self.watched:
+            yield lambda step: typer.echo(f"{description}: {step}", err=True)
+            return
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            TimeElapsedColumn(),
+            console=self._live,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        with bar:
+            task = bar.add_task(description, total=None)
+            yield lambda step: bar.update(task, description=f"{description}: {step}")
+
     def note(self, message: str) -> None:
         """Tell a fact that changes how the results are to be read."""
         line = f"qwen3-rerank: {message}"

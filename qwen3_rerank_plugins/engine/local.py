@@ -76,7 +76,7 @@ class LocalScorer:
         """On the worker's thread; torch is first imported here."""
         from qwen3_rerank_plugins.engine.budget import choose_budget
         from qwen3_rerank_plugins.engine.head import YesNoHead
-        from qwen3_rerank_plugins.engine.model import PackedModel
+        from qwen3_rerank_plugins.engine.model import PackedModel, rows_at_once
         from qwen3_rerank_plugins.engine.passes import PassRunner
         from qwen3_rerank_plugins.engine.weights import load_model
 
@@ -84,7 +84,13 @@ class LocalScorer:
         loaded = load_model(self._settings, checkpoint)
         placement = loaded.placement
         head = YesNoHead(loaded.causal_lm, encoder.yes_id, encoder.no_id)
-        model = PackedModel(loaded.causal_lm.model, placement.attention.attend, compile=self._settings.compile)
+        loaded.release_output_matrix()
+        model = PackedModel(
+            loaded.causal_lm.model,
+            placement.attention.attend,
+            compile=self._settings.compile,
+            rows_at_once=rows_at_once(placement.device),
+        )
         budget = choose_budget(self._settings.max_batch_tokens, loaded)
         return Engine(PassRunner(model, head, placement.device), budget)
 

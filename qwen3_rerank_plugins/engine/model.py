@@ -14,11 +14,21 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 from qwen3_rerank_plugins.engine.attention import Attention, AttentionLayout
 from qwen3_rerank_plugins.engine.batch import PackedBatch
 
 Rotation = tuple[torch.Tensor, torch.Tensor]
+Tensors = tuple[torch.Tensor, ...]
+
+CPU_ROWS_AT_ONCE = 1024
+"""What so many rows need between two matrix products stays in the CPU's cache, and is never the peak of memory."""
+
+
+def rows_at_once(device: torch.device) -> int | None:
+    """How many tokens the token-wise halves of a layer take at a time; None is all: a GPU wants few, large kernels."""
+    return CPU_ROWS_AT_ONCE if device.type == "cpu" else None
 
 
 class PackedModel:
@@ -28,26 +38,28 @@ class PackedModel:
         backbone: the loaded Qwen3Model; its parameters are read, never changed.
         attention: the kernel.
         compile: compile the token-wise halves of a layer; the first call takes a minute, later ones are faster.
+        rows_at_once: tokens that these halves take at a time; None is all.
     """
 
-    def __init__(self, backbone: Any, attention: Attention, *, compile: bool = False) -> None:
+    def __init__(
+        self, backbone: Any, attention: Attention, *, compile: bool = False, rows_at_once: int | None = None
+    ) -> None:
         self._backbone = backbone
-        self.attention = attention
+        self._attention = attention
+        self._rows_at_once = rows_at_once
         # one compiled function serves every layer and every length; attention stays outside, its shapes vary freely
         wrap: Callable[[Any], Any] = (lambda f: torch.compile(f, dynamic=True)) if compile else (lambda f: f)
-        self._queries, self._keys_values, self._finish = wrap(_queries), wrap(_keys_values), wrap(_finish)
+        self._project, self._finish = wrap(_project), wrap(_finish)
+        self._project_queries, self._project_keys_values = wrap(_project_queries), wrap(_project_keys_values)
 
     def __call__(self, batch: PackedBatch) -> torch.Tensor:
         """Returns [N, hidden] float32: final-norm hidden states of the tails' last tokens, in plan order."""
         hidden, rotation = self._embed(batch)
         *inner, last = self._backbone.layers
         for layer in inner:
-            hidden = self._layer(layer, hidden, hidden, rotation, rotation, batch.layout)
-        rows = batch.last_rows
-        last_rotation = (rotation[0][rows], rotation[1][rows])
-        hidden = self._layer(last, hidden[rows], hidden, last_rotation, rotation, batch.last_layout)
-        normalised: torch.Tensor = self._backbone.norm(hidden)  # float32 to the end: no 16-bit grid of scores
-        return normalised
+            self._run_layer(layer, hidden, rotation, batch.layout)
+        hidden = self._run_last_layer(last, hidden, rotation, batch)
+        return _normalise(self._backbone.norm, hidden)  # float32 to the end: no 16-bit grid of scores
 
     def _embed(self, batch: PackedBatch) -> tuple[torch.Tensor, Rotation]:
         """[T, hidden] float32, and the cosines and sines of the positions in the model's dtype."""
@@ -55,49 +67,94 @@ class PackedModel:
         cos, sin = self._backbone.rotary_emb(embedded[None], batch.positions[None])  # [1, T, D] each
         return embedded.float(), (cos[0, :, None], sin[0, :, None])  # [T, 1, D]: the same for every head
 
-    def _layer(
-        self,
-        layer: Any,
-        hidden: torch.Tensor,
-        everyone: torch.Tensor,
-        rotation: Rotation,
-        everyones_rotation: Rotation,
-        layout: AttentionLayout,
+    def _run_layer(self, layer: Any, hidden: torch.Tensor, rotation: Rotation, layout: AttentionLayout) -> None:
+        """One decoder layer for all tokens; adds to `hidden` in place."""
+        query, key, value = self._in_slices(self._project, layer, hidden, *rotation)
+        attended = self._attention(query, key, value, layout, layer.self_attn.scaling)
+        del query, key, value  # not needed any more, and a fifth of the peak
+        self._finish_in_slices(layer, hidden, attended)
+
+    def _run_last_layer(
+        self, layer: Any, everyone: torch.Tensor, rotation: Rotation, batch: PackedBatch
     ) -> torch.Tensor:
-        """One decoder layer for the rows in `hidden`, attending to the rows in `everyone`."""
-        query = self._queries(layer, hidden, *rotation)
-        key, value = self._keys_values(layer, everyone, *everyones_rotation)
-        attended = self.attention(query, key, value, layout, layer.self_attn.scaling)
-        finished: torch.Tensor = self._finish(layer, hidden, attended)
-        return finished
+        """The last decoder layer, for the last token of each tail, attending to everyone: [N, hidden] float32."""
+        key, value = self._in_slices(self._project_keys_values, layer, everyone, *rotation)
+        rows = batch.last_rows
+        hidden = everyone[rows]
+        (query,) = self._in_slices(self._project_queries, layer, hidden, rotation[0][rows], rotation[1][rows])
+        attended = self._attention(query, key, value, batch.last_layout, layer.self_attn.scaling)
+        self._finish_in_slices(layer, hidden, attended)
+        return hidden
+
+    def _in_slices(self, compute: Callable[..., Tensors], layer: Any, *inputs: torch.Tensor) -> Tensors:
+        """What `compute` makes of the rows of its inputs, some at a time, put together."""
+        slices = self._slices(len(inputs[0]))
+        if len(slices) == 1:
+            return compute(layer, *inputs)
+        wholes: Tensors = ()
+        for rows in slices:
+            results = compute(layer, *(tensor[rows] for tensor in inputs))
+            wholes = wholes or tuple(part.new_empty(len(inputs[0]), *part.shape[1:]) for part in results)
+            for whole, part in zip(wholes, results, strict=True):
+                whole[rows] = part
+        return wholes
+
+    def _finish_in_slices(self, layer: Any, hidden: torch.Tensor, attended: torch.Tensor) -> None:
+        for rows in self._slices(len(hidden)):
+            self._finish(layer, hidden[rows], attended[rows])
+
+    def _slices(self, rows: int) -> list[slice]:
+        step = self._rows_at_once or rows
+        return [slice(start, start + step) for start in range(0, rows, step)]
 
 
-def _queries(layer: Any, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """[R, hidden] float32 -> [R, H, D], normalised per head and rotated."""
+def _project(layer: Any, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> Tensors:
+    """[R, hidden] float32 -> [R, H, D], [R, G, D], [R, G, D]: queries and keys normalised per head and rotated."""
+    normalised = _normalise(layer.input_layernorm, hidden).to(cos.dtype)
+    return _queries(layer, normalised, cos, sin), *_keys_values(layer, normalised, cos, sin)
+
+
+def _project_queries(layer: Any, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> Tensors:
+    """The first of what `_project` gives."""
+    return (_queries(layer, _normalise(layer.input_layernorm, hidden).to(cos.dtype), cos, sin),)
+
+
+def _project_keys_values(layer: Any, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> Tensors:
+    """The rest of what `_project` gives."""
+    return _keys_values(layer, _normalise(layer.input_layernorm, hidden).to(cos.dtype), cos, sin)
+
+
+def _queries(layer: Any, normalised: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     attention = layer.self_attn
-    query = attention.q_proj(layer.input_layernorm(hidden).to(cos.dtype)).unflatten(-1, (-1, attention.head_dim))
-    return _rotate(attention.q_norm(query), cos, sin)
+    query = attention.q_proj(normalised).unflatten(-1, (-1, attention.head_dim))
+    return _rotate(_normalise(attention.q_norm, query), cos, sin)
 
 
-def _keys_values(
-    layer: Any, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """[R, hidden] float32 -> two [R, G, D]: keys normalised per head and rotated, values plain."""
+def _keys_values(layer: Any, normalised: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> Tensors:
     attention = layer.self_attn
-    normalised = layer.input_layernorm(hidden).to(cos.dtype)
     key = attention.k_proj(normalised).unflatten(-1, (-1, attention.head_dim))
     value = attention.v_proj(normalised).unflatten(-1, (-1, attention.head_dim))
-    return _rotate(attention.k_norm(key), cos, sin), value
+    return _rotate(_normalise(attention.k_norm, key), cos, sin), value
 
 
-def _finish(layer: Any, hidden: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
-    """[R, hidden] float32, [R, H, D] -> [R, hidden] float32: output projection and MLP, each with its residual."""
-    hidden = hidden + layer.self_attn.o_proj(attended.flatten(1))
-    finished: torch.Tensor = hidden + layer.mlp(layer.post_attention_layernorm(hidden).to(attended.dtype))
-    return finished
+def _finish(layer: Any, hidden: torch.Tensor, attended: torch.Tensor) -> None:
+    """[R, hidden] float32, [R, H, D]: adds output projection and MLP, each with its residual, to `hidden` in place."""
+    hidden += layer.self_attn.o_proj(attended.flatten(1))
+    normalised = _normalise(layer.post_attention_layernorm, hidden).to(attended.dtype)
+    gated = layer.mlp.act_fn(layer.mlp.gate_proj(normalised))
+    gated *= layer.mlp.up_proj(normalised)
+    hidden += layer.mlp.down_proj(gated)
+
+
+def _normalise(norm: Any, states: torch.Tensor) -> torch.Tensor:
+    """Root-mean-square norm over the last dimension, in one kernel where the module's own forward takes six."""
+    return functional.rms_norm(states, states.shape[-1:], norm.weight.to(states.dtype), norm.variance_epsilon)
 
 
 def _rotate(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """Rotary position embedding in the half-split convention: pairs are (i, i + D/2)."""
-    first, second = heads.chunk(2, dim=-1)
-    return heads * cos + torch.cat((-second, first), dim=-1) * sin
+    half = heads.shape[-1] // 2
+    rotated = heads * cos
+    rotated[..., :half].addcmul_(heads[..., half:], sin[..., :half], value=-1)
+    rotated[..., half:].addcmul_(heads[..., :half], sin[..., half:])
+    return rotated

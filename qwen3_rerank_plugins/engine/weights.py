@@ -40,6 +40,14 @@ class LoadedModel:
     causal_lm: Any
     placement: Placement
 
+    def release_output_matrix(self) -> None:
+        """Free the output matrix, once its two rows are taken; a tied one is the input's, and stays."""
+        if self.causal_lm.config.tie_word_embeddings:
+            return
+        self.causal_lm.lm_head = torch.nn.Identity()
+        if self.placement.device.type == "cuda":
+            torch.cuda.empty_cache()
+
 
 def choose_placement(settings: EngineSettings) -> Placement:
     """Resolve every "auto" of the settings for this machine.

@@ -1,0 +1,222 @@
+"""A study's record -> tables, the same ones for the terminal and for the documentation.
+
+Comes in: the JSON of a record. Goes out: `Grid`s, and how to print them.
+Must not know: how anything was measured.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+Record = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Grid:
+    """A table of words.
+
+    Attributes:
+        title: what it shows.
+        header: one word a column; the first column is set to the left, the others to the right.
+        rows: as wide as the header.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def grids_of(record: Record) -> list[Grid]:
+    """The tables of a record, whichever study it is of."""
+    return _STUDIES[record["study"]](record["results"])
+
+
+def as_table(grid: Grid) -> Table:
+    """For a terminal."""
+    table = Table(title=Text(grid.title, "bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for position, name in enumerate(grid.header):
+        table.add_column(Text(name), justify="right" if position else "left")
+    for row in grid.rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def as_markdown(grid: Grid) -> str:
+    """For a page."""
+    ruler = "|".join(["---", *["---:"] * (len(grid.header) - 1)])
+    lines = [grid.header, *grid.rows]
+    printed = ["| " + " | ".join(line) + " |" for line in lines]
+    return "\n".join([printed[0], f"|{ruler}|", *printed[1:]])
+
+
+def describe(record: Record) -> str:
+    """The circumstances in one line."""
+    around = record["circumstances"]
+    packages = ", ".join(f"{name} {version}" for name, version in around["packages"].items())
+    commit = f"commit {around['commit']}" if around["commit"] else "no commit"
+    return (
+        f"{around['subject']}; {around['dtype']} on {around['device']}, {around['threads']} threads; "
+        f"{around['measured']}, version {around['version']}, {commit}; {packages}"
+    )
+
+
+def _speed(results: Record) -> list[Grid]:
+    rows, work = [], []
+    for workload in results["workloads"]:
+        tokens = workload["tokens"]
+        work.append(
+            (
+                workload["name"],
+                f"{workload['queries']} x {workload['documents'] // workload['queries']}",
+                f"{workload['mean_tokens']:,.0f}",
+                f"{tokens['naive']:,}",
+                f"{tokens['padded']:,}",
+                f"{tokens['unique']:,}",
+                f"{tokens['passes']}",
+                f"{workload['flops'] / 1e12:.2f}",
+            )
+        )
+        rows += [(workload["name"], *_speed_cells(row)) for row in workload["rows"]]
+    rate = results["gemm_flops_per_second"] / 1e12
+    return [
+        Grid(
+            "Speed, peers in turns",
+            ("workload", "peer", "seconds (range)", "ratio (range)", "documents/s", "of GEMM", "difference", "peak"),
+            tuple(rows),
+        ),
+        Grid(
+            f"The workloads, in tokens; measured GEMM rate {rate:.3g} TFLOP/s",
+            ("workload", "queries x documents", "mean tail", "naive", "padded", "unique", "passes", "TFLOP"),
+            tuple(work),
+        ),
+    ]
+
+
+def _speed_cells(row: Record) -> tuple[str, ...]:
+    note = f" ({row['note']})" if row["note"] else ""
+    return (
+        row["peer"] + note,
+        _spread(row["seconds"], "{:.3g}"),
+        _spread(row["ratio"], "{:.2f}"),
+        f"{row['documents_per_second']:.3g}",
+        f"{row['share_of_gemm_rate']:.0%}",
+        f"{row['largest_difference']:.0e}",
+        size(row["peak_growth"]),
+    )
+
+
+def _savings(results: Record) -> list[Grid]:
+    rows = [
+        (
+            saving["name"],
+            saving["workload"],
+            _spread(saving["seconds"], "{:.3g}"),
+            _spread(saving["seconds_without"], "{:.3g}"),
+            f"{1 - 1 / saving['ratio']['median']:.1%}",
+            f"{saving['largest_difference']:.0e}",
+        )
+        for saving in results["savings"]
+    ]
+    rows.append(
+        ("output matrix released once its two rows are taken", "", "", "", size(results["released_bytes"]), "0")
+    )
+    return [Grid("Exact savings", ("saving", "workload", "seconds", "without it", "saved", "difference"), tuple(rows))]
+
+
+def _together(results: Record) -> list[Grid]:
+    def row(name: str, manner: Record) -> tuple[str, ...]:
+        return (
+            name,
+            _spread(manner["documents_per_second"], "{:.3g}"),
+            f"{manner['p50'] * 1000:,.0f} ms",
+            f"{manner['p95'] * 1000:,.0f} ms",
+        )
+
+    title = (
+        f"{results['callers']} callers with {results['documents_each']} short documents each; throughput at once "
+        f"{_spread(results['throughput_ratio'], '{:.2f}')} times that of one by one, difference of log-odds "
+        f"{results['largest_difference']:.0e}"
+    )
+    rows = (
+        row("one after the other", results["one_by_one"]),
+        row("all at once", results["at_once"]),
+        row("one caller alone", results["lone"]),
+    )
+    return [Grid(title, ("calls", "documents/s", "p50", "p95"), rows)]
+
+
+def _memory(results: Record) -> list[Grid]:
+    loadings = tuple(
+        (one["stored"], size(one["weights"]), size(one["peak"]), f"{one['peak_ratio']:.2f}")
+        for one in results["loadings"]
+    )
+    passes = tuple(
+        (f"{one['tokens']:,}", f"{one['documents']}", size(one["growth"]), size(one["predicted"]))
+        for one in results["passes"]
+    )
+    per_token = f"{results['bytes_per_token'] / 1024:.1f} KiB a token measured"
+    predicted = f"{results['predicted_bytes_per_token'] / 1024:.1f} KiB predicted"
+    needed = f"needed {size(results['needed'])}, predicted {size(results['predicted'])} ({results['error']:+.0%})"
+    return [
+        Grid("Loading, in a process of its own", ("weights stored as", "loaded", "peak", "peak / loaded"), loadings),
+        Grid(
+            f"Passes: {per_token}, {predicted}; weights and the largest pass: {needed}",
+            ("tokens", "documents", "growth", "predicted"),
+            passes,
+        ),
+    ]
+
+
+def _quantization(results: Record) -> list[Grid]:
+    rows = tuple(_quantization_cells(mode) for mode in results["modes"])
+    title = (
+        f"{results['label']}, {results['dtype']} on {results['device']}: {results['pairs']} pairs of "
+        f"{results['queries']} queries, reference log-odds spread {results['spread']:.2f}"
+    )
+    header = ("mode", "weights", "predicted", "speed", "rank correlation (lowest)", "largest difference", "mean")
+    return [Grid(title, header, rows)]
+
+
+def _quantization_cells(mode: Record) -> tuple[str, ...]:
+    name = mode["mode"] or "unquantised"
+    if mode["refused"]:
+        return (name, "refused: " + mode["refused"], "", "", "", "", "")
+    faithful = mode["faithfulness"]
+    correlation = faithful["rank_correlation"]
+    return (
+        f"{name} ({mode['reason']})" if mode["reason"] else name,
+        size(mode["weight_bytes"]),
+        size(mode["predicted_bytes"]),
+        _spread(mode["speed"], "{:.2f}") if mode["speed"] else "1",
+        "" if correlation is None else f"{correlation:.4f} ({faithful['lowest_rank_correlation']:.4f})",
+        f"{faithful['largest_difference']:.2g}",
+        f"{faithful['mean_difference']:.2g}",
+    )
+
+
+_STUDIES: dict[str, Callable[[Record], list[Grid]]] = {
+    "speed": _speed,
+    "savings": _savings,
+    "together": _together,
+    "memory": _memory,
+    "quantization": _quantization,
+}
+
+
+def _spread(spread: Record, form: str) -> str:
+    low, high = form.format(spread["lowest"]), form.format(spread["highest"])
+    middle = form.format(spread["median"])
+    return middle if low == high else f"{middle} ({low}-{high})"
+
+
+def size(count: int | None) -> str:
+    """Bytes for people; nothing where nothing is known."""
+    if count is None:
+        return ""
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
