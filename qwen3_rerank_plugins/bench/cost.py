@@ -18,8 +18,8 @@ from collections.abc import Sequence
 
 import torch
 
-from qwen3_rerank_plugins.engine.budget import Shape
 from qwen3_rerank_plugins.engine.packing import Workload, plan_passes
+from qwen3_rerank_plugins.engine.shape import Shape
 from qwen3_rerank_plugins.engine.tokens import TokenisedRequest
 
 _PADDED_BATCH = 32

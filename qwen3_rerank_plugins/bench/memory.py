@@ -51,15 +51,14 @@ class MemoryResults:
 
     Attributes:
         bytes_per_token: the slope of growth over tokens, by least squares over the passes of many tails.
-        predicted_bytes_per_token: what the budget reckons with.
-        largest: the pass of the default budget.
-        needed, predicted: bytes of weights and the largest pass together, measured and as `doctor` says.
+        budget: tokens of the largest pass by default.
+        needed, predicted: bytes of weights and that pass together, measured and as `doctor` says.
+        error: of the prediction, relative to what was measured.
     """
 
     loadings: tuple[Loading, ...]
     passes: tuple[PassMemory, ...]
     bytes_per_token: float
-    predicted_bytes_per_token: int
     budget: int
     needed: int
     predicted: int
@@ -84,14 +83,15 @@ def measure_memory(subject: Subject, settings: EngineSettings, tell: OnStep) -> 
     checkpoint = find_checkpoint(settings)
     loaded = load_model(settings, checkpoint)
     encoder = PromptEncoder(checkpoint.tokenizer_file)
-    device, dtype = loaded.placement.device, loaded.placement.dtype
+    device, dtype, shape = loaded.placement.device, loaded.placement.dtype, subject.shape
+    rows = rows_at_once(device)
     run = PassRunner(
-        PackedModel(loaded.causal_lm.model, loaded.placement.attention.attend, rows_at_once=rows_at_once(device)),
+        PackedModel(loaded.causal_lm.model, loaded.placement.attention.attend, rows_at_once=rows),
         YesNoHead(loaded.causal_lm, encoder.yes_id, encoder.no_id),
         device,
     )
+    loaded.release_output_matrix()
     budget = choose_budget("auto", loaded)
-    per_token = subject.shape.token_bytes(dtype)
     _grow(run, device, _request(1024, TAIL))  # the libraries' own buffers
     passes = []
     for tokens in sorted({min(budget, tokens) for tokens in (1024, 2048, 4096, 8192, budget)}):
@@ -99,15 +99,15 @@ def measure_memory(subject: Subject, settings: EngineSettings, tell: OnStep) -> 
             tell(f"a pass of {tokens} tokens, tails of {min(tail, tokens - PREFIX)}")
             request = _request(tokens, tail)
             growth = _grow(run, device, request)
-            passes.append(PassMemory(tokens, len(request.tails), growth, tokens * per_token))
+            passes.append(PassMemory(tokens, len(request.tails), growth, shape.pass_bytes(tokens, dtype, rows)))
     many = [one for one in passes if one.documents > 1]
-    needed = loadings[0].weights + max(one.growth for one in passes)
-    predicted = subject.shape.weight_bytes(dtype) + budget * per_token
+    weights, released = loadings[0].weights, shape.output_matrix_bytes(dtype)
+    needed = max(weights, weights - released + max(one.growth for one in passes))
+    predicted = max(shape.weight_bytes(dtype), shape.weight_bytes(dtype) - released + passes[-1].predicted)
     return MemoryResults(
         loadings=tuple(loadings),
         passes=tuple(passes),
         bytes_per_token=_slope([one.tokens for one in many], [one.growth for one in many]),
-        predicted_bytes_per_token=per_token,
         budget=budget,
         needed=needed,
         predicted=predicted,

@@ -160,13 +160,12 @@ def _memory(results: Record) -> list[Grid]:
         (f"{one['tokens']:,}", f"{one['documents']}", size(one["growth"]), size(one["predicted"]))
         for one in results["passes"]
     )
-    per_token = f"{results['bytes_per_token'] / 1024:.1f} KiB a token measured"
-    predicted = f"{results['predicted_bytes_per_token'] / 1024:.1f} KiB predicted"
+    per_token = f"{results['bytes_per_token'] / 1024:.1f} KiB a token"
     needed = f"needed {size(results['needed'])}, predicted {size(results['predicted'])} ({results['error']:+.0%})"
     return [
         Grid("Loading, in a process of its own", ("weights stored as", "loaded", "peak", "peak / loaded"), loadings),
         Grid(
-            f"Passes: {per_token}, {predicted}; weights and the largest pass: {needed}",
+            f"Passes: {per_token}; weights and the largest pass: {needed}",
             ("tokens", "documents", "growth", "predicted"),
             passes,
         ),

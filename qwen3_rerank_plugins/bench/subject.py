@@ -18,10 +18,9 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import load_file, save_file
 
-from qwen3_rerank_plugins.cli.published import POSITIONS, PUBLISHED
-from qwen3_rerank_plugins.engine.budget import Shape
 from qwen3_rerank_plugins.engine.checkpoint import DEMO, DEMO_FOLDER, find_checkpoint
 from qwen3_rerank_plugins.engine.settings import EngineSettings
+from qwen3_rerank_plugins.engine.shape import POSITIONS, PUBLISHED, Shape
 
 ShapeName = Literal["0.6b", "4b", "8b"]
 

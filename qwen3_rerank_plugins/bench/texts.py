@@ -60,7 +60,7 @@ class RealText:
 def read_passages(sets: Sequence[Path]) -> list[str]:
     """The candidate texts of reranking sets (JSONL), or the bundled passages where none is given."""
     if not sets:
-        bundled = resources.files("qwen3_rerank_plugins.cli") / "corpus.jsonl"
-        return [json.loads(line)["text"] for line in bundled.read_text(encoding="utf-8").splitlines()]
-    rows = (json.loads(line) for file in sets for line in file.read_text(encoding="utf-8").splitlines())
+        bundled = resources.files("qwen3_rerank_plugins") / "corpus.jsonl"
+        return [json.loads(line)["text"] for line in bundled.read_text(encoding="utf-8").strip().split("\n")]
+    rows = (json.loads(line) for file in sets for line in file.read_text(encoding="utf-8").strip().split("\n"))
     return [candidate["text"] for row in rows for candidate in row["candidates"]]

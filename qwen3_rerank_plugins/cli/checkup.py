@@ -20,7 +20,7 @@ from qwen3_rerank_plugins.errors import CheckpointNotFoundError, RerankError
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
 if TYPE_CHECKING:
-    from qwen3_rerank_plugins.engine.budget import Shape
+    from qwen3_rerank_plugins.engine.shape import Shape
     from qwen3_rerank_plugins.engine.weights import Placement
 
 QUESTION = "How do bees make honey?"
@@ -119,8 +119,7 @@ class Checkup:
         return checkpoint
 
     def _examine_shape(self, checkpoint: Checkpoint | None) -> Shape | None:
-        from qwen3_rerank_plugins.cli.published import POSITIONS
-        from qwen3_rerank_plugins.engine.budget import Shape
+        from qwen3_rerank_plugins.engine.shape import POSITIONS, Shape
 
         try:
             shape = Shape.from_config(checkpoint.config) if checkpoint else _published_shape(self._settings.model)
@@ -138,14 +137,17 @@ class Checkup:
 
     def _examine_memory(self, placement: Placement, shape: Shape) -> bool:
         """Returns whether the model fits."""
-        from qwen3_rerank_plugins.cli.published import PUBLISHED
         from qwen3_rerank_plugins.engine.budget import SMALLEST_AUTO_BUDGET, auto_budget, free_memory
+        from qwen3_rerank_plugins.engine.model import rows_at_once
+        from qwen3_rerank_plugins.engine.shape import PUBLISHED
 
         dtype, mode, free = placement.dtype, placement.quantization.name, free_memory(placement.device)
         weights, asked = shape.weight_bytes(dtype, mode), self._settings.max_batch_tokens
-        budget = auto_budget(shape, dtype, max(0, free - weights)) if asked == "auto" else asked
-        largest_pass = budget * shape.token_bytes(dtype)
-        needed = weights + largest_pass
+        rows = rows_at_once(placement.device)
+        budget = auto_budget(shape, dtype, rows, max(0, free - weights)) if asked == "auto" else asked
+        largest_pass = shape.pass_bytes(budget, dtype, rows)
+        # the output matrix is there while the model loads, and gone before the first pass
+        needed = max(weights, weights - shape.output_matrix_bytes(dtype) + largest_pass)
         reason = "the automatic budget" if asked == "auto" else "as asked for"
         self._add("memory", "weights", weights, shown=size(weights))
         self._add("memory", "largest pass", largest_pass, f"{budget:,} tokens, {reason}", shown=size(largest_pass))
@@ -153,7 +155,7 @@ class Checkup:
         fitting = [
             name.removeprefix("Qwen/Qwen3-Reranker-")
             for name, other in PUBLISHED.items()
-            if other.weight_bytes(dtype, mode) + SMALLEST_AUTO_BUDGET * other.token_bytes(dtype) <= free
+            if other.weight_bytes(dtype, mode) + other.pass_bytes(SMALLEST_AUTO_BUDGET, dtype, rows) <= free
         ]
         advice = f"more than is free; published sizes that fit here: {', '.join(fitting) or 'none'}"
         fits = needed <= free
@@ -190,7 +192,7 @@ def size(memory: int) -> str:
 
 
 def _published_shape(model: str) -> Shape | None:
-    from qwen3_rerank_plugins.cli.published import PUBLISHED
+    from qwen3_rerank_plugins.engine.shape import PUBLISHED
 
     return PUBLISHED.get(model)
 

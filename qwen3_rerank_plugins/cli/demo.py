@@ -18,7 +18,7 @@ from qwen3_rerank_plugins.engine.checkpoint import DEMO
 if TYPE_CHECKING:
     from qwen3_rerank_plugins.cli.answers import RankedTask, TaskRanker
 
-CORPUS = Path(__file__).with_name("corpus.jsonl")
+CORPUS = Path(__file__).parents[1] / "corpus.jsonl"
 QUESTIONS = {
     "Why do leaves change colour in autumn?": "autumn-colours",
     "How do bees tell each other where to find food?": "waggle-dance",

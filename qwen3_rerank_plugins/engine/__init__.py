@@ -18,10 +18,11 @@ Torch is imported only from here on:
 11. `batch`      a planned pass -> tensors
 12. `model`      the packed forward pass over the modules that transformers loaded
 13. `quantization`  the layers' weights in 8 or 4 bits, where that was asked for
-14. `weights`    settings -> those modules, on their device, in their dtype
-15. `head`       last hidden states -> yes/no log-odds in float32
-16. `budget`     how many tokens of one pass fit in memory
-17. `passes`     a planned pass -> its log-odds: batch, model and head in a row
-18. `worker`     the one thread that runs passes for everybody who waits
-19. `local`      the whole line behind the seam
+14. `shape`     the sizes of a model, and the memory that follows from them
+15. `weights`    settings -> those modules, on their device, in their dtype
+16. `head`       last hidden states -> yes/no log-odds in float32
+17. `budget`     how many tokens of one pass fit in memory
+18. `passes`     a planned pass -> its log-odds: batch, model and head in a row
+19. `worker`     the one thread that runs passes for everybody who waits
+20. `local`      the whole line behind the seam
 """

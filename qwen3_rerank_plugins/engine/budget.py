@@ -1,21 +1,21 @@
-"""How much memory a model takes, and how many tokens of one pass fit beside it.
+"""How many tokens of one pass fit in the memory that is free.
 
-Comes in: a checkpoint's config, a dtype and free memory. Goes out: bytes and tokens.
+Comes in: a `Shape`, a device. Goes out: tokens.
 Must not know: requests.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import bisect
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import psutil
 import torch
 
-from qwen3_rerank_plugins.engine.quantization import matrix_bytes
-from qwen3_rerank_plugins.engine.settings import Quantization
+from qwen3_rerank_plugins.engine.model import rows_at_once
+from qwen3_rerank_plugins.engine.shape import Shape
 from qwen3_rerank_plugins.engine.weights import LoadedModel
 
 LARGEST_AUTO_BUDGET = 16_384
@@ -24,82 +24,20 @@ SMALLEST_AUTO_BUDGET = 512
 _SHARE_OF_FREE_MEMORY = 0.5
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Shape:
-    """The sizes of a Qwen3 model, as its config.json names them."""
-
-    hidden: int
-    layers: int
-    heads: int
-    key_value_heads: int
-    head_dim: int
-    intermediate: int
-    vocabulary: int
-    tied: bool
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Shape:
-        """Read the sizes from a parsed config.json."""
-        heads = config["num_attention_heads"]
-        return cls(
-            hidden=config["hidden_size"],
-            layers=config["num_hidden_layers"],
-            heads=heads,
-            key_value_heads=config["num_key_value_heads"],
-            head_dim=config.get("head_dim") or config["hidden_size"] // heads,
-            intermediate=config["intermediate_size"],
-            vocabulary=config["vocab_size"],
-            tied=bool(config.get("tie_word_embeddings")),
-        )
-
-    @property
-    def parameters(self) -> int:
-        """Parameters in all, the output matrix included where it is not tied to the input."""
-        embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
-        return self.layer_parameters + embeddings + self.hidden
-
-    @property
-    def layer_parameters(self) -> int:
-        """Parameters of all layers, norms included."""
-        attention = self.hidden * self.head_dim * (2 * self.heads + 2 * self.key_value_heads) + 2 * self.head_dim
-        return self.layers * (attention + 3 * self.hidden * self.intermediate + 2 * self.hidden)
-
-    @property
-    def matrices(self) -> tuple[tuple[int, int], ...]:
-        """Rows and columns of one layer's seven matrices, the only parameters that are ever quantised."""
-        query, key_value = self.heads * self.head_dim, self.key_value_heads * self.head_dim
-        attention = ((query, self.hidden), (key_value, self.hidden), (key_value, self.hidden), (self.hidden, query))
-        return (*attention, *2 * ((self.intermediate, self.hidden),), (self.hidden, self.intermediate))
-
-    def weight_bytes(self, dtype: torch.dtype, quantization: Quantization | None = None) -> int:
-        """Memory of the loaded weights, scales included."""
-        if quantization is None:
-            return self.parameters * dtype.itemsize
-        kept = self.parameters - self.layers * sum(rows * columns for rows, columns in self.matrices)
-        quantised = self.layers * sum(matrix_bytes(quantization, rows, columns) for rows, columns in self.matrices)
-        return kept * dtype.itemsize + quantised
-
-    def token_bytes(self, dtype: torch.dtype) -> int:
-        """Peak memory of one more token in a pass: residual, normalised copy (float32 inside), and the wider of MLP and
-        attention.
-        """
-        mlp = 3 * self.intermediate
-        attention = self.head_dim * (2 * self.heads + 4 * self.key_value_heads)
-        return (3 * self.hidden + max(mlp, attention)) * dtype.itemsize + 2 * self.hidden * 4
-
-
 def choose_budget(asked: int | Literal["auto"], loaded: LoadedModel) -> int:
     """Unique tokens a pass may hold: what was asked, or what half of the free memory holds, within fixed limits."""
     if asked != "auto":
         return asked
-    shape = Shape.from_config(loaded.causal_lm.config.to_dict())
-    return auto_budget(shape, loaded.placement.dtype, free_memory(loaded.placement.device))
+    shape, device = Shape.from_config(loaded.causal_lm.config.to_dict()), loaded.placement.device
+    return auto_budget(shape, loaded.placement.dtype, rows_at_once(device), free_memory(device))
 
 
-def auto_budget(shape: Shape, dtype: torch.dtype, free: int) -> int:
-    """The budget that `free` bytes allow beside weights that are already there."""
-    fitting = int(free * _SHARE_OF_FREE_MEMORY) // shape.token_bytes(dtype)
-    return max(SMALLEST_AUTO_BUDGET, min(LARGEST_AUTO_BUDGET, fitting))
+def auto_budget(shape: Shape, dtype: torch.dtype, rows_at_once: int | None, free: int) -> int:
+    """The budget that half of `free` bytes allow, beside weights that are already there."""
+    allowed = free * _SHARE_OF_FREE_MEMORY
+    sizes = range(SMALLEST_AUTO_BUDGET, LARGEST_AUTO_BUDGET + 1)
+    fitting = bisect.bisect_right(sizes, allowed, key=lambda tokens: shape.pass_bytes(tokens, dtype, rows_at_once))
+    return sizes[max(0, fitting - 1)]
 
 
 def free_memory(device: torch.device) -> int:

@@ -14,11 +14,11 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from qwen3_rerank_plugins import registry
-from qwen3_rerank_plugins.cli.published import POSITIONS, PUBLISHED
 from qwen3_rerank_plugins.engine import budget
 from qwen3_rerank_plugins.engine.budget import Shape
 from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER
 from qwen3_rerank_plugins.engine.prompt import template_hash
+from qwen3_rerank_plugins.engine.shape import POSITIONS, PUBLISHED
 from qwen3_rerank_plugins.errors import PassError
 from tests.cli.conftest import MODEL, Run
 from tests.doubles import OverlapScorer

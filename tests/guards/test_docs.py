@@ -15,7 +15,7 @@ import pytest
 
 import qwen3_rerank_plugins
 from qwen3_rerank_plugins import errors
-from qwen3_rerank_plugins.engine.budget import Shape
+from qwen3_rerank_plugins.engine.shape import Shape
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
