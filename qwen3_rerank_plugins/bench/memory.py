@@ -18,7 +18,7 @@ from qwen3_rerank_plugins.bench.subject import Subject, stored_as
 from qwen3_rerank_plugins.engine.budget import choose_budget
 from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
 from qwen3_rerank_plugins.engine.head import YesNoHead
-from qwen3_rerank_plugins.engine.model import PackedModel, rows_at_once
+from qwen3_rerank_plugins.engine.model import PackedModel
 from qwen3_rerank_plugins.engine.packing import Workload, plan_passes
 from qwen3_rerank_plugins.engine.passes import PassRunner
 from qwen3_rerank_plugins.engine.settings import EngineSettings
@@ -84,7 +84,7 @@ def measure_memory(subject: Subject, settings: EngineSettings, tell: OnStep) -> 
     loaded = load_model(settings, checkpoint)
     encoder = PromptEncoder(checkpoint.tokenizer_file)
     device, dtype, shape = loaded.placement.device, loaded.placement.dtype, subject.shape
-    rows = rows_at_once(device)
+    rows = loaded.placement.rows_at_once
     run = PassRunner(
         PackedModel(loaded.causal_lm.model, loaded.placement.attention.attend, rows_at_once=rows),
         YesNoHead(loaded.causal_lm, encoder.yes_id, encoder.no_id),

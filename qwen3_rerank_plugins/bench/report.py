@@ -67,7 +67,7 @@ def describe(record: Record) -> str:
 
 
 def _speed(results: Record) -> list[Grid]:
-    rows, work = [], []
+    rows, work, notes = [], [], []
     for workload in results["workloads"]:
         tokens = workload["tokens"]
         work.append(
@@ -83,26 +83,27 @@ def _speed(results: Record) -> list[Grid]:
             )
         )
         rows += [(workload["name"], *_speed_cells(row)) for row in workload["rows"]]
+        notes += [(f"{workload['name']}, {row['peer']}", row["note"]) for row in workload["rows"] if row["note"]]
     rate = results["gemm_flops_per_second"] / 1e12
     return [
         Grid(
-            "Speed, peers in turns",
-            ("workload", "peer", "seconds (range)", "ratio (range)", "documents/s", "of GEMM", "difference", "peak"),
+            f"Speed, peers in turns, medians of {results['rounds']} rounds or more",
+            ("workload", "peer", "seconds", "times ours", "docs/s", "GEMM", "diff", "peak"),
             tuple(rows),
         ),
+        Grid("How the peers ran", ("peer", "settings"), tuple(notes)),
         Grid(
             f"The workloads, in tokens; measured GEMM rate {rate:.3g} TFLOP/s",
-            ("workload", "queries x documents", "mean tail", "naive", "padded", "unique", "passes", "TFLOP"),
+            ("workload", "queries", "mean", "naive", "padded", "unique", "passes", "TFLOP"),
             tuple(work),
         ),
     ]
 
 
 def _speed_cells(row: Record) -> tuple[str, ...]:
-    note = f" ({row['note']})" if row["note"] else ""
     return (
-        row["peer"] + note,
-        _spread(row["seconds"], "{:.3g}"),
+        row["peer"],
+        f"{row['seconds']['median']:.3g}",
         _spread(row["ratio"], "{:.2f}"),
         f"{row['documents_per_second']:.3g}",
         f"{row['share_of_gemm_rate']:.0%}",
@@ -127,6 +128,29 @@ def _savings(results: Record) -> list[Grid]:
         ("output matrix released once its two rows are taken", "", "", "", size(results["released_bytes"]), "0")
     )
     return [Grid("Exact savings", ("saving", "workload", "seconds", "without it", "saved", "difference"), tuple(rows))]
+
+
+def _choices(results: Record) -> list[Grid]:
+    rows = tuple(
+        (
+            one["question"],
+            one["name"] + (" (ours)" if one["chosen"] else ""),
+            f"{one['seconds']['median']:.3g}",
+            _spread(one["ratio"], "{:.2f}"),
+            size(one["peak_growth"]),
+        )
+        for one in results["alternatives"]
+    )
+    return [
+        Grid("Choices, beside what could be done instead", ("question", "way", "seconds", "times ours", "peak"), rows)
+    ]
+
+
+def _profile(results: Record) -> list[Grid]:
+    rows = tuple(
+        (one["workload"], one["operator"], f"{one['share']:.1%}", f"{one['calls']:,}") for one in results["shares"]
+    )
+    return [Grid("Where the time goes, each operator's own time", ("workload", "operator", "share", "calls"), rows)]
 
 
 def _together(results: Record) -> list[Grid]:
@@ -202,6 +226,8 @@ def _quantization_cells(mode: Record) -> tuple[str, ...]:
 _STUDIES: dict[str, Callable[[Record], list[Grid]]] = {
     "speed": _speed,
     "savings": _savings,
+    "choices": _choices,
+    "profile": _profile,
     "together": _together,
     "memory": _memory,
     "quantization": _quantization,

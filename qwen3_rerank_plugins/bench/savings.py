@@ -18,7 +18,7 @@ from qwen3_rerank_plugins.bench.stopwatch import Spread, ratios, take_turns
 from qwen3_rerank_plugins.bench.workloads import BenchWorkload
 from qwen3_rerank_plugins.engine.batch import PackedBatch, build_batch
 from qwen3_rerank_plugins.engine.head import YesNoHead
-from qwen3_rerank_plugins.engine.model import PackedModel, rows_at_once
+from qwen3_rerank_plugins.engine.model import PackedModel
 from qwen3_rerank_plugins.engine.packing import Workload, plan_passes
 from qwen3_rerank_plugins.engine.prompt import build_prompt
 from qwen3_rerank_plugins.engine.tokens import PromptEncoder, TokenisedRequest
@@ -68,7 +68,7 @@ class Twins:
         self._causal_lm: Any = loaded.causal_lm
         self._device = loaded.placement.device
         parts = self._causal_lm.model, loaded.placement.attention.attend
-        rows = rows_at_once(self._device)
+        rows = loaded.placement.rows_at_once
         self._model = PackedModel(*parts, rows_at_once=rows)
         self._every_hidden_state = _EveryHiddenState(*parts, rows_at_once=rows)
         self._head = YesNoHead(self._causal_lm, encoder.yes_id, encoder.no_id)

@@ -11,10 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from tokenizers import Tokenizer
 
+from qwen3_rerank_plugins.bench.choices import measure_choices
 from qwen3_rerank_plugins.bench.memory import measure_memory
 from qwen3_rerank_plugins.bench.peers import make_peers
+from qwen3_rerank_plugins.bench.profile import measure_profile
 from qwen3_rerank_plugins.bench.quantization import measure_quantization
 from qwen3_rerank_plugins.bench.record import make_record, note_circumstances
 from qwen3_rerank_plugins.bench.savings import measure_savings
@@ -25,12 +28,13 @@ from qwen3_rerank_plugins.bench.together import measure_together
 from qwen3_rerank_plugins.bench.workloads import RECIPES, BenchWorkload, Size, draw_workload
 from qwen3_rerank_plugins.engine.budget import choose_budget
 from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
-from qwen3_rerank_plugins.engine.settings import EngineSettings
+from qwen3_rerank_plugins.engine.prompt import build_prompt
+from qwen3_rerank_plugins.engine.settings import Dtype, EngineSettings
 from qwen3_rerank_plugins.engine.tokens import PromptEncoder
 from qwen3_rerank_plugins.engine.weights import Placement, choose_placement, load_model
 from qwen3_rerank_plugins.errors import SettingsError
 
-StudyName = Literal["speed", "savings", "together", "memory", "quantization"]
+StudyName = Literal["speed", "savings", "choices", "profile", "together", "memory", "quantization"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +100,8 @@ class _Bench:
         self.measure: dict[StudyName, Callable[[], Any]] = {
             "speed": self._speed,
             "savings": self._savings,
+            "choices": self._choices,
+            "profile": self._profile,
             "together": self._together,
             "memory": self._memory,
             "quantization": self._quantization,
@@ -125,6 +131,28 @@ class _Bench:
         budget = choose_budget(self._settings.max_batch_tokens, loaded)
         encoder = PromptEncoder(checkpoint.tokenizer_file)
         return measure_savings(self._workloads, loaded, encoder, budget, self._study.rounds, self._tell)
+
+    def _choices(self) -> Any:
+        checkpoint = find_checkpoint(self._settings)
+        loaded = load_model(self._settings, checkpoint)
+        other: Dtype = "bfloat16" if loaded.placement.dtype != torch.bfloat16 else "float16"
+        encoder = PromptEncoder(checkpoint.tokenizer_file)
+        asked = [request for workload in self._workloads for request in workload.requests]
+        return measure_choices(
+            [encoder.encode(build_prompt(request), request.max_length) for request in asked],
+            loaded,
+            load_model(dataclasses.replace(self._settings, dtype=other), checkpoint),
+            encoder,
+            choose_budget(self._settings.max_batch_tokens, loaded),
+            self._study.rounds,
+            self._tell,
+        )
+
+    def _profile(self) -> Any:
+        checkpoint = find_checkpoint(self._settings)
+        loaded = load_model(self._settings, checkpoint)
+        budget = choose_budget(self._settings.max_batch_tokens, loaded)
+        return measure_profile(self._workloads, loaded, PromptEncoder(checkpoint.tokenizer_file), budget, self._tell)
 
     def _together(self) -> Any:
         return measure_together(self._text, self._settings, self._study.rounds, self._tell)

@@ -138,12 +138,11 @@ class Checkup:
     def _examine_memory(self, placement: Placement, shape: Shape) -> bool:
         """Returns whether the model fits."""
         from qwen3_rerank_plugins.engine.budget import SMALLEST_AUTO_BUDGET, auto_budget, free_memory
-        from qwen3_rerank_plugins.engine.model import rows_at_once
         from qwen3_rerank_plugins.engine.shape import PUBLISHED
 
         dtype, mode, free = placement.dtype, placement.quantization.name, free_memory(placement.device)
         weights, asked = shape.weight_bytes(dtype, mode), self._settings.max_batch_tokens
-        rows = rows_at_once(placement.device)
+        rows = placement.rows_at_once
         budget = auto_budget(shape, dtype, rows, max(0, free - weights)) if asked == "auto" else asked
         largest_pass = shape.pass_bytes(budget, dtype, rows)
         # the output matrix is there while the model loads, and gone before the first pass

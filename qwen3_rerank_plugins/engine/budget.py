@@ -14,7 +14,6 @@ from typing import Literal
 import psutil
 import torch
 
-from qwen3_rerank_plugins.engine.model import rows_at_once
 from qwen3_rerank_plugins.engine.shape import Shape
 from qwen3_rerank_plugins.engine.weights import LoadedModel
 
@@ -28,8 +27,8 @@ def choose_budget(asked: int | Literal["auto"], loaded: LoadedModel) -> int:
     """Unique tokens a pass may hold: what was asked, or what half of the free memory holds, within fixed limits."""
     if asked != "auto":
         return asked
-    shape, device = Shape.from_config(loaded.causal_lm.config.to_dict()), loaded.placement.device
-    return auto_budget(shape, loaded.placement.dtype, rows_at_once(device), free_memory(device))
+    shape, placement = Shape.from_config(loaded.causal_lm.config.to_dict()), loaded.placement
+    return auto_budget(shape, placement.dtype, placement.rows_at_once, free_memory(placement.device))
 
 
 def auto_budget(shape: Shape, dtype: torch.dtype, rows_at_once: int | None, free: int) -> int:

@@ -76,7 +76,7 @@ class LocalScorer:
         """On the worker's thread; torch is first imported here."""
         from qwen3_rerank_plugins.engine.budget import choose_budget
         from qwen3_rerank_plugins.engine.head import YesNoHead
-        from qwen3_rerank_plugins.engine.model import PackedModel, rows_at_once
+        from qwen3_rerank_plugins.engine.model import PackedModel
         from qwen3_rerank_plugins.engine.passes import PassRunner
         from qwen3_rerank_plugins.engine.weights import load_model
 
@@ -89,7 +89,7 @@ class LocalScorer:
             loaded.causal_lm.model,
             placement.attention.attend,
             compile=self._settings.compile,
-            rows_at_once=rows_at_once(placement.device),
+            rows_at_once=placement.rows_at_once,
         )
         budget = choose_budget(self._settings.max_batch_tokens, loaded)
         return Engine(PassRunner(model, head, placement.device), budget)

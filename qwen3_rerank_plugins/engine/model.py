@@ -26,9 +26,12 @@ CPU_ROWS_AT_ONCE = 1024
 """What so many rows need between two matrix products stays in the CPU's cache, and is never the peak of memory."""
 
 
-def rows_at_once(device: torch.device) -> int | None:
-    """How many tokens the token-wise halves of a layer take at a time; None is all: a GPU wants few, large kernels."""
-    return CPU_ROWS_AT_ONCE if device.type == "cpu" else None
+def rows_at_once(device: torch.device, *, quantised: bool) -> int | None:
+    """How many tokens the token-wise halves of a layer take at a time; None is all.
+
+    A GPU wants few, large kernels; and a quantised matrix is unpacked anew each time.
+    """
+    return CPU_ROWS_AT_ONCE if device.type == "cpu" and not quantised else None
 
 
 class PackedModel:

@@ -14,6 +14,7 @@ import torch
 
 from qwen3_rerank_plugins.engine.attention import AttentionChoice, choose_attention
 from qwen3_rerank_plugins.engine.checkpoint import Checkpoint
+from qwen3_rerank_plugins.engine.model import rows_at_once
 from qwen3_rerank_plugins.engine.quantization import QuantizationChoice, choose_quantization, quantise_layers
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.errors import IncompleteCheckpointError, SettingsError, UnsupportedCheckpointError
@@ -31,6 +32,11 @@ class Placement:
     dtype_reason: str
     attention: AttentionChoice
     quantization: QuantizationChoice
+
+    @property
+    def rows_at_once(self) -> int | None:
+        """See `model.rows_at_once`."""
+        return rows_at_once(self.device, quantised=self.quantization.name is not None)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -21,7 +21,9 @@ from tests.doubles import OverlapScorer
 HEAVY = {"torch", "transformers", "tokenizers", "huggingface_hub", "numpy"}
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["demo", "--help"], ["rank", "--help"], ["doctor", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["--help"], ["demo", "--help"], ["rank", "--help"], ["doctor", "--help"], ["bench", "--help"]]
+)
 def test_help_loads_no_library_that_computes(arguments: list[str]) -> None:
     program = (
         f"import sys; sys.argv = ['qwen3-rerank', *{arguments!r}]\n"

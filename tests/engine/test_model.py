@@ -10,7 +10,7 @@ import torch
 
 from qwen3_rerank_plugins.engine.attention import sdpa_attention
 from qwen3_rerank_plugins.engine.batch import build_batch
-from qwen3_rerank_plugins.engine.model import PackedModel
+from qwen3_rerank_plugins.engine.model import PackedModel, rows_at_once
 from qwen3_rerank_plugins.engine.packing import Workload, plan_passes
 from qwen3_rerank_plugins.engine.tokens import TokenisedRequest
 from tests.checkpoints import SHAPES, load_reference
@@ -31,11 +31,18 @@ def random_requests(seed: int = 0) -> list[TokenisedRequest]:
     ]
 
 
-def packed(model: torch.nn.Module, requests: list[TokenisedRequest], *, compile: bool = False) -> torch.Tensor:
+def packed(
+    model: torch.nn.Module,
+    requests: list[TokenisedRequest],
+    *,
+    compile: bool = False,
+    rows_at_once: int | None = None,
+) -> torch.Tensor:
     work = [Workload(len(request.prefix), tuple(map(len, request.tails))) for request in requests]
     (plan,) = plan_passes(work, 10_000)
     with torch.inference_mode():
-        return PackedModel(model.model, sdpa_attention, compile=compile)(build_batch(requests, plan, CPU))
+        run = PackedModel(model.model, sdpa_attention, compile=compile, rows_at_once=rows_at_once)
+        return run(build_batch(requests, plan, CPU))
 
 
 def one_by_one(model: torch.nn.Module, requests: list[TokenisedRequest]) -> torch.Tensor:
@@ -55,6 +62,20 @@ def test_packed_hidden_states_equal_those_of_whole_prompts(shape: str, checkpoin
     model = load_reference(checkpoint(shape), torch.float32)
     requests = random_requests()
     torch.testing.assert_close(packed(model, requests), one_by_one(model, requests), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 64, 1024])
+def test_how_many_rows_go_at_once_changes_nothing(rows: int, checkpoint: Callable[[str], Path]) -> None:
+    model, requests = load_reference(checkpoint("grouped"), torch.float32), random_requests()
+    torch.testing.assert_close(
+        packed(model, requests, rows_at_once=rows), packed(model, requests), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_a_cpu_takes_some_rows_at_a_time_a_gpu_and_quantised_matrices_all() -> None:
+    assert rows_at_once(CPU, quantised=False) == 1024
+    assert rows_at_once(torch.device("cuda"), quantised=False) is None
+    assert rows_at_once(CPU, quantised=True) is None
 
 
 def test_the_last_hidden_states_are_float32_in_any_dtype(checkpoint: Callable[[str], Path]) -> None:

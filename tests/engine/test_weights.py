@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
+from qwen3_rerank_plugins.engine.head import YesNoHead
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.weights import LoadedModel, choose_placement, load_model
 from qwen3_rerank_plugins.errors import IncompleteCheckpointError, SettingsError, UnsupportedCheckpointError
@@ -116,3 +119,22 @@ def test_a_damaged_file_is_an_error_of_the_tree(checkpoint: Callable[[str], Path
     (copy / "model.safetensors").write_bytes(b"not a tensor in sight")
     with pytest.raises(UnsupportedCheckpointError, match="transformers cannot load"):
         load(copy)
+
+
+def test_the_untied_output_matrix_is_freed_once_its_rows_are_taken(checkpoint: Callable[[str], Path]) -> None:
+    settings = EngineSettings(model=str(checkpoint("untied")))
+    loaded = load_model(settings, find_checkpoint(settings))
+    matrix = weakref.ref(loaded.causal_lm.get_output_embeddings().weight)
+    head = YesNoHead(loaded.causal_lm, 1, 2)
+    expected = head(torch.ones(1, 64))
+    loaded.release_output_matrix()
+    gc.collect()
+    assert matrix() is None
+    assert torch.equal(head(torch.ones(1, 64)), expected)
+
+
+def test_a_tied_output_matrix_stays(checkpoint: Callable[[str], Path]) -> None:
+    settings = EngineSettings(model=str(checkpoint("grouped")))
+    loaded = load_model(settings, find_checkpoint(settings))
+    loaded.release_output_matrix()
+    assert loaded.causal_lm.get_output_embeddings().weight is loaded.causal_lm.model.embed_tokens.weight

@@ -7,6 +7,7 @@ import asyncio
 import importlib
 import json
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,3 +138,21 @@ def test_the_package_says_which_version_it_is() -> None:
     assert version is not None
     assert qwen3_rerank_plugins.__version__ == version[1]
     assert sys.version_info >= (3, 11)
+
+
+def test_the_page_on_performance_is_what_the_records_give() -> None:
+    done = subprocess.run(
+        [sys.executable, "scripts/render_performance.py", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_record_is_shown_and_can_be_reproduced() -> None:
+    page = read(ROOT / "docs" / "performance.md")
+    for record in sorted((ROOT / "benchmarks" / "results").glob("*.json")):
+        assert f"({'../benchmarks/results/' + record.name})" in page
+        assert f"| `{record.stem}` | `qwen3-rerank bench " in page

@@ -1,0 +1,50 @@
+"""The study of memory: what it watches is what it says."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+
+from qwen3_rerank_plugins.bench.loading import stored_dtype, watch_in_fresh_process
+from qwen3_rerank_plugins.bench.memory import PREFIX, _request, _slope, measure_memory
+from qwen3_rerank_plugins.bench.subject import Subject, stored_as
+from qwen3_rerank_plugins.engine.settings import EngineSettings
+from tests.bench.conftest import SMALL
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process its own peak")
+
+
+@pytest.mark.parametrize(("tokens", "tail"), [(1024, 400), (1024, 934), (500, 7)])
+def test_a_made_up_request_has_exactly_its_unique_tokens(tokens: int, tail: int) -> None:
+    request = _request(tokens, tail)
+    assert len(request.prefix) + sum(map(len, request.tails)) == tokens
+    assert len(request.prefix) == PREFIX
+
+
+def test_the_slope_of_a_line_is_found() -> None:
+    assert _slope([1, 2, 4], [15, 25, 45]) == pytest.approx(10)
+
+
+def test_the_study_runs_passes_up_to_the_default_budget(subject: Subject, told: list[str]) -> None:
+    settings = EngineSettings(model=str(subject.folder), device="cpu")
+    results = measure_memory(subject, settings, told.append)
+    assert [one.stored for one in results.loadings] == ["float32", "bfloat16"]
+    assert all(one.weights == SMALL.weight_bytes(torch.float32) for one in results.loadings)
+    assert {one.tokens for one in results.passes} == {1024, 2048, 4096, 8192, results.budget}
+    assert results.predicted > SMALL.weight_bytes(torch.float32)
+    assert any("16384" in step for step in told)
+
+
+def test_a_model_that_cannot_be_loaded_fails_with_the_reason(subject: Subject) -> None:
+    with pytest.raises(RuntimeError, match="There is no folder"):
+        watch_in_fresh_process(EngineSettings(model="/no/such/folder"))
+
+
+def test_a_copy_in_another_dtype_is_whole_and_goes_away(subject: Subject) -> None:
+    with stored_as(subject, torch.bfloat16) as folder:
+        assert stored_dtype(folder) == "bfloat16"
+        assert (folder / "tokenizer.json").exists()
+    assert not folder.exists()
+    assert stored_dtype(subject.folder) == "float32"

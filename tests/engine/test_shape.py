@@ -1,0 +1,48 @@
+"""Sizes: parameters counted exactly, peaks counted stage by stage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
+from qwen3_rerank_plugins.engine.settings import EngineSettings
+from qwen3_rerank_plugins.engine.shape import PUBLISHED, Shape
+from qwen3_rerank_plugins.engine.weights import load_model
+from tests.checkpoints import SHAPES
+
+PARAMETERS = {"0.6b": 595_776_512, "4b": 4_021_784_576, "8b": 8_188_548_096}
+
+
+@pytest.mark.parametrize(("name", "parameters"), PARAMETERS.items())
+def test_the_published_shapes_are_those_of_their_config_files(name: str, parameters: int, data: Path) -> None:
+    config = json.loads((data / "configs" / f"qwen3-reranker-{name}.config.json").read_text(encoding="utf-8"))
+    shape = Shape.from_config(config)
+    assert shape == PUBLISHED[f"Qwen/Qwen3-Reranker-{name.upper()}"]
+    assert shape.parameters == parameters
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_parameters_are_those_that_get_loaded(name: str, checkpoint: Callable[[str], Path]) -> None:
+    settings = EngineSettings(model=str(checkpoint(name)))
+    loaded = load_model(settings, find_checkpoint(settings))
+    counted = Shape.from_config(loaded.causal_lm.config.to_dict())
+    assert counted.parameters == sum(parameter.numel() for parameter in loaded.causal_lm.parameters())
+    output = loaded.causal_lm.get_output_embeddings().weight
+    assert counted.output_matrix_bytes(torch.float32) == (0 if counted.tied else output.nbytes)
+
+
+def test_a_pass_grows_with_its_tokens_and_less_where_rows_go_few_at_a_time() -> None:
+    shape = PUBLISHED["Qwen/Qwen3-Reranker-8B"]
+    sizes = [shape.pass_bytes(tokens, torch.bfloat16, None) for tokens in (1, 1_000, 10_000)]
+    assert sizes[2] == 10_000 * sizes[0] == 10 * sizes[1]
+    assert shape.pass_bytes(10_000, torch.bfloat16, 1024) < sizes[2]
+    assert shape.pass_bytes(1_000, torch.bfloat16, 1024) == sizes[1]
+
+
+def test_the_largest_pass_of_the_8b_keeps_within_three_gibibytes() -> None:
+    assert PUBLISHED["Qwen/Qwen3-Reranker-8B"].pass_bytes(16_384, torch.bfloat16, None) < 3 * 2**30
