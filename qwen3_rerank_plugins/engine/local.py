@@ -92,7 +92,7 @@ class LocalScorer:
             rows_at_once=placement.rows_at_once,
         )
         budget = choose_budget(self._settings.max_batch_tokens, loaded)
-        return Engine(PassRunner(model, head, placement.device), budget)
+        return Engine(PassRunner(model, head, placement.device), budget, company=placement.rows_at_once)
 
     def _check_process(self) -> None:
         if os.getpid() != self._process:

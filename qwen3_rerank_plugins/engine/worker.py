@@ -34,10 +34,18 @@ class Run(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Engine:
-    """A loaded model, as far as the worker knows it: a pass to run, and how many unique tokens fit in one."""
+    """A loaded model, as far as the worker knows it.
+
+    Attributes:
+        run: one pass.
+        budget: unique tokens that fit in one.
+        company: unique tokens up to which several requests share a pass; None is as many as fit. Beyond the size at
+            which a device works at full speed company gains nothing, and everybody waits for everybody's answer.
+    """
 
     run: Run
     budget: int
+    company: int | None = None
 
 
 @dataclasses.dataclass(eq=False, slots=True)
@@ -53,6 +61,9 @@ class _Job:
 
     def left(self) -> list[int]:
         return [tail for tail in range(len(self.request.tails)) if tail not in self.scores]
+
+    def workload(self) -> Workload:
+        return Workload(len(self.request.prefix), tuple(len(self.request.tails[tail]) for tail in self.left()))
 
 
 class Worker:
@@ -125,12 +136,9 @@ class Worker:
         except BaseException as error:
             _fail(active, error)
             return
-        active.sort(key=lambda job: (job.passes, job.arrival))
+        active = _in_company(sorted(active, key=lambda job: (job.passes, job.arrival)), self._engine)
         left = [job.left() for job in active]
-        workloads = [
-            Workload(len(job.request.prefix), tuple(len(job.request.tails[tail]) for tail in tails))
-            for job, tails in zip(active, left, strict=True)
-        ]
+        workloads = [job.workload() for job in active]
         plan = _with_original_tails(plan_passes(workloads, self._engine.budget)[0], left)
         concerned = [active[part.request] for part in plan.slices]
         try:
@@ -151,6 +159,20 @@ class Worker:
             job.scores.update((tail, next(log_odds)) for tail in part.tails)
             if len(job.scores) == len(job.request.tails):
                 _finish(job)
+
+
+def _in_company(waiting: Sequence[_Job], engine: Engine) -> list[_Job]:
+    """The first of those who wait, and as many after it as may share its pass."""
+    if engine.company is None:
+        return list(waiting)
+    room, together = engine.company, list[_Job]()
+    for job in waiting:
+        workload = job.workload()
+        room -= workload.prefix + sum(workload.tails)
+        if together and room < 0:
+            break
+        together.append(job)
+    return together
 
 
 def _with_original_tails(plan: PassPlan, left: Sequence[Sequence[int]]) -> PassPlan:

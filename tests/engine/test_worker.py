@@ -93,6 +93,19 @@ def test_requests_that_wait_share_a_pass(worker: Worker, device: Device) -> None
     assert [len(plan.slices) for plan in device.plans] == [1, 8]
 
 
+def test_no_more_requests_share_a_pass_than_are_good_company(device: Device) -> None:
+    worker = Worker(lambda: Engine(device, device.budget, company=30))
+    device.open.clear()
+    futures = [submit(worker, request(1, 5))]
+    assert device.entered.acquire(timeout=LIMIT)
+    asked = [request(2, 10), request(3, 9), request(4, 2), request(5, 300, 40), request(6, 20), request(7, 1)]
+    futures += [submit(worker, one) for one in asked]
+    device.open.set()
+    assert [future.result(LIMIT) for future in futures[1:]] == [expected(one) for one in asked]
+    assert device.served == [{1}, {2, 3, 4}, {5}, {6, 7}]
+    assert all(plan.tokens <= 30 for plan in device.plans if len(plan.slices) > 1)
+
+
 def test_a_small_request_joins_the_next_pass_of_a_large_one(worker: Worker, device: Device) -> None:
     device.open.clear()
     large = submit(worker, request(1, *[980] * 20))
