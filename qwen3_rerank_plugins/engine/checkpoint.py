@@ -43,6 +43,15 @@ class Checkpoint:
         return int(self.config["max_position_embeddings"])
 
     @property
+    def weight_files(self) -> list[Path]:
+        """One safetensors file, or the shards that the index names."""
+        index = self.folder / "model.safetensors.index.json"
+        if not index.is_file():
+            return [self.folder / "model.safetensors"]
+        shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        return [self.folder / shard for shard in sorted(set(shards))]
+
+    @property
     def tokenizer_file(self) -> Path:
         """The fast tokenizer's own file; every published Qwen3-Reranker has one."""
         return self.folder / "tokenizer.json"

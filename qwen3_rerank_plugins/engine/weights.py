@@ -108,20 +108,28 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 def _read_weights(settings: EngineSettings, checkpoint: Checkpoint, placement: Placement) -> Any:
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, Qwen3ForCausalLM
+    from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-    whole = placement.quantization.name is None
+    whole, on_cpu = placement.quantization.name is None, placement.device.type == "cpu"
+    options: dict[str, Any] = {
+        _dtype_word(): placement.dtype if whole else "auto",
+        "low_cpu_mem_usage": True,
+        "output_loading_info": True,
+    }
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            checkpoint.folder,
-            **{_dtype_word(): placement.dtype if whole else "auto"},
-            device_map={"": placement.device} if whole and placement.device.type != "cpu" else None,
-            low_cpu_mem_usage=True,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=settings.trust_remote_code,
-            output_loading_info=True,
-        )
+        if whole and on_cpu and not settings.trust_remote_code:
+            config = Qwen3Config.from_pretrained(checkpoint.folder, local_files_only=True)
+            state = _convert_one_by_one(checkpoint, placement.dtype)
+            loaded: Any = Qwen3ForCausalLM.from_pretrained(None, config=config, state_dict=state, **options)
+        else:
+            loaded = AutoModelForCausalLM.from_pretrained(
+                checkpoint.folder,
+                device_map={"": placement.device} if whole and not on_cpu else None,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=settings.trust_remote_code,
+                **options,
+            )
     except torch.OutOfMemoryError:
         raise
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
@@ -133,6 +141,23 @@ def _read_weights(settings: EngineSettings, checkpoint: Checkpoint, placement: P
         )
     _check_complete(checkpoint, report)
     return causal_lm
+
+
+def _convert_one_by_one(checkpoint: Checkpoint, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """The weights in their new dtype, with no second copy beside them.
+
+    A mapped file counts as resident wherever it was read, until it is closed: so it is opened anew for every tensor.
+    """
+    from safetensors import safe_open
+
+    state: dict[str, torch.Tensor] = {}
+    for file in checkpoint.weight_files:
+        with safe_open(file, framework="pt") as opened:
+            names = list(opened.keys())
+        for name in names:
+            with safe_open(file, framework="pt") as opened:
+                state[name] = opened.get_tensor(name).to(dtype)
+    return state
 
 
 def _check_complete(checkpoint: Checkpoint, report: dict[str, Any]) -> None:
