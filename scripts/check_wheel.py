@@ -57,7 +57,7 @@ def check_contents(wheel: Path) -> None:
     """The bundled checkpoint and the typing marker are in; tests and scripts are not."""
     names = set(zipfile.ZipFile(wheel).namelist())
     package = "qwen3_rerank_plugins"
-    for needed in ("py.typed", "demo_checkpoint/model.safetensors", "demo_checkpoint/tokenizer.json"):
+    for needed in ("py.typed", "corpus.jsonl", "demo_checkpoint/model.safetensors", "demo_checkpoint/tokenizer.json"):
         assert f"{package}/{needed}" in names, f"{needed} is missing from the wheel"
     strangers = {name.split("/")[0] for name in names} - {package}
     assert all(name.endswith(".dist-info") for name in strangers), strangers

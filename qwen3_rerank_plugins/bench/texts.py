@@ -15,6 +15,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+_TRIES = 100
+"""Of so few tokens there may be no other text."""
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+")
 
 
@@ -33,9 +35,19 @@ class RealText:
         self._lengths = [len(encoding.ids) for encoding in tokenizer.encode_batch_fast(self._sentences)]
         self._tokenizer = tokenizer
         self._random = random.Random(seed)
+        self._drawn: set[str] = set()
 
     def draw(self, tokens: int) -> str:
-        """Whole sentences in a new order, the last one cut so that about `tokens` tokens remain."""
+        """Whole sentences in a new order, the last one cut so that about `tokens` tokens remain; never a text twice."""
+        text = self._draw(tokens)
+        for _ in range(_TRIES):
+            if text not in self._drawn:
+                break
+            text = self._draw(tokens)
+        self._drawn.add(text)
+        return text
+
+    def _draw(self, tokens: int) -> str:
         drawn: list[str] = []
         left = tokens
         while left > 0:

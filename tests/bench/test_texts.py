@@ -16,7 +16,7 @@ TOKENIZER = Tokenizer.from_file(str(DEMO_FOLDER / "tokenizer.json"))
 @pytest.mark.parametrize("tokens", [1, 8, 100, 1_000, 4_000])
 def test_a_text_has_about_the_tokens_that_were_asked_for(tokens: int, text: RealText) -> None:
     found = len(TOKENIZER.encode(text.draw(tokens)).ids)
-    assert tokens - 1 <= found <= tokens + 1
+    assert abs(found - tokens) <= max(1, tokens // 100)
 
 
 def test_equal_seeds_draw_equal_texts_and_other_seeds_others() -> None:
