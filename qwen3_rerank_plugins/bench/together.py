@@ -7,6 +7,7 @@ Must not know: peers, tables.
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 import threading
 import time
@@ -138,11 +139,10 @@ def _at_once(scorer: LocalScorer, requests: Sequence[RerankRequest]) -> _Run:
 
 
 def _manner(runs: Sequence[_Run], callers: int) -> Manner:
-    latencies = [latency for run in runs for latency in run.latencies]
-    quantiles = statistics.quantiles(latencies, n=20, method="inclusive")
-    return Manner(
-        Spread.of([callers * DOCUMENTS / run.seconds for run in runs]), statistics.median(latencies), quantiles[18]
-    )
+    latencies = sorted(latency for run in runs for latency in run.latencies)
+    p95 = latencies[math.ceil(0.95 * len(latencies)) - 1]  # nearest rank
+    throughput = Spread.of([callers * DOCUMENTS / run.seconds for run in runs])
+    return Manner(throughput, statistics.median(latencies), p95)
 
 
 def _difference(left: _Run, right: _Run) -> float:

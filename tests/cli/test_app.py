@@ -180,9 +180,10 @@ def test_the_help_of_every_command_fits_80_columns(run: Run, monkeypatch: pytest
         assert max(map(len, shown)) <= 80
 
 
-def test_commands_are_the_three(run: Run) -> None:
+def test_commands_are_the_four(run: Run) -> None:
     assert [command.callback.__name__ for command in app.registered_commands if command.callback] == [
         "demo",
         "rank",
         "doctor",
+        "bench",
     ]
