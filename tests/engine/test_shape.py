@@ -44,5 +44,11 @@ def test_a_pass_grows_with_its_tokens_and_less_where_rows_go_few_at_a_time() -> 
     assert shape.pass_bytes(1_000, torch.bfloat16, 1024) == sizes[1]
 
 
+def test_only_the_8b_has_an_output_matrix_of_its_own() -> None:
+    sizes = {name: shape.output_matrix_bytes(torch.bfloat16) for name, shape in PUBLISHED.items()}
+    assert [name for name, size in sizes.items() if size] == ["Qwen/Qwen3-Reranker-8B"]
+    assert f"{max(sizes.values()) / 2**30:.2f}" == "1.16"
+
+
 def test_the_largest_pass_of_the_8b_keeps_within_three_gibibytes() -> None:
     assert PUBLISHED["Qwen/Qwen3-Reranker-8B"].pass_bytes(16_384, torch.bfloat16, None) < 3 * 2**30
