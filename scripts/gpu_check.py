@@ -167,21 +167,28 @@ def check_kernels(loaded: LoadedModel, encoder: PromptEncoder, dtype: torch.dtyp
     exact_model = type(loaded.causal_lm)(loaded.causal_lm.config).to(device, torch.float32).eval()
     exact_model.load_state_dict({key: value.float() for key, value in loaded.causal_lm.state_dict().items()})
     checks = []
+    ours, theirs = [], []
     for layout, lengths in LAYOUTS.items():
         requests = random_requests(lengths)
         fast, slow = chosen(requests), plain(requests)
         exact = card_scores(exact_model, encoder, requests)
-        stock = card_scores(loaded.causal_lm, encoder, requests)
-        stock_error = float((stock - exact).square().mean().sqrt())
-        error = float((fast - exact).square().mean().sqrt())
+        ours.append(fast - exact)
+        theirs.append(card_scores(loaded.causal_lm, encoder, requests) - exact)
+        difference = float((fast - slow).abs().max())
         checks += [
-            Check(
-                f"{name}, {layout}: {choice.name} against sdpa, largest difference", float((fast - slow).abs().max())
-            ),
-            Check(f"{name}, {layout}: card path against float32, RMS", stock_error),
-            Check(f"{name}, {layout}: {choice.name} against float32, RMS", error, max(1e-3, 1.25 * stock_error)),
+            Check(f"{name}, {layout}: {choice.name} against sdpa, largest difference", difference),
+            Check(f"{name}, {layout}: card path against float32, RMS", root_mean_square(theirs[-1])),
+            Check(f"{name}, {layout}: {choice.name} against float32, RMS", root_mean_square(ours[-1])),
         ]
+    # the verdict is over all documents: a layout of four says little about an error that is random
+    limit = max(1e-3, 1.1 * root_mean_square(torch.cat(theirs)))
+    checks.append(Check(f"{name}: against float32, all documents, RMS", root_mean_square(torch.cat(ours)), limit))
     return checks
+
+
+def root_mean_square(errors: torch.Tensor) -> float:
+    """Of all entries."""
+    return float(errors.square().mean().sqrt())
 
 
 def check_independence(loaded: LoadedModel, encoder: PromptEncoder, dtype: torch.dtype) -> list[Check]:
