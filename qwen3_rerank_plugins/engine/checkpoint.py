@@ -45,9 +45,10 @@ class Checkpoint:
     @property
     def weight_files(self) -> list[Path]:
         """One safetensors file, or the shards that the index names."""
+        single = self.folder / "model.safetensors"
+        if single.is_file():
+            return [single]
         index = self.folder / "model.safetensors.index.json"
-        if not index.is_file():
-            return [self.folder / "model.safetensors"]
         shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
         return [self.folder / shard for shard in sorted(set(shards))]
 

@@ -19,7 +19,7 @@ from qwen3_rerank_plugins.engine.head import YesNoHead
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.weights import LoadedModel, choose_placement, load_model
 from qwen3_rerank_plugins.errors import IncompleteCheckpointError, SettingsError, UnsupportedCheckpointError
-from tests.checkpoints import make_checkpoint
+from tests.checkpoints import load_reference, make_checkpoint
 
 
 def load(folder: Path, **options: Any) -> LoadedModel:
@@ -138,3 +138,14 @@ def test_a_tied_output_matrix_stays(checkpoint: Callable[[str], Path]) -> None:
     loaded = load_model(settings, find_checkpoint(settings))
     loaded.release_output_matrix()
     assert loaded.causal_lm.get_output_embeddings().weight is loaded.causal_lm.model.embed_tokens.weight
+
+
+def test_a_checkpoint_in_shards_loads_whole(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
+    whole = checkpoint("untied")
+    sharded = Path(shutil.copytree(whole, tmp_path / "sharded"))
+    (sharded / "model.safetensors").unlink()
+    load_reference(whole).save_pretrained(sharded, max_shard_size="10MB")
+    assert len(list(sharded.glob("*.safetensors"))) > 1
+    loaded = [load_model(s, find_checkpoint(s)) for s in (EngineSettings(model=str(f)) for f in (whole, sharded))]
+    expected, found = (dict(one.causal_lm.named_parameters()) for one in loaded)
+    assert all(torch.equal(found[name], parameter) for name, parameter in expected.items())
