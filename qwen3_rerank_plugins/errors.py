@@ -4,7 +4,8 @@ RerankError
 ├── SettingsError (ValueError)            an option is unknown, malformed, or impossible on this machine
 ├── RequestError (ValueError)             what was asked cannot be ranked
 │   ├── InputTypeError (TypeError)        a query, document or instruction is not text
-│   └── NoRoomError                       query and instruction leave no room for any document
+│   ├── NoRoomError                       query and instruction leave no room for any document
+│   └── LongDocumentError                 a document does not fit, and was not to be cut
 ├── CheckpointError                       the model cannot be used
 │   ├── CheckpointNotFoundError           it is not where the settings say
 │   ├── UnsupportedCheckpointError        it is not a Qwen3-Reranker
@@ -42,6 +43,18 @@ class InputTypeError(RequestError, TypeError):
 
 class NoRoomError(RequestError):
     """Template, instruction and query already fill `max_length`: no document token would fit."""
+
+
+class LongDocumentError(RequestError):
+    """Documents are longer than `max_length` allows, and `long_documents` is "error".
+
+    Attributes:
+        documents: positions, in the caller's list, of the documents concerned.
+    """
+
+    def __init__(self, message: str, documents: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.documents = tuple(documents)
 
 
 class CheckpointError(RerankError):

@@ -12,7 +12,15 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, DEFAULT_MODEL, AttentionName, Dtype, Quantization
+from qwen3_rerank_plugins.engine.settings import (
+    DEFAULT_MAX_LENGTH,
+    DEFAULT_MODEL,
+    AttentionName,
+    Dtype,
+    LongDocuments,
+    OnNonfinite,
+    Quantization,
+)
 from qwen3_rerank_plugins.errors import SettingsError
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
@@ -29,6 +37,7 @@ _ENGINE_FIELDS = (
     "local_files_only",
     "trust_remote_code",
 )
+_READING_FIELDS = ("max_length", "long_documents", "on_nonfinite")
 _CALL_FIELDS = ("instruction", "top_n", "min_score")
 
 
@@ -67,6 +76,12 @@ class RerankerFields(BaseModel):  # noqa: PLW1641  unhashable, as every mutable 
     min_score: float | None = Field(default=None, ge=0, le=1, description="Lowest probability to return, inclusive.")
     max_length: int = Field(
         default=DEFAULT_MAX_LENGTH, description="Tokens of a whole prompt; only documents are ever cut."
+    )
+    long_documents: LongDocuments = Field(
+        default="truncate", description="A document that does not fit is cut, an error, or read in windows."
+    )
+    on_nonfinite: OnNonfinite = Field(
+        default="error", description="A score that overflows in 16 bits is an error, or computed again in float32."
     )
     max_batch_tokens: int | Literal["auto"] = Field(default="auto", description="Unique tokens in one forward pass.")
     compile: bool = Field(default=False, description="Compile the layers with torch.compile; worth it for servers.")
@@ -107,9 +122,8 @@ class RerankerFields(BaseModel):  # noqa: PLW1641  unhashable, as every mutable 
             return self.reranker
         token = self.token.get_secret_value() if self.token else None
         if self._made is None or not self._describe(self._made) or self._made.settings.token != token:
-            self._made = Qwen3Reranker(
-                **{name: getattr(self, name) for name in _ENGINE_FIELDS}, max_length=self.max_length, token=token
-            )
+            own = {name: getattr(self, name) for name in _ENGINE_FIELDS + _READING_FIELDS}
+            self._made = Qwen3Reranker(**own, token=token)
         return self._made
 
     @property
@@ -137,8 +151,9 @@ class RerankerFields(BaseModel):  # noqa: PLW1641  unhashable, as every mutable 
 
 
 def _settings(reranker: Qwen3Reranker) -> dict[str, Any]:
-    """The engine fields of a ready reranker."""
-    return {name: getattr(reranker.settings, name) for name in _ENGINE_FIELDS} | {"max_length": reranker.max_length}
+    """What a ready reranker decides by itself."""
+    engine = {name: getattr(reranker.settings, name) for name in _ENGINE_FIELDS}
+    return engine | {name: getattr(reranker, name) for name in _READING_FIELDS}
 
 
 def _refuse_contradictions(values: dict[str, Any], reranker: Qwen3Reranker) -> None:

@@ -6,10 +6,11 @@ import asyncio
 import enum
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from qwen3_rerank_plugins import registry
-from qwen3_rerank_plugins.engine.pairs import group_pairs, pair_probabilities
+from qwen3_rerank_plugins.engine.pairs import PairGroup, group_pairs, pair_probabilities
+from qwen3_rerank_plugins.engine.receipts import warn_once
 from qwen3_rerank_plugins.engine.request import RerankRequest, make_request
 from qwen3_rerank_plugins.engine.results import RankedDocument, rank_documents
 from qwen3_rerank_plugins.engine.scorer import Scorer, Scores
@@ -20,7 +21,10 @@ from qwen3_rerank_plugins.engine.settings import (
     AttentionName,
     Dtype,
     EngineSettings,
+    LongDocuments,
+    OnNonfinite,
     Quantization,
+    one_of,
     positive_int,
 )
 from qwen3_rerank_plugins.errors import ClosedError, SettingsError
@@ -58,6 +62,11 @@ class Qwen3Reranker:
         top_n: most documents that `rank` returns; None returns all.
         min_score: lowest probability that `rank` returns, inclusive; None returns all.
         max_length: tokens of one whole prompt. Only documents are ever cut, from their end.
+        long_documents: what becomes of a document that does not fit: "truncate" cuts its end, and says so in the result
+            and in one warning a call; "error" refuses the call; "windows" reads all of it in overlapping windows, of
+            which the best stands for the document.
+        on_nonfinite: what becomes of a score that overflows in 16 bits: "error", or "float32" to compute just that one
+            again in float32.
         max_batch_tokens: unique tokens in one forward pass; "auto" derives it from free memory.
         compile: compile the layers with torch.compile; worth it for servers.
         cache_dir: hub cache folder.
@@ -83,6 +92,8 @@ class Qwen3Reranker:
         top_n: int | None = None,
         min_score: float | None = None,
         max_length: int = DEFAULT_MAX_LENGTH,
+        long_documents: LongDocuments = "truncate",
+        on_nonfinite: OnNonfinite = "error",
         max_batch_tokens: int | Literal["auto"] = "auto",
         compile: bool = False,
         cache_dir: str | None = None,
@@ -113,11 +124,20 @@ class Qwen3Reranker:
                 f"max_length={max_length} is too short: the bare template takes {SHORTEST_MAX_LENGTH - 1} tokens, so "
                 f"max_length must be at least {SHORTEST_MAX_LENGTH}, plus the instruction, the query and the document."
             )
+        one_of("long_documents", long_documents, get_args(LongDocuments))
+        one_of("on_nonfinite", on_nonfinite, get_args(OnNonfinite))
+        if on_nonfinite == "float32" and quantization is not None:
+            raise SettingsError(
+                "on_nonfinite='float32' needs the weights as they were, and "
+                f"quantization={quantization!r} rounds them. Drop one of the two."
+            )
         make_request("", [], instruction)  # refuses an instruction that is not text
         self.instruction = instruction
         self.top_n = top_n
         self.min_score = min_score
         self.max_length = max_length
+        self.long_documents: LongDocuments = long_documents
+        self.on_nonfinite: OnNonfinite = on_nonfinite
         self._own_scorer = scorer
         self._closed = False
 
@@ -145,15 +165,17 @@ class Qwen3Reranker:
             At most `top_n` documents, each with its index, probability, log-odds and the tokens cut from its end.
 
         Raises:
-            RequestError: something is not text, or query and instruction leave no room for any document.
+            RequestError: something is not text, query and instruction leave no room for any document, or a document is
+                too long and `long_documents` is "error".
             CheckpointError: the model cannot be loaded.
             ScoringError: the model gave no usable score; nothing is ever ordered by a broken one.
         """
         top_n, min_score = _given(top_n, self.top_n), _given(min_score, self.min_score)
         check_top_n(top_n)
         check_min_score(min_score)
-        request = make_request(query, documents, _given(instruction, self.instruction), self.max_length)
-        scores = _wait(self._submit([request]))[0]
+        request = self._request(query, documents, instruction)
+        (scores,) = _wait(self._submit([request]))
+        warn_once([scores])
         return rank_documents(request, scores, top_n, min_score)
 
     async def arank(
@@ -169,8 +191,9 @@ class Qwen3Reranker:
         top_n, min_score = _given(top_n, self.top_n), _given(min_score, self.min_score)
         check_top_n(top_n)
         check_min_score(min_score)
-        request = make_request(query, documents, _given(instruction, self.instruction), self.max_length)
-        scores = (await self._asubmit([request]))[0]
+        request = self._request(query, documents, instruction)
+        (scores,) = await self._asubmit([request])
+        warn_once([scores])
         return rank_documents(request, scores, top_n, min_score)
 
     def score(self, pairs: Iterable[tuple[str, str]], *, instruction: str | Own | None = OWN) -> list[float]:
@@ -179,13 +202,13 @@ class Qwen3Reranker:
         Raises:
             As `rank`.
         """
-        groups = group_pairs(pairs, _given(instruction, self.instruction), self.max_length)
-        return pair_probabilities(groups, _wait(self._submit([group.request for group in groups])))
+        groups = self._groups(pairs, instruction)
+        return _probabilities(groups, _wait(self._submit([group.request for group in groups])))
 
     async def ascore(self, pairs: Iterable[tuple[str, str]], *, instruction: str | Own | None = OWN) -> list[float]:
         """`score` without blocking the event loop."""
-        groups = group_pairs(pairs, _given(instruction, self.instruction), self.max_length)
-        return pair_probabilities(groups, await self._asubmit([group.request for group in groups]))
+        groups = self._groups(pairs, instruction)
+        return _probabilities(groups, await self._asubmit([group.request for group in groups]))
 
     def warmup(self) -> None:
         """Load the model and run once, so that the first request does not pay for it."""
@@ -213,6 +236,19 @@ class Qwen3Reranker:
 
     def __deepcopy__(self, _: dict[int, Any]) -> Qwen3Reranker:
         return self
+
+    def _request(self, query: str, documents: Iterable[str], instruction: str | Own | None) -> RerankRequest:
+        return make_request(
+            query,
+            documents,
+            _given(instruction, self.instruction),
+            self.max_length,
+            self.long_documents,
+            self.on_nonfinite,
+        )
+
+    def _groups(self, pairs: Iterable[tuple[str, str]], instruction: str | Own | None) -> list[PairGroup]:
+        return group_pairs(pairs, lambda query, documents: self._request(query, documents, instruction))
 
     def _scorer(self) -> Scorer:
         if self._closed:
@@ -252,6 +288,11 @@ def check_min_score(min_score: float | None) -> None:
         return
     if not isinstance(min_score, (int, float)) or isinstance(min_score, bool) or not 0 <= min_score <= 1:
         raise SettingsError(f"min_score must be None or a probability between 0 and 1, got {min_score!r}.")
+
+
+def _probabilities(groups: Sequence[PairGroup], scores: Sequence[Scores]) -> list[float]:
+    warn_once(scores)
+    return pair_probabilities(groups, scores)
 
 
 def _wait(futures: Sequence[Future[Scores]]) -> list[Scores]:

@@ -46,6 +46,10 @@ def a_query_that_fills_the_prompt(_: Path, __: pytest.MonkeyPatch) -> None:
     Qwen3Reranker("demo", max_length=100).rank("word " * 200, ["text"])
 
 
+def a_document_that_does_not_fit(_: Path, __: pytest.MonkeyPatch) -> None:
+    Qwen3Reranker("demo", max_length=100, long_documents="error").rank("a question", ["text", "word " * 200])
+
+
 def a_folder_that_is_not_there(folder: Path, __: pytest.MonkeyPatch) -> None:
     rank(folder / "nothing")
 
@@ -111,11 +115,15 @@ PROVOKED: dict[str, tuple[Callable[[Path, pytest.MonkeyPatch], None], str]] = {
         a_query_that_fills_the_prompt,
         r"take \d+ tokens and max_length is 100.*raise max_length to at least",
     ),
+    "LongDocumentError": (
+        a_document_that_does_not_fit,
+        r"1 of 2 documents do not fit in max_length=100: the longest, documents\[1\], by \d+ tokens. Raise max_length",
+    ),
     "CheckpointNotFoundError": (a_folder_that_is_not_there, "There is no folder .*Check the path"),
     "UnsupportedCheckpointError": (a_model_of_another_family, "is BertModel, not Qwen3ForCausalLM"),
     "IncompleteCheckpointError": (a_matrix_that_is_missing, "1 parameters are missing from the files .*Download"),
     "NonFiniteScoreError": (infinite_weights, r"no finite score for 1 of 1 documents \(positions 0\).*dtype='float32'"),
-    "DeviceMemoryError": (memory_for_nothing, r"A pass of \d+ tokens ran out of device memory: tried to allocate"),
+    "DeviceMemoryError": (memory_for_nothing, r"A pass of \d+ tokens .* ran out of device memory: tried .* Lower"),
     "PassError": (a_broken_kernel, "RuntimeError: the kernel fell over"),
     "ClosedError": (a_closed_reranker, "closed. Make a new one"),
     "MissingExtraError": (no_langchain, r"pip install 'qwen3-rerank-plugins\[langchain\]'"),

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 
 from qwen3_rerank_plugins.cli.tasks import RankingTask
+from qwen3_rerank_plugins.engine.receipts import Receipt, receipt_of
 from qwen3_rerank_plugins.engine.request import make_request
 from qwen3_rerank_plugins.engine.results import RankedDocument, rank_documents
 from qwen3_rerank_plugins.engine.scorer import Scores
@@ -29,10 +30,17 @@ PIECE = 64
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RankedTask:
-    """A task and its documents, best first; each document's index is its place among the task's candidates."""
+    """A task and its documents, best first; each document's index is its place among the task's candidates.
+
+    Attributes:
+        task: what was asked.
+        documents: those that were kept.
+        receipt: what was not read of all candidates.
+    """
 
     task: RankingTask
     documents: tuple[RankedDocument, ...]
+    receipt: Receipt
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -85,5 +93,8 @@ class TaskRanker:
         scores = Scores(
             tuple(found[text].logit for text in request.documents),
             tuple(found[text].truncated_tokens for text in request.documents),
+            tuple(found[text].span for text in request.documents),
+            tuple(index for index, text in enumerate(request.documents) if found[text].rescored),
         )
-        return RankedTask(task, tuple(rank_documents(request, scores, self.top_n, self.min_score)))
+        kept = rank_documents(request, scores, self.top_n, self.min_score)
+        return RankedTask(task, tuple(kept), receipt_of(scores))

@@ -12,6 +12,8 @@ import typer
 
 from qwen3_rerank_plugins.engine.settings import AttentionName
 from qwen3_rerank_plugins.engine.settings import Dtype as DtypeName
+from qwen3_rerank_plugins.engine.settings import LongDocuments as LongDocumentsName
+from qwen3_rerank_plugins.engine.settings import OnNonfinite as OnNonfiniteName
 from qwen3_rerank_plugins.engine.settings import Quantization as QuantizationName
 
 _ENGINE = "Model and machine"
@@ -73,6 +75,14 @@ MinScore = Annotated[
 ]
 MaxLength = Annotated[
     int, typer.Option(help="Tokens of a whole prompt; longer documents lose their end.", rich_help_panel=_RANKING)
+]
+LongDocuments = Annotated[
+    LongDocumentsName,
+    typer.Option(help="Cut what does not fit, refuse it, or read it in windows.", rich_help_panel=_RANKING),
+]
+OnNonfinite = Annotated[
+    OnNonfiniteName,
+    typer.Option(help="Refuse a score that overflows, or compute it again in float32.", rich_help_panel=_RANKING),
 ]
 
 Json = Annotated[bool, typer.Option("--json", help="For programs: JSON on stdout, and nothing else.")]

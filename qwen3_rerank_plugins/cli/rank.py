@@ -26,6 +26,8 @@ def rank(
     top_n: options.TopN = None,
     min_score: options.MinScore = None,
     max_length: options.MaxLength = DEFAULT_MAX_LENGTH,
+    long_documents: options.LongDocuments = "truncate",
+    on_nonfinite: options.OnNonfinite = "error",
     model: options.Model = DEFAULT_MODEL,
     revision: options.Revision = None,
     device: options.Device = "auto",
@@ -40,6 +42,7 @@ def rank(
 ) -> None:
     """Rank text lines, JSONL documents, or the queries of a reranking set."""
     import asyncio
+    import logging
 
     from rich.text import Text
 
@@ -49,9 +52,11 @@ def rank(
     from qwen3_rerank_plugins.cli.screen import Screen
     from qwen3_rerank_plugins.cli.tables import as_table, to_json
     from qwen3_rerank_plugins.cli.tasks import TaskReader
+    from qwen3_rerank_plugins.engine.receipts import Receipt
     from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
     screen = Screen(results_for_programs=as_json)
+    logging.getLogger("qwen3_rerank_plugins").addHandler(logging.NullHandler())  # one note at the end says it all
     reranker = Qwen3Reranker(
         model,
         revision=revision,
@@ -60,6 +65,8 @@ def rank(
         attention=attention,
         quantization=quantization,
         max_length=max_length,
+        long_documents=long_documents,
+        on_nonfinite=on_nonfinite,
         max_batch_tokens=max_batch_tokens,
         compile=compile,
         cache_dir=cache_dir,
@@ -76,7 +83,11 @@ def rank(
     if not nothing:
         load(reranker, screen)
 
+    receipt = Receipt()
+
     def show(ranked: RankedTask) -> None:
+        nonlocal receipt
+        receipt += ranked.receipt
         if as_json:
             typer.echo(to_json(ranked))
         else:
@@ -88,7 +99,7 @@ def rank(
         asyncio.run(_show_all(ranker.rank_all(itertools.chain([first], tasks)), show))
     if not (nothing or as_json):
         screen.show(Text(f"Ranked by {describe(reranker)}.", "dim"))
-    for message in skipped:
+    for message in filter(None, [*skipped, receipt.describe()]):
         screen.note(message)
 
 

@@ -76,6 +76,7 @@ def _as_object(candidate: Candidate, document: RankedDocument) -> dict[str, Any]
         "score": document.score,
         "logit": document.logit if math.isfinite(document.logit) else None,  # JSON knows no -Infinity
         "truncated_tokens": document.truncated_tokens,
+        "span": document.span,
     }
 
 
@@ -97,7 +98,9 @@ def _snippet(candidate: Candidate, document: RankedDocument) -> Text:
         snippet.append(f"✂ {document.truncated_tokens} cut  ", "magenta")
     if candidate.doc_id is not None:
         snippet.append(f"{printable(str(candidate.doc_id))}  ", "dim cyan")
-    return snippet.append(printable(candidate.text) or "(blank)")
+    if document.span:
+        snippet.append(f"§ {document.span[0]}-{document.span[1]}  ", "magenta")
+    return snippet.append(printable(document.passage) or "(blank)")
 
 
 def _steers(character: str) -> bool:

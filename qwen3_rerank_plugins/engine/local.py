@@ -11,15 +11,20 @@ import math
 import os
 import threading
 from concurrent.futures import Future
+from typing import TYPE_CHECKING
 
 from qwen3_rerank_plugins.engine.checkpoint import Checkpoint, find_checkpoint
-from qwen3_rerank_plugins.engine.prompt import build_prompt
+from qwen3_rerank_plugins.engine.reading import read_documents
 from qwen3_rerank_plugins.engine.request import RerankRequest, make_request
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, EngineSettings
-from qwen3_rerank_plugins.engine.tokens import PromptEncoder, TokenisedRequest
-from qwen3_rerank_plugins.engine.worker import Engine, TailScores, Worker
-from qwen3_rerank_plugins.errors import ClosedError, RequestError
+from qwen3_rerank_plugins.engine.tokens import PromptEncoder
+from qwen3_rerank_plugins.engine.worker import Engine, Run, Worker
+from qwen3_rerank_plugins.errors import ClosedError, DeviceMemoryError, RequestError
+
+if TYPE_CHECKING:
+    from qwen3_rerank_plugins.engine.head import YesNoHead
+    from qwen3_rerank_plugins.engine.weights import LoadedModel
 
 
 class LocalScorer:
@@ -41,13 +46,13 @@ class LocalScorer:
         self._check_process()
         if not request.readable:
             nothing_to_do: Future[Scores] = Future()
-            nothing_to_do.set_result(_blank_scores(request))
+            count = len(request.documents)
+            nothing_to_do.set_result(Scores((-math.inf,) * count, (0,) * count))
             return nothing_to_do
         checkpoint, encoder = self._open()
         _check_length(request, checkpoint)
-        prompt = build_prompt(request.without_blanks())
-        tokens = encoder.encode(prompt, request.max_length)
-        return self._worker.submit(tokens, lambda tails: _document_scores(request, tokens, tails))
+        reading = read_documents(request, encoder)
+        return self._worker.submit(reading.tokens, reading.scores, rescue=request.on_nonfinite == "float32")
 
     def warmup(self) -> None:
         """Load tokenizer and weights and run one pass."""
@@ -77,11 +82,19 @@ class LocalScorer:
         from qwen3_rerank_plugins.engine.budget import choose_budget
         from qwen3_rerank_plugins.engine.head import YesNoHead
         from qwen3_rerank_plugins.engine.model import PackedModel
-        from qwen3_rerank_plugins.engine.passes import PassRunner
+        from qwen3_rerank_plugins.engine.passes import PassRunner, is_out_of_memory
         from qwen3_rerank_plugins.engine.weights import load_model
 
         checkpoint, encoder = self._open()
-        loaded = load_model(self._settings, checkpoint)
+        try:
+            loaded = load_model(self._settings, checkpoint)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            raise DeviceMemoryError(
+                f"The weights of {checkpoint.name!r} do not fit into the memory that is free: {error} "
+                "Free memory, use a smaller model or quantization, or see what fits with `qwen3-rerank doctor`."
+            ) from error
         placement = loaded.placement
         head = YesNoHead(loaded.causal_lm, encoder.yes_id, encoder.no_id)
         loaded.release_output_matrix()
@@ -91,8 +104,12 @@ class LocalScorer:
             compile=self._settings.compile,
             rows_at_once=placement.rows_at_once,
         )
-        budget = choose_budget(self._settings.max_batch_tokens, loaded)
-        return Engine(PassRunner(model, head, placement.device), budget, company=placement.rows_at_once)
+        return Engine(
+            PassRunner(model, head, placement.device),
+            choose_budget(self._settings.max_batch_tokens, loaded),
+            company=placement.rows_at_once,
+            rescue=_float32_runner(loaded, head),
+        )
 
     def _check_process(self) -> None:
         if os.getpid() != self._process:
@@ -102,22 +119,27 @@ class LocalScorer:
             )
 
 
+def _float32_runner(loaded: LoadedModel, head: YesNoHead) -> Run | None:
+    """The same model in float32, for single scores that overflowed; None where there is nothing wider to try."""
+    import torch
+
+    from qwen3_rerank_plugins.engine.attention import sdpa_attention
+    from qwen3_rerank_plugins.engine.float32 import Float32Backbone
+    from qwen3_rerank_plugins.engine.model import CPU_ROWS_AT_ONCE, PackedModel
+    from qwen3_rerank_plugins.engine.passes import PassRunner
+
+    placement = loaded.placement
+    if placement.dtype == torch.float32:
+        return None
+    backbone = Float32Backbone(loaded.causal_lm.model)
+    # few rows at once: it is there for the memory that is left, not for speed
+    model = PackedModel(backbone, sdpa_attention, rows_at_once=CPU_ROWS_AT_ONCE)
+    return PassRunner(model, head, placement.device)
+
+
 def _check_length(request: RerankRequest, checkpoint: Checkpoint) -> None:
     if request.max_length > checkpoint.positions:
         raise RequestError(
             f"max_length={request.max_length} is more than the {checkpoint.positions} positions of "
             f"{checkpoint.name!r}. Use max_length={checkpoint.positions} or less."
         )
-
-
-def _document_scores(request: RerankRequest, tokens: TokenisedRequest, tails: TailScores) -> Scores:
-    """Scores of tails -> scores of documents: identical documents share a tail, blank ones have none."""
-    blank = _blank_scores(request)
-    log_odds, truncated = list(blank.log_odds), list(blank.truncated_tokens)
-    for index, tail, cut in zip(request.readable, tokens.tail_of, tokens.truncated_tokens, strict=True):
-        log_odds[index], truncated[index] = tails[tail], cut
-    return Scores(tuple(log_odds), tuple(truncated))
-
-
-def _blank_scores(request: RerankRequest) -> Scores:
-    return Scores((-math.inf,) * len(request.documents), (0,) * len(request.documents))

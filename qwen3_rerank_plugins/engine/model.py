@@ -58,10 +58,11 @@ class PackedModel:
     def __call__(self, batch: PackedBatch) -> torch.Tensor:
         """Returns [N, hidden] float32: final-norm hidden states of the tails' last tokens, in plan order."""
         hidden, rotation = self._embed(batch)
-        *inner, last = self._backbone.layers
-        for layer in inner:
-            self._run_layer(layer, hidden, rotation, batch.layout)
-        hidden = self._run_last_layer(last, hidden, rotation, batch)
+        layers = self._backbone.layers
+        last = len(layers) - 1
+        for index in range(last):
+            self._run_layer(layers[index], hidden, rotation, batch.layout)
+        hidden = self._run_last_layer(layers[last], hidden, rotation, batch)
         return _normalise(self._backbone.norm, hidden)  # float32 to the end: no 16-bit grid of scores
 
     def _embed(self, batch: PackedBatch) -> tuple[torch.Tensor, Rotation]:

@@ -7,9 +7,9 @@ Must not know: where the scores come from.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from qwen3_rerank_plugins.engine.request import RerankRequest, make_request
+from qwen3_rerank_plugins.engine.request import RerankRequest
 from qwen3_rerank_plugins.engine.results import check_finite, probability
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.errors import InputTypeError
@@ -28,8 +28,12 @@ class PairGroup:
     positions: tuple[int, ...]
 
 
-def group_pairs(pairs: Iterable[object], instruction: str | None, max_length: int) -> list[PairGroup]:
+def group_pairs(pairs: Iterable[object], make: Callable[[str, list[str]], RerankRequest]) -> list[PairGroup]:
     """One group a query, in the order in which the queries first appear.
+
+    Args:
+        pairs: (query, document) pairs.
+        make: a query and its documents -> their request.
 
     Raises:
         InputTypeError: an entry is no pair of strings; the message names which.
@@ -40,10 +44,7 @@ def group_pairs(pairs: Iterable[object], instruction: str | None, max_length: in
         query, document = _as_pair(position, pair)
         documents.setdefault(query, []).append(document)
         positions.setdefault(query, []).append(position)
-    return [
-        PairGroup(make_request(query, documents[query], instruction, max_length), tuple(positions[query]))
-        for query in documents
-    ]
+    return [PairGroup(make(query, documents[query]), tuple(positions[query])) for query in documents]
 
 
 def pair_probabilities(groups: Sequence[PairGroup], scores: Sequence[Scores]) -> list[float]:

@@ -31,17 +31,30 @@ class PassRunner:
         """Score the tails of a plan.
 
         Raises:
-            DeviceMemoryError: the device ran out of memory; what the pass had allocated is free again.
+            DeviceMemoryError: the device, or the machine, ran out of memory; what the pass had allocated is free again.
         """
         try:
             batch = build_batch(requests, plan, self._device)
             hidden = self._model(batch)
             log_odds: list[float] = self._head(hidden).tolist()
-        except torch.OutOfMemoryError as error:
-            message = str(error).splitlines()[0]
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            message = (str(error).splitlines() or ["no more of it"])[0]
         else:
             return log_odds
         # outside the handler, so that its traceback no longer keeps the pass's tensors alive
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-        raise DeviceMemoryError(f"A pass of {plan.tokens} tokens ran out of device memory: {message}")
+        raise DeviceMemoryError(
+            f"A pass of {plan.tokens} tokens for {plan.documents} documents ran out of device memory: "
+            f"{message.rstrip('.')}. Lower max_length, or free memory on the device."
+        )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the machine has no memory left; not every allocator of torch says so by its type."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    words = ("can't allocate memory", "not enough memory", "out of memory", "alloc_failed")
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import cast
 
-from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH
+from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, LongDocuments, OnNonfinite
 from qwen3_rerank_plugins.errors import InputTypeError, RequestError
 
 DEFAULT_INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
@@ -25,25 +25,31 @@ class RerankRequest:
         documents: texts in the caller's order.
         instruction: what "relevant" means for this task, in English.
         max_length: tokens of one whole prompt; only the document is ever cut to fit.
+        long_documents: what becomes of a document that does not fit: its end is cut, it is an error, or it is read in
+            overlapping windows, of which the best stands for it.
+        on_nonfinite: what becomes of a score that overflowed: an error, or another try in float32.
     """
 
     query: str
     documents: tuple[str, ...]
     instruction: str = DEFAULT_INSTRUCTION
     max_length: int = DEFAULT_MAX_LENGTH
+    long_documents: LongDocuments = "truncate"
+    on_nonfinite: OnNonfinite = "error"
 
     @property
     def readable(self) -> tuple[int, ...]:
         """Positions of the documents that hold anything besides white space; only these reach the model."""
         return tuple(index for index, document in enumerate(self.documents) if document.strip())
 
-    def without_blanks(self) -> RerankRequest:
-        """The same request about its readable documents only."""
-        return dataclasses.replace(self, documents=tuple(self.documents[index] for index in self.readable))
-
 
 def make_request(
-    query: object, documents: object, instruction: object, max_length: int = DEFAULT_MAX_LENGTH
+    query: object,
+    documents: object,
+    instruction: object,
+    max_length: int = DEFAULT_MAX_LENGTH,
+    long_documents: LongDocuments = "truncate",
+    on_nonfinite: OnNonfinite = "error",
 ) -> RerankRequest:
     """Check a caller's words and freeze them.
 
@@ -67,7 +73,8 @@ def make_request(
         if not isinstance(document, str):
             hint = " Decode it first." if isinstance(document, bytes) else " Pass the text of each document."
             raise InputTypeError(f"documents[{index}] must be a string, got {_kind(document)}.{hint}")
-    return RerankRequest(query, cast("tuple[str, ...]", frozen), instruction, max_length)
+    texts = cast("tuple[str, ...]", frozen)
+    return RerankRequest(query, texts, instruction, max_length, long_documents, on_nonfinite)
 
 
 def _kind(value: object) -> str:

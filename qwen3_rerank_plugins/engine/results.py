@@ -13,6 +13,13 @@ from qwen3_rerank_plugins.engine.request import RerankRequest
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.errors import NonFiniteScoreError
 
+_REMEDIES = {
+    "error": "float16 overflows where bfloat16 and float32 do not: load with dtype='bfloat16' or dtype='float32', or "
+    "have such scores computed again with on_nonfinite='float32'. If it happens in float32 too, the checkpoint's "
+    "weights are damaged.",
+    "float32": "Float32 gave none either: the checkpoint's weights are damaged. Download or export it again.",
+}
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RankedDocument:
@@ -24,6 +31,8 @@ class RankedDocument:
         logit: log-odds of "yes" against "no"; decides the order. -inf for a document with nothing to read.
         truncated_tokens: tokens cut from its end because of `max_length`; 0 means the model saw all of it.
         text: the document as it was passed.
+        span: (start, end) characters of the window that the score is of, if it was read in windows; else None.
+        rescored: whether its score overflowed in 16 bits and is float32's.
     """
 
     index: int
@@ -31,6 +40,13 @@ class RankedDocument:
     logit: float
     truncated_tokens: int
     text: str
+    span: tuple[int, int] | None = None
+    rescored: bool = False
+
+    @property
+    def passage(self) -> str:
+        """The text that the score is of: the best window, or all of it."""
+        return self.text if self.span is None else self.text[slice(*self.span)]
 
 
 def rank_documents(
@@ -49,7 +65,15 @@ def rank_documents(
     """
     check_finite(request, scores)
     ranked = [
-        RankedDocument(index, probability(log_odds), log_odds, scores.truncated_tokens[index], request.documents[index])
+        RankedDocument(
+            index,
+            probability(log_odds),
+            log_odds,
+            scores.truncated_tokens[index],
+            request.documents[index],
+            scores.spans[index] if scores.spans else None,
+            index in scores.rescored,
+        )
         for index, log_odds in enumerate(scores.log_odds)
     ]
     ranked.sort(key=lambda document: -document.logit)  # stable: ties stay in the caller's order
@@ -77,7 +101,6 @@ def check_finite(request: RerankRequest, scores: Scores) -> None:
         shown = ", ".join(map(str, broken[:10])) + (", ..." if len(broken) > 10 else "")
         raise NonFiniteScoreError(
             f"The model gave no finite score for {len(broken)} of {len(scores.log_odds)} documents (positions "
-            f"{shown}). float16 overflows where bfloat16 and float32 do not: load with dtype='bfloat16' or "
-            "dtype='float32'. If it happens in float32 too, the checkpoint's weights are damaged.",
+            f"{shown}). {_REMEDIES[request.on_nonfinite]}",
             broken,
         )

@@ -19,10 +19,15 @@ class Scores:
     Attributes:
         log_odds: logit("yes") - logit("no") in float32 precision; -inf for a document with nothing to read.
         truncated_tokens: how many tokens of each document the model did not see.
+        spans: for a document that was read in windows, the characters of the one that its log-odds are of; None for any
+            other document. Empty if there is none that was.
+        rescored: positions of documents whose score overflowed in 16 bits and is float32's.
     """
 
     log_odds: tuple[float, ...]
     truncated_tokens: tuple[int, ...]
+    spans: tuple[tuple[int, int] | None, ...] = ()
+    rescored: tuple[int, ...] = ()
 
 
 class Scorer(Protocol):

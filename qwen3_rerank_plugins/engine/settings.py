@@ -15,6 +15,8 @@ from qwen3_rerank_plugins.errors import SettingsError
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 AttentionName = Literal["auto", "varlen", "flash_attn", "sdpa"]
 Quantization = Literal["int8", "int4", "fp8"]
+LongDocuments = Literal["truncate", "error", "windows"]
+OnNonfinite = Literal["error", "float32"]
 
 DEFAULT_MODEL = "Qwen/Qwen3-Reranker-8B"
 DEFAULT_MAX_LENGTH = 8192
@@ -65,10 +67,10 @@ class EngineSettings:
         for name in ("revision", "cache_dir", "token"):
             if getattr(self, name) is not None and not isinstance(getattr(self, name), str):
                 raise SettingsError(f"{name} must be a string or None, got {type(getattr(self, name)).__name__}.")
-        _one_of("dtype", self.dtype, get_args(Dtype))
-        _one_of("attention", self.attention, get_args(AttentionName))
+        one_of("dtype", self.dtype, get_args(Dtype))
+        one_of("attention", self.attention, get_args(AttentionName))
         if self.quantization is not None:
-            _one_of("quantization", self.quantization, get_args(Quantization))
+            one_of("quantization", self.quantization, get_args(Quantization))
         if self.max_batch_tokens != "auto":
             positive_int("max_batch_tokens", self.max_batch_tokens)
         for name in ("compile", "local_files_only", "trust_remote_code"):
@@ -91,6 +93,7 @@ def positive_int(name: str, value: object) -> None:
         raise SettingsError(f"{name} must be a positive whole number, got {value!r}.")
 
 
-def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
+def one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Refuse a word that is not among those allowed."""
     if value not in allowed:
         raise SettingsError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}.")

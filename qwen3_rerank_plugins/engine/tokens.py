@@ -92,6 +92,18 @@ class PromptEncoder:
         cut = tuple(max(0, len(ids) - room) for ids in documents)
         return TokenisedRequest(prefix, tuple(positions), tail_of, cut)
 
+    def room(self, prompt: Prompt, max_length: int) -> int:
+        """Tokens that `encode` leaves for a document."""
+        return max_length - len(self._encode_parts(prompt.head)) - len(self._encode_parts(prompt.suffix))
+
+    def token_starts(self, document: str) -> list[int]:
+        """For each token of a document as a prompt holds it, the character at which it starts.
+
+        Surrogate pairs, which are joined, move what comes after them by one character each.
+        """
+        encoding = self._text_tokenizer.encode(_well_formed(f" {document}"), add_special_tokens=False)
+        return [max(0, start - 1) for start, _ in encoding.offsets]
+
     def _encode_parts(self, parts: Iterable[Part]) -> Ids:
         ids: list[int] = []
         for part in parts:

@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
-from qwen3_rerank_plugins.engine.packing import PassPlan, Workload, plan_passes
+from qwen3_rerank_plugins.engine.packing import PassPlan, Slice, Workload, plan_passes
 from qwen3_rerank_plugins.engine.tokens import TokenisedRequest
 from qwen3_rerank_plugins.errors import ClosedError, DeviceMemoryError, PassError, RerankError
 
 TailScores = tuple[float, ...]
 Answer = TypeVar("Answer")
+Finish = Callable[[TailScores, Collection[int]], Answer]
+"""The log-odds of a request's tails, and which of them were computed again in float32 -> what its future will hold."""
 
 
 class Run(Protocol):
@@ -39,6 +42,7 @@ class Engine:
     Attributes:
         run: one pass.
         budget: unique tokens that fit in one.
+        rescue: one pass in float32, for scores that overflowed in 16 bits; None where there is nothing wider.
         company: unique tokens up to which several requests share a pass; None is as many as fit. Beyond the size at
             which a device works at full speed company gains nothing, and everybody waits for everybody's answer.
     """
@@ -46,6 +50,7 @@ class Engine:
     run: Run
     budget: int
     company: int | None = None
+    rescue: Run | None = None
 
 
 @dataclasses.dataclass(eq=False, slots=True)
@@ -55,7 +60,8 @@ class _Job:
     request: TokenisedRequest
     arrival: int
     future: Future[Any]
-    finish: Callable[[TailScores], Any]
+    finish: Finish[Any]
+    rescue: bool = False
     scores: dict[int, float] = dataclasses.field(default_factory=dict)
     passes: int = 0
 
@@ -83,12 +89,13 @@ class Worker:
         self._closed = False
         self._thread: threading.Thread | None = None
 
-    def submit(self, request: TokenisedRequest, finish: Callable[[TailScores], Answer]) -> Future[Answer]:
+    def submit(self, request: TokenisedRequest, finish: Finish[Answer], *, rescue: bool = False) -> Future[Answer]:
         """Queue a request; never blocks. Cancelling the future drops what has not run yet.
 
         Args:
             request: what to score.
-            finish: turns the log-odds of the request's tails into what its future will hold.
+            finish: turns the scores of the request's tails into what its future will hold.
+            rescue: compute scores that are not finite again in float32, one by one.
 
         Raises:
             ClosedError: the worker was closed.
@@ -97,7 +104,7 @@ class Worker:
         with self._wake:
             if self._closed:
                 raise ClosedError("This reranker is closed. Make a new one to go on.")
-            self._waiting.append(_Job(request, next(self._arrivals), future, finish))
+            self._waiting.append(_Job(request, next(self._arrivals), future, finish, rescue))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._serve, name="qwen3-rerank-worker", daemon=True)
                 self._thread.start()
@@ -134,7 +141,7 @@ class Worker:
             if self._engine is None:
                 self._engine = self._load()
         except BaseException as error:
-            _fail(active, error)
+            _fail(active, error, "Loading the model")
             return
         active = _in_company(sorted(active, key=lambda job: (job.passes, job.arrival)), self._engine)
         left = [job.left() for job in active]
@@ -158,7 +165,7 @@ class Worker:
             job.passes += 1
             job.scores.update((tail, next(log_odds)) for tail in part.tails)
             if len(job.scores) == len(job.request.tails):
-                _finish(job)
+                _finish(job, self._engine.rescue)
 
 
 def _in_company(waiting: Sequence[_Job], engine: Engine) -> list[_Job]:
@@ -184,9 +191,10 @@ def _with_original_tails(plan: PassPlan, left: Sequence[Sequence[int]]) -> PassP
     )
 
 
-def _finish(job: _Job) -> None:
+def _finish(job: _Job, rescue: Run | None) -> None:
     try:
-        answer = job.finish(tuple(job.scores[tail] for tail in range(len(job.scores))))
+        rescued = _rescue(job, rescue) if job.rescue and rescue else []
+        answer = job.finish(tuple(job.scores[tail] for tail in range(len(job.scores))), rescued)
     except BaseException as error:
         _fail([job], error)
         return
@@ -194,7 +202,16 @@ def _finish(job: _Job) -> None:
         job.future.set_result(answer)
 
 
-def _fail(jobs: Sequence[_Job], error: BaseException) -> None:
+def _rescue(job: _Job, run: Run) -> list[int]:
+    """Score again what is not finite, each tail in a pass of its own: there are few, and memory may be scarce."""
+    broken = [tail for tail, log_odds in job.scores.items() if not math.isfinite(log_odds)]
+    for tail in broken:
+        tokens = len(job.request.prefix) + len(job.request.tails[tail])
+        (job.scores[tail],) = run([job.request], PassPlan((Slice(0, (tail,), tokens),)))
+    return sorted(broken)
+
+
+def _fail(jobs: Sequence[_Job], error: BaseException, what: str = "The forward pass") -> None:
     """Every caller gets an exception object of the tree; foreign errors become the cause of a `PassError`."""
     for job in jobs:
         if not job.future.set_running_or_notify_cancel():
@@ -203,7 +220,7 @@ def _fail(jobs: Sequence[_Job], error: BaseException) -> None:
             job.future.set_exception(error)
         else:
             wrapped = PassError(
-                f"The forward pass failed: {type(error).__name__}: {error}. Other requests are not affected; "
+                f"{what} failed: {type(error).__name__}: {error}. Other requests are not affected; "
                 "the cause is attached."
             )
             wrapped.__cause__ = error

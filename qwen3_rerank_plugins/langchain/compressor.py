@@ -31,10 +31,12 @@ class Notes(TypedDict):
     Attributes:
         relevance_score: probability in [0, 1] that the document meets the query.
         truncated_tokens: tokens of its end that the model did not see; only there if it did not see all.
+        relevant_span: [start, end] characters of the window that the score is of; only there if it was read in windows.
     """
 
     relevance_score: float
     truncated_tokens: NotRequired[int]
+    relevant_span: NotRequired[list[int]]
 
 
 class Relevance(Notes):
@@ -193,6 +195,8 @@ def _notes(found: RankedDocument) -> Notes:
     notes = Notes(relevance_score=found.score)
     if found.truncated_tokens:
         notes["truncated_tokens"] = found.truncated_tokens
+    if found.span:
+        notes["relevant_span"] = list(found.span)
     return notes
 
 

@@ -27,6 +27,7 @@ dispatcher = get_dispatcher(__name__)
 
 RETRIEVAL_SCORE = "retrieval_score"
 TRUNCATED_TOKENS = "truncated_tokens"
+RELEVANT_SPAN = "relevant_span"
 
 
 class Qwen3Rerank(RerankerFields, BaseNodePostprocessor):
@@ -36,8 +37,9 @@ class Qwen3Rerank(RerankerFields, BaseNodePostprocessor):
     nothing, equal settings share one loaded model, and one instance may serve any number of engines at once.
 
     A returned node is the very node that came in, unless something is noted in its metadata: then it is a copy with the
-    same id. `retrieval_score` is noted if asked for, `truncated_tokens` if the model did not see the end of the text.
-    Neither note reaches an LLM or an embedding model.
+    same id. `retrieval_score` is noted if asked for, `truncated_tokens` if the model did not see the end of the text,
+    and `relevant_span`, [start, end] characters of the node's own text, if the score is of a window of it. No note
+    reaches an LLM or an embedding model.
 
     Raises:
         RequestError: there is no query; raised before any event.
@@ -118,6 +120,8 @@ class Qwen3Rerank(RerankerFields, BaseNodePostprocessor):
                 notes[RETRIEVAL_SCORE] = old.score
             if document.truncated_tokens:
                 notes[TRUNCATED_TOKENS] = document.truncated_tokens
+            if span := _own_span(old.node, document):
+                notes[RELEVANT_SPAN] = span
             yield NodeWithScore(node=_with_notes(old.node, notes), score=document.score)
 
     def __getstate__(self) -> dict[Any, Any]:
@@ -145,12 +149,23 @@ def _check_nodes(nodes: Iterable[object]) -> list[NodeWithScore]:
     return checked
 
 
+def _own_span(node: BaseNode, document: RankedDocument) -> list[int] | None:
+    """Where the best window lies in the node's own text; the model read its metadata as well."""
+    own = node.get_content(metadata_mode=MetadataMode.NONE)
+    offset = document.text.rfind(own) if own else -1
+    if document.span is None or offset < 0:
+        return None
+    start, end = (min(max(0, edge - offset), len(own)) for edge in document.span)
+    return [start, end] if start < end else None
+
+
 def _with_notes(node: BaseNode, notes: dict[str, Any]) -> BaseNode:
     """The node itself if there is nothing to note, else a shallow copy: the caller's node is never written to."""
-    if not notes and TRUNCATED_TOKENS not in node.metadata:
+    stale = {TRUNCATED_TOKENS, RELEVANT_SPAN}.intersection(node.metadata)
+    if not notes and not stale:
         return node
     # an earlier reranking may have cut what this one has read
-    metadata = {name: value for name, value in node.metadata.items() if name != TRUNCATED_TOKENS}
+    metadata = {name: value for name, value in node.metadata.items() if name not in stale}
     return node.model_copy(
         update={
             "metadata": metadata | notes,

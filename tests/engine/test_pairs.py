@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwen3_rerank_plugins.engine.pairs import group_pairs, pair_probabilities
-from qwen3_rerank_plugins.engine.request import DEFAULT_INSTRUCTION
+from qwen3_rerank_plugins.engine.request import RerankRequest, make_request
 from qwen3_rerank_plugins.engine.results import probability
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.errors import InputTypeError, NonFiniteScoreError
@@ -17,8 +17,12 @@ from qwen3_rerank_plugins.errors import InputTypeError, NonFiniteScoreError
 words = st.text("ab", max_size=2)
 
 
+def make(query: str, documents: list[str]) -> RerankRequest:
+    return make_request(query, documents, "find", 100)
+
+
 def test_pairs_of_one_query_share_a_request_and_queries_keep_their_order() -> None:
-    groups = group_pairs([("q", "1"), ("p", "2"), ("q", "3"), ["q", "1"]], "find", 100)
+    groups = group_pairs([("q", "1"), ("p", "2"), ("q", "3"), ["q", "1"]], make)
     assert [(group.request.query, group.request.documents) for group in groups] == [
         ("q", ("1", "3", "1")),
         ("p", ("2",)),
@@ -27,17 +31,12 @@ def test_pairs_of_one_query_share_a_request_and_queries_keep_their_order() -> No
     assert {(group.request.instruction, group.request.max_length) for group in groups} == {("find", 100)}
 
 
-def test_no_instruction_is_the_model_cards() -> None:
-    (group,) = group_pairs([("q", "d")], None, 100)
-    assert group.request.instruction == DEFAULT_INSTRUCTION
-
-
 @given(st.lists(st.tuples(words, words)))
 def test_every_pair_gets_the_probability_of_its_own_query_and_document(pairs: list[tuple[str, str]]) -> None:
     def log_odds(query: str, document: str) -> float:
         return float(hash((query, document)) % 100 - 50)
 
-    groups = group_pairs(pairs, None, 100)
+    groups = group_pairs(pairs, make)
     scores = [
         Scores(
             tuple(log_odds(group.request.query, document) for document in group.request.documents),
@@ -49,7 +48,7 @@ def test_every_pair_gets_the_probability_of_its_own_query_and_document(pairs: li
 
 
 def test_a_broken_score_is_never_a_probability() -> None:
-    groups = group_pairs([("p", "1"), ("q", "2")], None, 100)
+    groups = group_pairs([("p", "1"), ("q", "2")], make)
     with pytest.raises(NonFiniteScoreError):
         pair_probabilities(groups, [Scores((1.0,), (0,)), Scores((math.nan,), (0,))])
 
@@ -57,4 +56,4 @@ def test_a_broken_score_is_never_a_probability() -> None:
 @pytest.mark.parametrize("pair", ["ab", b"ab", ("a",), ("a", "b", "c"), ("a", None), (None, "b"), 3, None])
 def test_what_is_no_pair_of_strings_is_refused_with_its_position(pair: object) -> None:
     with pytest.raises(InputTypeError, match=r"pairs\[1\]"):
-        group_pairs([("a", "b"), pair], None, 100)
+        group_pairs([("a", "b"), pair], make)

@@ -63,4 +63,3 @@ def test_no_instruction_is_the_cards_and_an_empty_one_is_empty() -> None:
 def test_blank_documents_are_not_readable() -> None:
     request = make_request("q", ["a", "", " \n\t\u3000", "b", "\u200b"], None)
     assert request.readable == (0, 3, 4)
-    assert request.without_blanks().documents == ("a", "b", "\u200b")

@@ -1,0 +1,71 @@
+"""What a call should know about its scores -> one line in the log.
+
+Comes in: the `Scores` of one call. Goes out: `Receipt`, and at most one warning.
+Must not know: who called. Each result carries its own receipt; `score` returns bare numbers, and this line is theirs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+
+from qwen3_rerank_plugins.engine.scorer import Scores
+
+logger = logging.getLogger("qwen3_rerank_plugins")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Receipt:
+    """What was not read, and what was computed twice.
+
+    Attributes:
+        documents: how many were scored.
+        cut: how many of them lost their end.
+        cut_tokens: how many tokens they lost.
+        longest_cut: how many one of them lost at most.
+        rescored: how many scores overflowed in 16 bits and are float32's.
+    """
+
+    documents: int = 0
+    cut: int = 0
+    cut_tokens: int = 0
+    longest_cut: int = 0
+    rescored: int = 0
+
+    def __add__(self, other: Receipt) -> Receipt:
+        return Receipt(
+            self.documents + other.documents,
+            self.cut + other.cut,
+            self.cut_tokens + other.cut_tokens,
+            max(self.longest_cut, other.longest_cut),
+            self.rescored + other.rescored,
+        )
+
+    def describe(self) -> str:
+        """In words, with what to do about it; empty if everything was read and computed once."""
+        notes = []
+        if self.cut:
+            notes.append(
+                f"{self.cut} of {self.documents} documents were cut to fit in max_length: {self.cut_tokens} tokens "
+                f"were not read, up to {self.longest_cut} of one document. Raise max_length, or read all of them with "
+                "long_documents='windows'."
+            )
+        if self.rescored:
+            notes.append(
+                f"{self.rescored} of {self.documents} scores overflowed in 16 bits and were computed again in float32."
+            )
+        return " ".join(notes)
+
+
+def receipt_of(scores: Scores) -> Receipt:
+    """The receipt of one request."""
+    cuts = [tokens for tokens in scores.truncated_tokens if tokens]
+    return Receipt(len(scores.log_odds), len(cuts), sum(cuts), max(cuts, default=0), len(scores.rescored))
+
+
+def warn_once(scores: Sequence[Scores]) -> None:
+    """Log what there is to know about a call, if there is anything."""
+    described = sum(map(receipt_of, scores), Receipt()).describe()
+    if described:
+        logger.warning(described)
