@@ -175,8 +175,9 @@ class Qwen3Reranker:
         check_min_score(min_score)
         request = self._request(query, documents, instruction)
         (scores,) = _wait(self._submit([request]))
+        ranked = rank_documents(request, scores, top_n, min_score)
         warn_once([scores])
-        return rank_documents(request, scores, top_n, min_score)
+        return ranked
 
     async def arank(
         self,
@@ -193,8 +194,9 @@ class Qwen3Reranker:
         check_min_score(min_score)
         request = self._request(query, documents, instruction)
         (scores,) = await self._asubmit([request])
+        ranked = rank_documents(request, scores, top_n, min_score)
         warn_once([scores])
-        return rank_documents(request, scores, top_n, min_score)
+        return ranked
 
     def score(self, pairs: Iterable[tuple[str, str]], *, instruction: str | Own | None = OWN) -> list[float]:
         """Probability of "yes" for each (query, document) pair, in input order; pairs of one query share its prefix.
@@ -291,8 +293,9 @@ def check_min_score(min_score: float | None) -> None:
 
 
 def _probabilities(groups: Sequence[PairGroup], scores: Sequence[Scores]) -> list[float]:
+    probabilities = pair_probabilities(groups, scores)
     warn_once(scores)
-    return pair_probabilities(groups, scores)
+    return probabilities
 
 
 def _wait(futures: Sequence[Future[Scores]]) -> list[Scores]:

@@ -257,7 +257,7 @@ def check_out_of_memory(loaded: LoadedModel, encoder: PromptEncoder, budget: int
     def through_worker() -> tuple[float, ...]:
         worker = Worker(lambda: Engine(counting, budget))
         try:
-            return worker.submit(request, lambda tails: tails).result()
+            return worker.submit(request, lambda tails, _: tails).result()
         finally:
             worker.close()
 

@@ -129,7 +129,7 @@ def _float32_runner(loaded: LoadedModel, head: YesNoHead) -> Run | None:
     from qwen3_rerank_plugins.engine.passes import PassRunner
 
     placement = loaded.placement
-    if placement.dtype == torch.float32:
+    if placement.dtype == torch.float32 or placement.quantization.name:
         return None
     backbone = Float32Backbone(loaded.causal_lm.model)
     # few rows at once: it is there for the memory that is left, not for speed

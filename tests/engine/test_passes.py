@@ -36,5 +36,30 @@ def test_a_full_device_is_our_own_error_with_the_size_of_the_pass() -> None:
     assert caught.value.__context__ is None, "the traceback would keep the pass's tensors alive"
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"),
+    ],
+)
+def test_other_allocators_words_for_it_are_understood(error: Exception) -> None:
+    def full(_: object) -> torch.Tensor:
+        raise error
+
+    with pytest.raises(DeviceMemoryError, match="A pass of 5 tokens for 2 documents ran out of device memory"):
+        run(full)
+
+
+def test_any_other_error_goes_on_as_it_is() -> None:
+    def broken(_: object) -> torch.Tensor:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        run(broken)
+
+
 def test_gradients_are_off() -> None:
     assert run(lambda batch: torch.ones(2, 1) * torch.is_inference_mode_enabled()) == [1.0, 1.0]

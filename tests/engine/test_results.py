@@ -88,6 +88,20 @@ def test_a_broken_score_is_an_error_that_names_the_documents_and_a_dtype(broken:
     assert caught.value.documents == (1, 3)
 
 
+def test_a_score_that_float32_could_not_save_blames_the_weights() -> None:
+    request = RerankRequest("q", ("text",), on_nonfinite="float32")
+    with pytest.raises(NonFiniteScoreError, match="Float32 gave none either: the checkpoint's weights are damaged"):
+        rank_documents(request, Scores((math.nan,), (0,)), None, None)
+
+
+def test_a_result_carries_its_window_and_the_text_of_it() -> None:
+    request = RerankRequest("q", ("the whole text", "other"))
+    scores = Scores((1.0, 0.0), (0, 0), ((4, 9), None), (1,))
+    first, second = rank_documents(request, scores, None, None)
+    assert (first.span, first.passage, first.rescored) == ((4, 9), "whole", False)
+    assert (second.span, second.passage, second.rescored) == (None, "other", True)
+
+
 def test_a_document_with_nothing_to_read_is_last_with_probability_zero() -> None:
     request = RerankRequest("q", ("", "text", "  "))
     ranked = rank_documents(request, Scores((-math.inf, -9.0, -math.inf), (0, 0, 0)), None, None)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 
 import pytest
@@ -57,7 +58,7 @@ def expected(asked: TokenisedRequest) -> TailScores:
 
 
 def submit(worker: Worker, asked: TokenisedRequest) -> Future[TailScores]:
-    return worker.submit(asked, lambda scores: scores)
+    return worker.submit(asked, lambda scores, _: scores)
 
 
 @pytest.fixture
@@ -230,7 +231,7 @@ def test_a_worker_that_never_worked_closes_without_loading_and_stays_closed() ->
 
 
 def test_a_finish_that_raises_fails_its_own_request_only(worker: Worker, device: Device) -> None:
-    def broken(_: TailScores) -> None:
+    def broken(_: TailScores, __: Collection[int]) -> None:
         raise RuntimeError("cannot finish")
 
     device.open.clear()
@@ -251,3 +252,53 @@ def test_thirty_two_threads_get_what_they_asked_for(worker: Worker) -> None:
         found = list(pool.map(lambda one: submit(worker, one).result(LIMIT), asked))
     assert found == [expected(one) for one in asked]
     worker.close()
+
+
+class Overflowing(Device):
+    """Scores of tails of 7 tokens overflow."""
+
+    def __call__(self, requests: Sequence[TokenisedRequest], plan: PassPlan) -> list[float]:
+        lengths = [len(requests[part.request].tails[tail]) for part in plan.slices for tail in part.tails]
+        return [
+            math.nan if length == 7 else log_odds
+            for length, log_odds in zip(lengths, super().__call__(requests, plan), strict=True)
+        ]
+
+
+def rescue(worker: Worker, asked: TokenisedRequest) -> Future[tuple[TailScores, Collection[int]]]:
+    return worker.submit(asked, lambda scores, rescued: (scores, tuple(rescued)), rescue=True)
+
+
+def test_scores_that_overflow_are_computed_again_one_by_one_where_that_is_asked_for() -> None:
+    narrow, wide = Overflowing(), Device()
+    worker = Worker(lambda: Engine(narrow, 1000, rescue=wide))
+    asked = request(1, 5, 7, 6, 7)
+    assert rescue(worker, asked).result(LIMIT) == (expected(asked), (1, 3))
+    assert [plan.documents for plan in wide.plans] == [1, 1]
+    assert [plan.tokens for plan in wide.plans] == [10, 10]
+    assert len(narrow.plans) == 1
+    assert [math.isnan(log_odds) for log_odds in submit(worker, asked).result(LIMIT)] == [False, True, False, True]
+    assert len(wide.plans) == 2, "who did not ask for it does not wait for it"
+
+
+def test_nothing_is_computed_again_that_was_finite() -> None:
+    wide = Device()
+    worker = Worker(lambda: Engine(Device(), 1000, rescue=wide))
+    assert rescue(worker, request(1, 5, 7)).result(LIMIT) == (expected(request(1, 5, 7)), ())
+    assert wide.plans == []
+
+
+def test_without_anything_wider_a_score_stays_broken() -> None:
+    scores, rescued = rescue(Worker(lambda: Engine(Overflowing(), 1000)), request(1, 7)).result(LIMIT)
+    assert math.isnan(scores[0])
+    assert rescued == ()
+
+
+def test_a_rescue_that_finds_no_memory_fails_its_own_request_only_and_lowers_no_ceiling() -> None:
+    narrow = Overflowing()
+    worker = Worker(lambda: Engine(narrow, 1000, rescue=Device(memory=5)))
+    with pytest.raises(DeviceMemoryError):
+        rescue(worker, request(1, 5, 7)).result(LIMIT)
+    asked = request(2, *[80] * 12)
+    assert submit(worker, asked).result(LIMIT) == expected(asked)
+    assert narrow.plans[-1].documents == 12
