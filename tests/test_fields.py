@@ -44,6 +44,8 @@ def test_every_field_has_a_description() -> None:
         {"min_score": 2},
         {"dtype": "bf16"},
         {"max_length": 10},
+        {"long_documents": "chunks"},
+        {"on_nonfinite": "ignore"},
         {"batch_size": 8},
         {"max_batch_tokens": 0},
     ],

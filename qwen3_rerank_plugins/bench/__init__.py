@@ -1,7 +1,7 @@
 """The engine and its peers, measured side by side in one run. Needs the extra `bench`.
 
-Studies, each one file and one function: `speed`, `savings`, `choices`, `profile`, `together`, `memory`, `quantization`.
-They share:
+Studies, each one file and one function: `speed`, `savings`, `choices`, `profile`, `together`, `memory`, `quantization`,
+`windows`. They share:
 
 - `texts` and `workloads`: seeded real text, cut to length;
 - `subject`: the model under test, given or made in place with random weights;

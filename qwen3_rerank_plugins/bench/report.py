@@ -223,6 +223,26 @@ def _quantization_cells(mode: Record) -> tuple[str, ...]:
     )
 
 
+def _windows(results: Record) -> list[Grid]:
+    places = [found["place"] for found in results["rows"][0]["found"]]
+    rows = tuple(
+        (
+            row["long_documents"] if row["cut"] or row["long_documents"] != "truncate" else "whole",
+            f"{row['max_length']:,}",
+            *(f"{found['first']} of {found['questions']} ({found['reciprocal_rank']:.2f})" for found in row["found"]),
+            f"{row['cut']:,}",
+            f"{row['seconds']:.1f}",
+        )
+        for row in results["rows"]
+    )
+    title = (
+        f"{results['texts']}: {results['questions']} questions, {results['documents']} documents; relevant document "
+        "first (mean reciprocal rank), by where the answer stands"
+    )
+    header = ("long documents", "max_length", *places, "tokens not read", "seconds")
+    return [Grid(title, header, rows)]
+
+
 _STUDIES: dict[str, Callable[[Record], list[Grid]]] = {
     "speed": _speed,
     "savings": _savings,
@@ -231,6 +251,7 @@ _STUDIES: dict[str, Callable[[Record], list[Grid]]] = {
     "together": _together,
     "memory": _memory,
     "quantization": _quantization,
+    "windows": _windows,
 }
 
 

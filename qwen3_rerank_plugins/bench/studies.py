@@ -25,6 +25,7 @@ from qwen3_rerank_plugins.bench.speed import OnStep, SpeedPlan, measure_speed
 from qwen3_rerank_plugins.bench.subject import ShapeName, Subject, open_subject
 from qwen3_rerank_plugins.bench.texts import RealText, read_passages
 from qwen3_rerank_plugins.bench.together import measure_together
+from qwen3_rerank_plugins.bench.windows import measure_windows
 from qwen3_rerank_plugins.bench.workloads import RECIPES, BenchWorkload, Size, draw_workload
 from qwen3_rerank_plugins.engine.budget import choose_budget
 from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
@@ -34,7 +35,7 @@ from qwen3_rerank_plugins.engine.tokens import PromptEncoder
 from qwen3_rerank_plugins.engine.weights import Placement, choose_placement, load_model
 from qwen3_rerank_plugins.errors import SettingsError
 
-StudyName = Literal["speed", "savings", "choices", "profile", "together", "memory", "quantization"]
+StudyName = Literal["speed", "savings", "choices", "profile", "together", "memory", "quantization", "windows"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +106,7 @@ class _Bench:
             "together": self._together,
             "memory": self._memory,
             "quantization": self._quantization,
+            "windows": self._windows,
         }
 
     def _speed(self) -> Any:
@@ -176,6 +178,9 @@ class _Bench:
             rounds=self._study.rounds,
             tell=self._tell,
         )
+
+    def _windows(self) -> Any:
+        return measure_windows(self._study.texts, self._settings, self._tell)
 
     @property
     def _size(self) -> Size:

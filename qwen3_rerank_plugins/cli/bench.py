@@ -9,7 +9,7 @@ import typer
 
 from qwen3_rerank_plugins.cli import options
 
-StudyName = Literal["speed", "savings", "choices", "profile", "together", "memory", "quantization"]
+StudyName = Literal["speed", "savings", "choices", "profile", "together", "memory", "quantization", "windows"]
 ShapeChoice = Literal["0.6b", "4b", "8b"]
 SizeChoice = Literal["auto", "full", "short"]
 

@@ -152,9 +152,11 @@ def _check_nodes(nodes: Iterable[object]) -> list[NodeWithScore]:
 def _own_span(node: BaseNode, document: RankedDocument) -> list[int] | None:
     """Where the best window lies in the node's own text; the model read its metadata as well."""
     own = node.get_content(metadata_mode=MetadataMode.NONE)
-    offset = document.text.rfind(own) if own else -1
-    if document.span is None or offset < 0:
+    core = own.strip()  # with metadata in front, the host strips what it puts together
+    place = document.text.rfind(core) if core else -1
+    if document.span is None or place < 0:
         return None
+    offset = place - own.index(core)
     start, end = (min(max(0, edge - offset), len(own)) for edge in document.span)
     return [start, end] if start < end else None
 

@@ -74,3 +74,35 @@ def test_a_random_model_of_a_published_shape_is_made_and_deleted() -> None:
 @pytest.mark.parametrize(("count", "shown"), [(None, ""), (2**20, "1 MiB"), (3 * 2**30, "3.00 GiB")])
 def test_sizes_are_written_for_people(count: int | None, shown: str) -> None:
     assert size(count) == shown
+
+
+def test_the_study_of_windows_counts_what_a_cut_loses(tmp_path: Path, told: list[str]) -> None:
+    filler = "The weather was fine all week and nothing else happened. " * 90
+    needle = "The capital of China is Beijing. "
+    candidates = {"begin": needle + filler, "end": filler + needle}
+    lines = [
+        json.dumps(
+            {
+                "query_id": f"q-{place}-1",
+                "query": "What is the capital of China?",
+                "candidates": [{"text": filler, "relevance": 0}, {"text": text, "relevance": 1}],
+            }
+        )
+        for place, text in candidates.items()
+    ]
+    (tmp_path / "long.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    engine = EngineSettings(device="cpu", dtype="float32")
+    study = Study(name="windows", engine=engine, model="demo", texts=(tmp_path / "long.jsonl",))
+    record = run_study(study, told.append)
+    rows = {(row["long_documents"], row["max_length"]): row for row in record["results"]["rows"]}
+    assert [found["first"] for found in rows["truncate", 256]["found"]] == [1, 0]
+    assert [found["first"] for found in rows["windows", 256]["found"]] == [1, 1]
+    assert rows["truncate", 256]["cut"] > 0 == rows["windows", 256]["cut"] == rows["truncate", 32768]["cut"]
+    (grid,) = grids_of(record)
+    assert [row[0] for row in grid.rows] == ["truncate", "windows"] * 3 + ["whole"]
+
+
+def test_the_study_of_windows_needs_judged_sets() -> None:
+    study = Study(name="windows", engine=EngineSettings(device="cpu"), model="demo")
+    with pytest.raises(SettingsError, match="name them with --texts"):
+        run_study(study, lambda _: None)

@@ -89,6 +89,34 @@ def test_cut_and_blank_candidates_are_said_to_be_so(run: Run, write: Write) -> N
     assert (blank["score"], blank["logit"], blank["index"]) == (0.0, None, 0)
 
 
+def test_what_was_cut_is_counted_once_on_stderr_for_all_queries(run: Run, write: Write) -> None:
+    line = json.dumps({"query": "q", "candidates": [{"text": "short"}, {"text": "long " * 500}]})
+    done = run(
+        "rank", "--model", MODEL, "--json", "--max-length", "150", "--top-n", "1", write("set.jsonl", f"{line}\n" * 3)
+    )
+    (note,) = done.stderr.splitlines()
+    assert note.startswith("qwen3-rerank: 3 of 6 documents were cut to fit in max_length: ")
+
+
+def test_documents_in_windows_show_the_best_one(run: Run, write: Write) -> None:
+    text = "The weather was fine all week. " * 60 + "The capital of China is Beijing. " + "Nothing happened. " * 60
+    options = ["rank", "--model", MODEL, "--query", QUERY, "--max-length", "150", "--long-documents", "windows"]
+    file = write("a.txt", text)
+    (found,) = parsed(run(*options, "--json", file).stdout)[0]["results"]
+    start, end = found["span"]
+    assert "The capital of China is Beijing." in text[start:end]
+    done = run(*options, file)
+    assert f"§ {start}-{end}" in done.stdout
+    assert done.stderr == ""
+
+
+def test_a_document_that_does_not_fit_can_be_refused(run: Run, write: Write) -> None:
+    file = write("a.txt", "long " * 500)
+    done = run("rank", "--model", MODEL, "--query", QUERY, "--max-length", "150", "--long-documents", "error", file)
+    assert done.exit_code == 2
+    assert "1 of 1 documents do not fit in max_length=150" in done.stderr
+
+
 def test_blank_lines_are_skipped_and_said_so_on_stderr(run: Run, overlap: OverlapScorer, write: Write) -> None:
     file = write("a.txt", "\none\n\ntwo\n")
     done = run("rank", "--query", "q", "--json", file)

@@ -13,11 +13,12 @@ from rich.console import Console
 from qwen3_rerank_plugins.cli.answers import RankedTask
 from qwen3_rerank_plugins.cli.tables import as_table, printable, to_json
 from qwen3_rerank_plugins.cli.tasks import Candidate, RankingTask
+from qwen3_rerank_plugins.engine.receipts import Receipt
 from qwen3_rerank_plugins.engine.results import RankedDocument
 
 
 def ranked(*documents: RankedDocument, candidates: list[Candidate], query: str = "q") -> RankedTask:
-    return RankedTask(RankingTask(query, tuple(candidates), "id-1"), documents)
+    return RankedTask(RankingTask(query, tuple(candidates), "id-1"), documents, Receipt())
 
 
 def rendered(task: RankedTask, width: int = 80) -> list[str]:
@@ -63,9 +64,9 @@ def test_json_is_strict_and_names_documents_by_id_or_text() -> None:
     found = json.loads(to_json(THREE), parse_constant=pytest.fail)
     assert (found["query_id"], found["query"]) == ("id-1", "q")
     assert found["results"] == [
-        {"index": 2, "text": "third", "score": 0.75, "logit": 1.1, "truncated_tokens": 0},
-        {"index": 1, "doc_id": "d2", "score": 0.5, "logit": 0.0, "truncated_tokens": 120},
-        {"index": 0, "text": "", "score": 0.0, "logit": None, "truncated_tokens": 0},
+        {"index": 2, "text": "third", "score": 0.75, "logit": 1.1, "truncated_tokens": 0, "span": None},
+        {"index": 1, "doc_id": "d2", "score": 0.5, "logit": 0.0, "truncated_tokens": 120, "span": None},
+        {"index": 0, "text": "", "score": 0.0, "logit": None, "truncated_tokens": 0, "span": None},
     ]
 
 
@@ -91,6 +92,7 @@ def test_what_joins_emoji_and_orders_scripts_is_printed_as_it_stands() -> None:
 
 
 def test_markup_in_a_text_stays_text() -> None:
-    marked = ranked(RankedDocument(0, 1.0, 40.0, 0, "x"), candidates=[Candidate("[bold]x[/bold] :smile:")], query="[b]")
+    text = "[bold]x[/bold] :smile:"
+    marked = ranked(RankedDocument(0, 1.0, 40.0, 0, text), candidates=[Candidate(text)], query="[b]")
     assert rendered(marked)[0].startswith("[b]")
     assert any("[bold]x[/bold] :smile:" in line for line in rendered(marked))

@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
 from qwen3_rerank_plugins.engine.settings import EngineSettings
-from qwen3_rerank_plugins.errors import InputTypeError, NonFiniteScoreError
+from qwen3_rerank_plugins.errors import InputTypeError, LongDocumentError, NonFiniteScoreError
 from qwen3_rerank_plugins.langchain import Qwen3Rerank
 from tests.doubles import OverlapScorer
 from tests.langchain import corpus
@@ -204,7 +204,9 @@ def test_missing_metadata_is_as_good_as_empty(fake: Fake, compress: Compress) ->
 
 
 def test_a_second_rerank_replaces_the_notes_of_the_first(fake: Fake, compress: Compress) -> None:
-    stale = Document("red", metadata={"relevance_score": 17, "truncated_tokens": 400, "page": 1})
+    stale = Document(
+        "red", metadata={"relevance_score": 17, "truncated_tokens": 400, "relevant_span": [0, 1], "page": 1}
+    )
     (found,) = compress(fake(), [stale], "red")
     assert set(found.metadata) == {"page", "relevance_score"}
     assert found.metadata["relevance_score"] < 1
@@ -217,6 +219,26 @@ def test_a_document_that_was_cut_says_by_how_many_tokens(model: str, compress: C
     by_text = {d.page_content: d.metadata for d in compress(compressor, [whole, cut], "red")}
     assert set(by_text[whole.page_content]) == {"relevance_score"}
     assert by_text[cut.page_content]["truncated_tokens"] > 100
+
+
+def test_a_document_that_was_read_in_windows_says_which_was_best(model: str, compress: Compress) -> None:
+    compressor = Qwen3Rerank(model=model, max_length=200, long_documents="windows")
+    text = "A long text about blue and green. " * 60 + "A red fox sleeps. " + "A long text about green. " * 60
+    found = {d.page_content: d.metadata for d in compress(compressor, [Document("red fox"), Document(text)], "red fox")}
+    start, end = found[text]["relevant_span"]
+    assert "red fox" in text[start:end]
+    assert end - start < 1000
+    assert set(found["red fox"]) == {"relevance_score"}
+    json.dumps(found[text])
+
+
+def test_a_document_that_is_too_long_can_be_refused(model: str, compress: Compress) -> None:
+    with pytest.raises(LongDocumentError, match=r"1 of 2 documents .* documents\[1\]"):
+        compress(
+            Qwen3Rerank(model=model, max_length=200, long_documents="error"),
+            [Document("red"), Document("red " * 300)],
+            "red",
+        )
 
 
 def test_blank_documents_come_last_with_the_score_zero(compressor: Qwen3Rerank, compress: Compress) -> None:

@@ -29,6 +29,8 @@ ALL = {
     "top_n": 7,
     "min_score": 0.25,
     "max_length": 512,
+    "long_documents": "windows",
+    "on_nonfinite": "float32",
     "max_batch_tokens": 4096,
     "compile": True,
     "cache_dir": "/somewhere",

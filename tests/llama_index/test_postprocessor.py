@@ -361,6 +361,30 @@ def test_what_the_model_did_not_see_is_noted(rerank: Rerank, model: str) -> None
     assert nodes[0].metadata == {}
 
 
+def test_the_best_window_is_noted_in_characters_of_the_nodes_own_text(rerank: Rerank, model: str) -> None:
+    """The model reads the metadata in front of the text, and the note is about the text."""
+    text = "The weather was fine all week. " * 60 + "A red fox sleeps. " + "Nothing else happened. " * 60
+    node = TextNode(text=text, metadata={"title": "News of the week", "author": "somebody"})
+    windows = Qwen3Rerank(model=model, max_length=200, long_documents="windows")
+    (found,) = rerank(windows, [NodeWithScore(node=node)], "Where does the red fox sleep?")
+    start, end = found.metadata["relevant_span"]
+    assert "A red fox sleeps." in text[start:end]
+    assert text[start:end].startswith(("The weather", "Nothing else", "A red fox"))
+    assert found.node.get_content(metadata_mode=MetadataMode.EMBED) == node.get_content(
+        metadata_mode=MetadataMode.EMBED
+    )
+    assert "relevant_span" not in node.metadata
+    (again,) = rerank(Qwen3Rerank(model=model), [found], "red fox")
+    assert "relevant_span" not in again.metadata
+
+
+def test_a_window_of_nothing_but_metadata_is_not_pointed_at(rerank: Rerank, model: str) -> None:
+    node = TextNode(text="Nothing.", metadata={"summary": "A red fox sleeps. " + "Nothing else happened. " * 80})
+    windows = Qwen3Rerank(model=model, max_length=200, long_documents="windows")
+    (found,) = rerank(windows, [NodeWithScore(node=node)], "Where does the red fox sleep?")
+    assert found.node is node
+
+
 def test_a_reranker_that_sees_everything_removes_the_note_of_one_that_did_not(rerank: Rerank, model: str) -> None:
     first = rerank(Qwen3Rerank(model=model, max_length=150), nodes_of("word " * 300), "word")
     (second,) = rerank(Qwen3Rerank(model=model), first, "word")

@@ -30,6 +30,7 @@ EVERY_SETTING: dict[str, Any] = {
     "top_n": 7,
     "min_score": 0.25,
     "max_length": 512,
+    "long_documents": "windows",
     "max_batch_tokens": 4096,
     "compile": True,
     "cache_dir": "models",
@@ -39,6 +40,7 @@ EVERY_SETTING: dict[str, Any] = {
     "keep_retrieval_score": True,
 }
 NOT_SERIALISED = {"token", "reranker", "callback_manager"}
+CONTRADICTS_ANOTHER = {"on_nonfinite"}
 
 
 def nodes_of(*texts: str) -> list[NodeWithScore]:
@@ -55,7 +57,7 @@ def settings(postprocessor: Qwen3Rerank) -> dict[str, Any]:
 
 
 def test_the_list_of_settings_here_is_complete_and_none_is_at_its_default() -> None:
-    assert set(EVERY_SETTING) == set(Qwen3Rerank.model_fields) - NOT_SERIALISED
+    assert set(EVERY_SETTING) == set(Qwen3Rerank.model_fields) - NOT_SERIALISED - CONTRADICTS_ANOTHER
     assert all(Qwen3Rerank.model_fields[name].default != value for name, value in EVERY_SETTING.items())
 
 
@@ -79,12 +81,19 @@ def test_every_setting_survives(configured: Qwen3Rerank, round_trip: Any) -> Non
     assert settings(round_trip(configured)) == EVERY_SETTING
 
 
+def test_the_setting_that_goes_with_no_quantization_survives_as_well() -> None:
+    configured = Qwen3Rerank(model="demo", on_nonfinite="float32")
+    assert Qwen3Rerank.from_json(configured.to_json()).on_nonfinite == "float32"
+    assert pickle.loads(pickle.dumps(configured)).on_nonfinite == "float32"
+    assert configured._reranker.on_nonfinite == "float32"
+
+
 def test_the_class_name_is_stable(configured: Qwen3Rerank) -> None:
     assert Qwen3Rerank.class_name() == configured.to_dict()["class_name"] == "Qwen3Rerank"
 
 
 def test_the_json_holds_plain_words(configured: Qwen3Rerank) -> None:
-    assert json.loads(configured.to_json()) == EVERY_SETTING | {"class_name": "Qwen3Rerank"}
+    assert json.loads(configured.to_json()) == EVERY_SETTING | {"class_name": "Qwen3Rerank", "on_nonfinite": "error"}
 
 
 def test_from_dict_takes_changes_along(configured: Qwen3Rerank) -> None:
