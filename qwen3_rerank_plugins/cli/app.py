@@ -15,8 +15,10 @@ from typer.core import TyperGroup
 from qwen3_rerank_plugins import __version__
 from qwen3_rerank_plugins.cli import screen
 from qwen3_rerank_plugins.cli.bench import bench
+from qwen3_rerank_plugins.cli.calibrate import calibrate
 from qwen3_rerank_plugins.cli.demo import demo
 from qwen3_rerank_plugins.cli.doctor import doctor
+from qwen3_rerank_plugins.cli.eval import eval
 from qwen3_rerank_plugins.cli.rank import rank
 from qwen3_rerank_plugins.errors import RerankError, ScoringError
 
@@ -57,6 +59,8 @@ app.command()(demo)
 app.command()(rank)
 app.command()(doctor)
 app.command()(bench)
+app.command()(eval)
+app.command()(calibrate)
 
 
 @app.callback(invoke_without_command=True)
