@@ -85,6 +85,6 @@ def calibrate(
     if not as_json:
         screen.show(Text(results.verdict, "bold"))
     if results.unlabelled:
-        screen.note(f"{results.unlabelled:,} candidates without a label were not used.")
+        screen.note(f"candidates without a label, which were not used: {results.unlabelled:,}.")
     if results.threshold is None:
         raise typer.Exit(NONE_SEPARATES)

@@ -97,6 +97,16 @@ class MtebReranker:
                 yield (query if instruction else text), for_task or instruction or general
 
 
+def import_mteb() -> Any:
+    """mteb, or the one error that says how to install it."""
+    try:
+        return importlib.import_module("mteb")
+    except ModuleNotFoundError as error:
+        if error.name != "mteb":
+            raise
+        raise MissingExtraError("mteb", "mteb") from error
+
+
 def _texts(batches: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     return (text for batch in batches for text in batch["text"])
 
@@ -107,12 +117,7 @@ def _prompt_of(task: Any) -> str | None:
 
 
 def _describe(reranker: Qwen3Reranker) -> Any:
-    try:
-        meta: Any = importlib.import_module("mteb.models").ModelMeta
-    except ModuleNotFoundError as error:
-        if error.name != "mteb":
-            raise
-        raise MissingExtraError("mteb", "mteb") from error
+    meta = import_mteb().models.ModelMeta
     settings = reranker.settings
     on_hub = settings.model.count("/") == 1 and not Path(settings.model).is_dir()
     described = {

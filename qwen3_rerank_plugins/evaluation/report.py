@@ -18,17 +18,21 @@ def grids_of(record: Record) -> list[Grid]:
 
 def _evaluation(results: Record) -> list[Grid]:
     first, *others = [measured["name"] for measured in results["mean"]]
-    rows, other_rows = [], []
-    for one in results["sets"]:
-        rows.append((one["name"], f"{one['queries']}", _range(one), *_main_cells(one["measures"][0])))
-        other_rows.append((one["name"], *map(_before_after, one["measures"][1:])))
-    mean = f"mean of {len(results['sets'])}"
+    rows = [(one["name"], f"{one['queries']}", *_compared(one["measures"][0])) for one in results["sets"]]
+    spans = [(one["name"], _range(one), *_spans(one["measures"][0])) for one in results["sets"]]
+    other_rows = [(one["name"], *map(_before_after, one["measures"][1:])) for one in results["sets"]]
     if len(results["sets"]) > 1:
-        rows.append((mean, "", "", *_main_cells(results["mean"][0])))
+        mean = f"mean of {len(results['sets'])}"
+        rows.append((mean, "", *_compared(results["mean"][0])))
+        spans.append((mean, "", *_spans(results["mean"][0])))
         other_rows.append((mean, *map(_before_after, results["mean"][1:])))
-    header = ("set", "queries", "candidates", "before", "after", "difference")
     return [
-        Grid(f"{first} in the order of the set and reranked, with 95 % intervals", header, tuple(rows)),
+        Grid(
+            f"{first} in the order of the set, and reranked",
+            ("set", "queries", "before", "after", "difference (95 %)"),
+            tuple(rows),
+        ),
+        Grid("Its 95 % intervals", ("set", "candidates", "before", "after"), tuple(spans)),
         Grid("The other measures, before → after", ("set", *others), tuple(other_rows)),
     ]
 
@@ -38,14 +42,17 @@ def remarks_of(record: Record) -> list[str]:
     results = record["results"]
     sets, k = results["sets"], results["k"]
     left_out, unjudged, cut = (sum(one[name] for one in sets) for name in ("left_out", "unjudged", "truncated_tokens"))
-    whole = [one for one in sets if one["most"] <= k]
+    whole = sum(one["most"] <= k for one in sets)
     return [
         remark
         for remark, holds in (
-            (f"recall@{k} is 1 by nature where no query has more than {k} candidates: {len(whole)} sets.", whole),
-            (f"{left_out:,} queries without a relevant candidate were left out.", left_out),
-            (f"{unjudged:,} candidates that nobody judged count as not relevant.", unjudged),
-            (f"{cut:,} tokens did not fit and were not read.", cut),
+            (
+                f"recall@{k} is 1 by nature where no query has more than {k} candidates: {whole} of {len(sets)} sets.",
+                whole,
+            ),
+            (f"Queries without a relevant candidate, which were left out: {left_out:,}.", left_out),
+            (f"Candidates that nobody judged, which count as not relevant: {unjudged:,}.", unjudged),
+            (f"Tokens that did not fit and were not read: {cut:,}.", cut),
         )
         if holds
     ]
@@ -61,9 +68,10 @@ def _calibration(results: Record) -> list[Grid]:
             ("where it was chosen", f"{chosen['kept']:,}", f"{chosen['precision']:.3f}", f"{chosen['recall']:.3f}"),
             ("held out", "", _interval(held_out["precision"]), _interval(held_out["recall"])),
         ]
+    queries = f"{results['queries']:,} " + ("query" if results["queries"] == 1 else "queries")
     title = (
-        f"{results['goal']}: {results['pairs']:,} pairs of {results['queries']:,} queries, {results['relevant']:,} "
-        f"relevant; AUC {_interval(results['auc'])}"
+        f"{results['goal']}: {results['pairs']:,} pairs of {queries}, {results['relevant']:,} relevant; "
+        f"AUC {_interval(results['auc'])}"
     )
     return [Grid(title, ("", "kept", "precision", "recall"), tuple(rows))]
 
@@ -71,10 +79,15 @@ def _calibration(results: Record) -> list[Grid]:
 STUDIES: dict[str, Callable[[Record], list[Grid]]] = {"evaluation": _evaluation, "calibration": _calibration}
 
 
-def _main_cells(measured: Record) -> tuple[str, str, str]:
+def _compared(measured: Record) -> tuple[str, str, str]:
     difference = measured["difference"]
-    change = f"{difference['value']:+.3f} ({difference['low']:+.3f} to {difference['high']:+.3f})"
-    return _interval(measured["before"]), _interval(measured["after"]), change
+    change = f"{difference['value']:+.3f} ({difference['low']:+.3f}, {difference['high']:+.3f})"
+    return f"{measured['before']['value']:.3f}", f"{measured['after']['value']:.3f}", change
+
+
+def _spans(measured: Record) -> tuple[str, str]:
+    before, after = measured["before"], measured["after"]
+    return f"{before['low']:.3f}-{before['high']:.3f}", f"{after['low']:.3f}-{after['high']:.3f}"
 
 
 def _before_after(measured: Record) -> str:

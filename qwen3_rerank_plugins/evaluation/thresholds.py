@@ -176,15 +176,25 @@ def _number(queries: Sequence[int]) -> tuple[int, NDArray[np.int64]]:
 
 
 def _auc(scored: _Scored, resamples: int, seed: tuple[int, ...]) -> Estimate:
-    from sklearn.metrics import roc_auc_score
-
     units = int(scored.units.max()) + 1
-    drawn = []
-    for counts in itertools.chain.from_iterable(resample_counts(units, resamples, seed)):
-        weights = counts[scored.units]
-        if weights[scored.labels].any() and weights[~scored.labels].any():
-            drawn.append(roc_auc_score(scored.labels, scored.scores, sample_weight=weights))
-    return estimate(roc_auc_score(scored.labels, scored.scores), np.array(drawn))
+    drawn = [
+        weighted_auc(scored.scores, scored.labels, counts[scored.units])
+        for counts in itertools.chain.from_iterable(resample_counts(units, resamples, seed))
+    ]
+    value = weighted_auc(scored.scores, scored.labels, np.ones(len(scored.scores)))
+    return estimate(value, np.array(drawn))
+
+
+def weighted_auc(scores: Numbers, labels: NDArray[np.bool_], weights: NDArray[Any]) -> float:
+    """Chance that a relevant pair scores higher than an irrelevant one, ties half; 0.5 where there is none of a kind.
+
+    It is scikit-learn's `roc_auc_score`, whose checks of its arguments take longer than the figure, a thousand times.
+    """
+    places = np.unique(scores, return_inverse=True)[1]
+    relevant, irrelevant = np.bincount(places, weights * labels), np.bincount(places, weights * ~labels)
+    below = np.cumsum(irrelevant) - irrelevant
+    pairs = relevant.sum() * irrelevant.sum()
+    return float((relevant * (below + irrelevant / 2)).sum() / pairs) if pairs else 0.5
 
 
 def _curve(scored: _Scored) -> tuple[Numbers, Numbers, Numbers]:
