@@ -24,6 +24,8 @@ def test_a_task_is_retrieved_and_what_was_found_is_reranked(demo: Qwen3Reranker,
     assert list((tmp_path / "first-stage").iterdir())
     assert {len(ranked) for split in task.dataset["default"].values() for ranked in split["top_ranked"].values()} == {1}
     assert 0 <= found.after <= found.before <= 100, "of one document each, nothing can be moved up"
+    both = measure_task(MockRetrievalTask(), first_stage, mteb_model(demo), tmp_path / "first-stage", top_k=2)
+    assert min(both.before, both.after) > 60, "in percent: the one relevant document of two is found at any rate"
 
 
 @pytest.mark.parametrize("column", [column for column in COLUMNS if column != "MTEB-Code"])
