@@ -6,6 +6,7 @@ Must not know: what the commands do.
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -31,6 +32,8 @@ class OneLineErrors(TyperGroup):
 
     def main(self, *args: Any, **options: Any) -> NoReturn:
         """Run, report, exit; typer's own reports are boxes of many lines."""
+        # without a handler Python prints warnings to stderr, between our lines; commands note what matters themselves
+        logging.getLogger("qwen3_rerank_plugins").addHandler(logging.NullHandler())
         try:
             code = super().main(*args, **{**options, "standalone_mode": False})
         except RerankError as error:

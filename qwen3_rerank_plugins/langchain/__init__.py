@@ -1,4 +1,4 @@
-"""Qwen3-Reranker for LangChain: `Qwen3Rerank`, a document compressor. Needs the extra `langchain`."""
+"""Qwen3-Reranker for LangChain: a document compressor, a retriever around it. Needs the extra `langchain`."""
 
 from __future__ import annotations
 
@@ -12,5 +12,6 @@ except ModuleNotFoundError as error:
     raise MissingExtraError("langchain-core", "langchain") from error
 
 from qwen3_rerank_plugins.langchain.compressor import Qwen3Rerank
+from qwen3_rerank_plugins.langchain.retriever import Qwen3RerankRetriever
 
-__all__ = ["Qwen3Rerank"]
+__all__ = ["Qwen3Rerank", "Qwen3RerankRetriever"]

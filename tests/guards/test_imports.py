@@ -17,6 +17,7 @@ LINE = [
     "errors",
     "engine.settings",
     "engine.request",
+    "instructions",
     "engine.prompt",
     "engine.checkpoint",
     "engine.tokens",
