@@ -12,7 +12,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, DEFAULT_MODEL, AttentionName, Dtype, Quantization
+from qwen3_rerank_plugins.engine.settings import (
+    DEFAULT_MAX_LENGTH,
+    DEFAULT_MODEL,
+    AttentionName,
+    Dtype,
+    Quantization,
+    hidden,
+)
 from qwen3_rerank_plugins.errors import SettingsError
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
@@ -82,6 +89,12 @@ class RerankerFields(BaseModel):  # noqa: PLW1641  unhashable, as every mutable 
 
     _made: Qwen3Reranker | None = PrivateAttr(None)
 
+    def __init__(self, **fields: Any) -> None:
+        """Pydantic reports what is wrong from below a call that has all the fields in a local variable."""
+        if isinstance(fields.get("token"), str):
+            fields["token"] = SecretStr(fields["token"])
+        super().__init__(**fields)
+
     @model_validator(mode="before")
     @classmethod
     def _take_over_settings(cls, values: Any) -> Any:
@@ -105,7 +118,7 @@ class RerankerFields(BaseModel):  # noqa: PLW1641  unhashable, as every mutable 
         if self.reranker is not None:
             _refuse_contradictions(self.__dict__, self.reranker)
             return self.reranker
-        token = self.token.get_secret_value() if self.token else None
+        token = hidden(self.token.get_secret_value()) if self.token else None
         if self._made is None or not self._describe(self._made) or self._made.settings.token != token:
             self._made = Qwen3Reranker(
                 **{name: getattr(self, name) for name in _ENGINE_FIELDS}, max_length=self.max_length, token=token
