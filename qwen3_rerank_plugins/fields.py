@@ -20,6 +20,7 @@ from qwen3_rerank_plugins.engine.settings import (
     LongDocuments,
     OnNonfinite,
     Quantization,
+    hidden,
 )
 from qwen3_rerank_plugins.errors import SettingsError
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
@@ -97,6 +98,12 @@ class RerankerFields(BaseModel):  # noqa: PLW1641  unhashable, as every mutable 
 
     _made: Qwen3Reranker | None = PrivateAttr(None)
 
+    def __init__(self, **fields: Any) -> None:
+        """Pydantic reports what is wrong from below a call that has all the fields in a local variable."""
+        if isinstance(fields.get("token"), str):
+            fields["token"] = SecretStr(fields["token"])
+        super().__init__(**fields)
+
     @model_validator(mode="before")
     @classmethod
     def _take_over_settings(cls, values: Any) -> Any:
@@ -120,7 +127,7 @@ class RerankerFields(BaseModel):  # noqa: PLW1641  unhashable, as every mutable 
         if self.reranker is not None:
             _refuse_contradictions(self.__dict__, self.reranker)
             return self.reranker
-        token = self.token.get_secret_value() if self.token else None
+        token = hidden(self.token.get_secret_value()) if self.token else None
         if self._made is None or not self._describe(self._made) or self._made.settings.token != token:
             own = {name: getattr(self, name) for name in _ENGINE_FIELDS + _READING_FIELDS}
             self._made = Qwen3Reranker(**own, token=token)

@@ -10,6 +10,14 @@ from typing import Any
 import pytest
 
 from tests.checkpoints import DATA, QWEN_TOKENIZER, SHAPES, make_checkpoint
+from tests.optional import closed_doors
+
+collect_ignore = list(closed_doors())
+
+
+def pytest_report_header() -> list[str]:
+    """What a partial environment leaves out is said, not passed over."""
+    return [f"left out: tests/{path}, without {missing}" for path, missing in closed_doors().items()]
 
 
 @pytest.fixture(scope="session")

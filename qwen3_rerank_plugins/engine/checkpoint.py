@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +79,8 @@ def find_checkpoint(settings: EngineSettings) -> Checkpoint:
 
 
 def _download(settings: EngineSettings) -> Path:
-    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
-        HfHubHTTPError,
         HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
@@ -90,16 +90,7 @@ def _download(settings: EngineSettings) -> Path:
     # the messages name what the command line and Python share: plain words and the hub's own variables
     asked = f"{settings.model!r}" + (f" at revision {settings.revision!r}" if settings.revision else "")
     try:
-        return Path(
-            snapshot_download(
-                settings.model,
-                revision=settings.revision,
-                cache_dir=settings.cache_dir,
-                local_files_only=settings.local_files_only,
-                token=settings.token,
-                allow_patterns=_FETCHED,
-            )
-        )
+        return _fetch(settings)
     except HFValidationError:
         raise CheckpointNotFoundError(
             f"{asked} is neither a folder on this machine nor a hub id of the form owner/name."
@@ -128,10 +119,39 @@ def _download(settings: EngineSettings) -> Path:
             f"{asked} is not on the hub (or is private: log in with `hf auth login` or set HF_TOKEN). The family's ids "
             "are Qwen/Qwen3-Reranker-0.6B, -4B and -8B."
         ) from error
-    except (HfHubHTTPError, OSError) as error:
+    except Exception as error:  # the hub's own, those of its HTTP client, which differs by version, and the disk's
         raise CheckpointNotFoundError(
             f"{asked} could not be fetched from the hub: {error}. Try again, or pass a local folder."
         ) from error
+
+
+def _fetch(settings: EngineSettings) -> Path:
+    from huggingface_hub import snapshot_download
+
+    handled = sys.exception()  # the caller's own, if any
+    try:
+        return Path(
+            snapshot_download(
+                settings.model,
+                revision=settings.revision,
+                cache_dir=settings.cache_dir,
+                local_files_only=settings.local_files_only,
+                token=settings.token,
+                allow_patterns=_FETCHED,
+            )
+        )
+    except BaseException as error:
+        _forget_local_variables(error, handled)
+        raise
+
+
+def _forget_local_variables(error: BaseException | None, handled: BaseException | None) -> None:
+    """Of the calls that failed: the hub's client keeps the token in some, and reporters of errors may print them."""
+    if error is None or error is handled:
+        return
+    traceback.clear_frames(error.__traceback__)  # calls that still run, ours among them, keep theirs
+    for earlier in (error.__cause__, error.__context__):
+        _forget_local_variables(earlier, handled)
 
 
 def _open(name: str, folder: Path, commit: str | None) -> Checkpoint:
@@ -153,7 +173,24 @@ def _open(name: str, folder: Path, commit: str | None) -> Checkpoint:
             f"{name!r} has no *.safetensors file; pickled weights are not read. Convert it once with "
             "model.save_pretrained(folder)."
         )
+    _check_shards(name, folder)
     return Checkpoint(name, folder, commit, config)
+
+
+def _check_shards(name: str, folder: Path) -> None:
+    """The index is the checkpoint's own word: a shard that is no safetensors file here would be unpickled."""
+    index = folder / "model.safetensors.index.json"
+    if (folder / "model.safetensors").is_file() or not index.is_file():
+        return
+    try:
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UnsupportedCheckpointError(f"The {index.name} of {name!r} is not an index of weights: {error}") from error
+    for shard in shards:
+        if not (isinstance(shard, str) and shard.endswith(".safetensors") and Path(shard).name == shard):
+            raise UnsupportedCheckpointError(
+                f"The {index.name} of {name!r} names {shard!r}; only *.safetensors files beside it are read."
+            )
 
 
 def _check_config(name: str, config: object) -> None:

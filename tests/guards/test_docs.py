@@ -17,6 +17,7 @@ import pytest
 import qwen3_rerank_plugins
 from qwen3_rerank_plugins import errors
 from qwen3_rerank_plugins.engine.shape import Shape
+from tests.optional import need
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -51,6 +52,8 @@ def own_loop() -> Iterator[None]:
 @pytest.mark.filterwarnings("default")  # what the hosts warn about is theirs to mend
 @pytest.mark.parametrize("page", [page for page in PAGES if "```python" in read(page)], ids=lambda page: page.stem)
 def test_every_python_block_of_a_page_runs_in_order(page: Path) -> None:
+    for package in re.findall(r"^(?:from|import) ([\w.]+)", "\n".join(PYTHON.findall(read(page))), re.M):
+        need(package)
     assert run_blocks(page)
 
 
@@ -118,6 +121,15 @@ def test_the_readmes_table_of_sizes_is_what_the_shapes_give(data: Path) -> None:
 def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", read(page)):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_test_that_the_page_on_security_names_is_there() -> None:
+    named = set(re.findall(r"`(test_\w+)`", read(ROOT / "docs" / "security.md")))
+    written = {
+        name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)", read(path))
+    }
+    assert named
+    assert named - written == set()
 
 
 def test_every_public_function_and_class_has_a_docstring() -> None:
