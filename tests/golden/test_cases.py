@@ -142,6 +142,19 @@ def test_a_table_of_another_version_is_refused(tmp_path: Path, monkeypatch: pyte
         published_cases.__wrapped__()
 
 
+def test_the_page_lists_the_published_cases_as_they_are() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "verify.md").read_text(encoding="utf-8")
+    rows = []
+    for case in published_cases():
+        exact, half = (
+            f"{case.tolerances[dtype]:g}" if case.judged else "not judged" for dtype in ("float32", "float16")
+        )
+        size = case.model.rsplit("-", 1)[1]
+        cells = (f"`{case.name}`", size, case.measure, exact, half, case.confidence, case.source)
+        rows.append(f"| {' | '.join(cells)} |")
+    assert [line for line in page.splitlines() if line.startswith("| `")] == rows
+
+
 def test_a_case_is_frozen() -> None:
     case: Case = published_cases()[0]
     with pytest.raises(dataclasses.FrozenInstanceError):
