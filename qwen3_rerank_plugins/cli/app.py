@@ -19,6 +19,7 @@ from qwen3_rerank_plugins.cli.bench import bench
 from qwen3_rerank_plugins.cli.demo import demo
 from qwen3_rerank_plugins.cli.doctor import doctor
 from qwen3_rerank_plugins.cli.rank import rank
+from qwen3_rerank_plugins.cli.verify import verify
 from qwen3_rerank_plugins.errors import RerankError, ScoringError
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -59,6 +60,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(rank)
 app.command()(doctor)
+app.command()(verify)
 app.command()(bench)
 
 

@@ -22,7 +22,7 @@ HEAVY = {"torch", "transformers", "tokenizers", "huggingface_hub", "numpy"}
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["--help"], ["demo", "--help"], ["rank", "--help"], ["doctor", "--help"], ["bench", "--help"]]
+    "arguments", [[], ["--help"], *([name, "--help"] for name in ("demo", "rank", "doctor", "verify", "bench"))]
 )
 def test_help_loads_no_library_that_computes(arguments: list[str]) -> None:
     program = (
@@ -175,15 +175,16 @@ def test_a_module_run_is_the_command() -> None:
 
 def test_the_help_of_every_command_fits_80_columns(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    for arguments in ([], ["demo"], ["rank"], ["doctor"]):
+    for arguments in ([], ["demo"], ["rank"], ["doctor"], ["verify"]):
         shown = run(*arguments, "--help").stdout.splitlines()
         assert max(map(len, shown)) <= 80
 
 
-def test_commands_are_the_four(run: Run) -> None:
+def test_commands_are_the_five(run: Run) -> None:
     assert [command.callback.__name__ for command in app.registered_commands if command.callback] == [
         "demo",
         "rank",
         "doctor",
+        "verify",
         "bench",
     ]
