@@ -125,7 +125,10 @@ class Worker:
                     return  # closed, and nobody waits
             active = [job for job in active if not job.future.cancelled()]
             if active:
-                self._step(active)
+                try:
+                    self._step(active)
+                except BaseException as error:  # not even a fault of ours may leave them waiting on a dead thread
+                    _fail([job for job in active if not job.future.done()], error)
             active = [job for job in active if not job.future.done()]
 
     def _step(self, active: list[_Job]) -> None:
@@ -142,7 +145,9 @@ class Worker:
         plan = _with_original_tails(plan_passes(workloads, self._engine.budget)[0], left)
         concerned = [active[part.request] for part in plan.slices]
         try:
-            log_odds = iter(self._engine.run([job.request for job in active], plan))
+            found = self._engine.run([job.request for job in active], plan)
+            if len(found) != plan.documents:
+                raise ValueError(f"{len(found)} scores for {plan.documents} documents")
         except DeviceMemoryError as error:
             if plan.documents == 1:
                 _fail(concerned, error)
@@ -153,6 +158,7 @@ class Worker:
         except BaseException as error:
             _fail(concerned, error)
             return
+        log_odds = iter(found)
         for part in plan.slices:
             job = active[part.request]
             job.passes += 1

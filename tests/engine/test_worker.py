@@ -229,6 +229,33 @@ def test_a_worker_that_never_worked_closes_without_loading_and_stays_closed() ->
     assert loads == []
 
 
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_pass_that_gives_too_few_or_too_many_scores_leaves_nobody_waiting(
+    worker: Worker, device: Device, count: int
+) -> None:
+    device.open.clear()
+    submit(worker, request(1, 5))
+    assert device.entered.acquire(timeout=LIMIT)
+    worker._engine = Engine(lambda *_: [1.0] * count, device.budget)
+    bad = submit(worker, request(2, 5, 6))
+    device.open.set()
+    with pytest.raises(PassError, match=f"{count} scores for 2 documents"):
+        bad.result(LIMIT)
+    worker._engine = Engine(device, device.budget)
+    assert submit(worker, request(3, 5)).result(LIMIT) == expected(request(3, 5))
+
+
+def test_not_even_a_failing_plan_leaves_anybody_waiting(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> None:
+        raise MemoryError("no memory to plan in")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("qwen3_rerank_plugins.engine.worker.plan_passes", failing)
+        with pytest.raises(PassError, match="no memory to plan in"):
+            submit(worker, request(1, 5)).result(LIMIT)
+    assert submit(worker, request(2, 5)).result(LIMIT) == expected(request(2, 5))
+
+
 def test_a_finish_that_raises_fails_its_own_request_only(worker: Worker, device: Device) -> None:
     def broken(_: TailScores) -> None:
         raise RuntimeError("cannot finish")
