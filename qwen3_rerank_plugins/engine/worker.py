@@ -3,8 +3,8 @@
 Comes in: tokenised requests from any thread. Goes out: their log-odds, in futures.
 Must not know: torch, text. What it runs is an argument, so that it is tested with a few lines of Python.
 
-Before every pass the waiting requests are planned anew, those that were served least first: a request that arrives
-while a large one runs joins its next pass instead of waiting for its last, and nobody waits for company.
+Before every pass the waiting requests are planned anew, whoever was served goes to the end of the line: a request that
+arrives while a large one runs goes or joins before its next pass, newcomers never starve it, nobody waits for company.
 """
 
 from __future__ import annotations
@@ -50,14 +50,13 @@ class Engine:
 
 @dataclasses.dataclass(eq=False, slots=True)
 class _Job:
-    """One request on its way: what is left to score, what was scored, who waits."""
+    """One request on its way: what is left to score, what was scored, who waits, and its place in the line."""
 
     request: TokenisedRequest
-    arrival: int
+    place: int
     future: Future[Any]
     finish: Callable[[TailScores], Any]
     scores: dict[int, float] = dataclasses.field(default_factory=dict)
-    passes: int = 0
 
     def left(self) -> list[int]:
         return [tail for tail in range(len(self.request.tails)) if tail not in self.scores]
@@ -77,7 +76,7 @@ class Worker:
     def __init__(self, load: Callable[[], Engine]) -> None:
         self._load = load
         self._engine: Engine | None = None
-        self._arrivals = itertools.count()
+        self._places = itertools.count()
         self._waiting: list[_Job] = []
         self._wake = threading.Condition()
         self._closed = False
@@ -97,7 +96,7 @@ class Worker:
         with self._wake:
             if self._closed:
                 raise ClosedError("This reranker is closed. Make a new one to go on.")
-            self._waiting.append(_Job(request, next(self._arrivals), future, finish))
+            self._waiting.append(_Job(request, next(self._places), future, finish))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._serve, name="qwen3-rerank-worker", daemon=True)
                 self._thread.start()
@@ -139,7 +138,7 @@ class Worker:
         except BaseException as error:
             _fail(active, error)
             return
-        active = _in_company(sorted(active, key=lambda job: (job.passes, job.arrival)), self._engine)
+        active = _in_company(sorted(active, key=lambda job: job.place), self._engine)
         left = [job.left() for job in active]
         workloads = [job.workload() for job in active]
         plan = _with_original_tails(plan_passes(workloads, self._engine.budget)[0], left)
@@ -161,7 +160,7 @@ class Worker:
         log_odds = iter(found)
         for part in plan.slices:
             job = active[part.request]
-            job.passes += 1
+            job.place = next(self._places)
             job.scores.update((tail, next(log_odds)) for tail in part.tails)
             if len(job.scores) == len(job.request.tails):
                 _finish(job)

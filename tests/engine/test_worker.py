@@ -129,6 +129,22 @@ def test_a_small_request_that_cannot_join_goes_before_the_rest_of_a_large_one(wo
     assert device.served[:3] == [{1}, {2}, {1}]
 
 
+def test_a_large_request_gets_its_passes_however_many_small_ones_keep_coming(worker: Worker, device: Device) -> None:
+    newcomers = iter(range(2, 40))
+
+    def one_more(*_: object) -> None:
+        """Every pass leaves a newcomer in the queue that cannot share one with the large request."""
+        number = next(newcomers, None)
+        if number is not None:
+            submit(worker, request(number, 900))
+
+    device.break_on = one_more
+    asked = request(1, *[990] * 5)
+    assert submit(worker, asked).result(LIMIT) == expected(asked)
+    turns = [number for number, served in enumerate(device.served) if 1 in served]
+    assert turns == [0, 2, 5, 9, 14]  # after everybody who came before its last turn, and nobody else
+
+
 def test_a_failing_pass_reaches_its_callers_and_nobody_else(worker: Worker, device: Device) -> None:
     device.break_on = lambda requests, _: ValueError("broken") if any(r.prefix[0] == 2 for r in requests) else None
     device.open.clear()
