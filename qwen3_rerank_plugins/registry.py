@@ -15,6 +15,7 @@ import weakref
 from qwen3_rerank_plugins.engine.local import LocalScorer
 from qwen3_rerank_plugins.engine.scorer import Scorer
 from qwen3_rerank_plugins.engine.settings import EngineSettings
+from qwen3_rerank_plugins.errors import ClosedError
 
 
 @dataclasses.dataclass(eq=False, slots=True)
@@ -25,11 +26,20 @@ class _Entry:
 
 _entries: dict[EngineSettings, _Entry] = {}
 _lock = threading.Lock()
+_exiting = False
 
 
 def acquire(settings: EngineSettings, user: object) -> Scorer:
-    """The engine for these settings, made at the first call; `user` counts as using it until released or collected."""
+    """The engine for these settings, made at the first call; `user` counts as using it until released or collected.
+
+    Raises:
+        ClosedError: the interpreter is exiting.
+    """
     with _lock:
+        if _exiting:
+            raise ClosedError(
+                "The interpreter is exiting, and every engine was closed. Finish your calls before it does."
+            )
         entry = _entries.get(settings.identity)
         if entry is None:
             entry = _entries[settings.identity] = _Entry(LocalScorer(settings), weakref.WeakSet())
@@ -60,6 +70,14 @@ def close_all() -> None:
         scorer.close()
 
 
+def _close_for_good() -> None:
+    """A daemon thread that goes on asking would load an engine into a dying interpreter, and crash it."""
+    global _exiting  # noqa: PLW0603
+    with _lock:
+        _exiting = True
+    close_all()
+
+
 def _renew_lock() -> None:
     """A forked child may have inherited the lock while another thread of the parent held it."""
     global _lock  # noqa: PLW0603
@@ -67,4 +85,4 @@ def _renew_lock() -> None:
 
 
 os.register_at_fork(after_in_child=_renew_lock)
-atexit.register(close_all)
+atexit.register(_close_for_good)
