@@ -8,8 +8,7 @@ the checks around it, and the last step in 64 bits.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -41,7 +40,7 @@ logger = logging.getLogger("qwen3_rerank_plugins")
 
 
 class LoadedEmbedder:
-    """One model in memory. Not for two threads at once: a tokenizer that truncates has state.
+    """One model in memory. Not for two threads at once: the limit of a call is state of the tokenizer.
 
     Args:
         settings: what to load and where.
@@ -71,8 +70,8 @@ class LoadedEmbedder:
         _check_limit("max_length", reading.max_length, self._longest, f"tokens that {self._name!r} reads")
         limit = reading.max_length or self._longest
         cuts = self._count_cuts(request, limit)
-        with self._limited(limit):
-            vectors = _unit_vectors(self._encode(request), reading.truncate_dim)
+        self._transformer.max_seq_length = limit
+        vectors = _unit_vectors(self._encode(request), reading.truncate_dim)
         if cuts:
             logger.warning(
                 "%d of %d texts were cut to fit in max_length=%d: %d tokens were not read, up to %d of one text. Raise "
@@ -125,14 +124,6 @@ class LoadedEmbedder:
             return []
         ids = self._transformer.tokenizer(list(texts), truncation=False, padding=False, verbose=False)["input_ids"]
         return [len(one) for one in ids]
-
-    @contextmanager
-    def _limited(self, limit: int) -> Iterator[None]:
-        self._transformer.max_seq_length = limit
-        try:
-            yield
-        finally:
-            self._transformer.max_seq_length = self._longest
 
 
 def _load(settings: EmbeddingSettings, checkpoint: Checkpoint) -> Any:

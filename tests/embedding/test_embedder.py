@@ -48,7 +48,9 @@ class Gate:
     def embed(self, request: EmbeddingRequest) -> list[list[float]]:
         self.seen += request.texts
         self.entered.set()
-        assert self.opened.wait(30)
+        if not self.opened.wait(10):
+            self.opened.set()  # one that waits in vain is enough
+            raise TimeoutError("nobody opened the gate")
         return [[1.0] for _ in request.texts]
 
 
