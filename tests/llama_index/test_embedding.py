@@ -76,18 +76,20 @@ def embedding(embedding_checkpoint: Path) -> Qwen3Embedding:
 
 
 @pytest.fixture
-def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Sizes of the requests that reach the model."""
+def batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Sizes of the requests that reach the model, which may take each of them in one pass."""
     seen: list[int] = []
+    sizes_of_passes: set[int] = set()
     embed = model_module.LoadedEmbedder.embed
 
     def count(self: Any, request: Any) -> Any:
         seen.append(len(request.texts))
-        assert len(request.texts) <= request.reading.batch_size
+        sizes_of_passes.add(request.reading.batch_size)
         return embed(self, request)
 
     monkeypatch.setattr(model_module.LoadedEmbedder, "embed", count)
-    return seen
+    yield seen
+    assert sizes_of_passes in ({3}, {10}), "not as the fields say"
 
 
 def settings(embedding: Qwen3Embedding) -> dict[str, Any]:
@@ -213,6 +215,7 @@ def test_a_setting_that_was_assigned_survives(how: str) -> None:
     embedding.model = "another"
     assert ROUND_TRIPS[how](embedding).model == "another"
     assert embedding.to_payload()["model_name"] == "another"
+    assert pickle.loads(pickle.dumps(embedding)).model_name == "another"
 
 
 @pytest.mark.parametrize("how", ROUND_TRIPS)
