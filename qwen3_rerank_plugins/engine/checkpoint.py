@@ -1,6 +1,7 @@
 """A model's name -> the folder that holds its files, and what its config.json says.
 
-Comes in: `EngineSettings`. Goes out: `Checkpoint`. Only safetensors, JSON and text files are ever fetched.
+Comes in: `EngineSettings`, and the `Family` it should be of. Goes out: `Checkpoint`. Only safetensors, JSON and text
+files are ever fetched.
 Must not know: torch, or how the weights are used.
 """
 
@@ -11,6 +12,7 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,25 +62,45 @@ class Checkpoint:
         return self.folder / "tokenizer.json"
 
 
-def find_checkpoint(settings: EngineSettings) -> Checkpoint:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Family:
+    """What a checkpoint must be, to be of use to whoever asks for it.
+
+    Attributes:
+        ids: the published ones, for messages.
+        check: refuses a config.json by the name of its checkpoint.
+        demo: folder of the bundled one, if there is one.
+    """
+
+    ids: str
+    check: Callable[[str, dict[str, Any]], None]
+    demo: Path | None = None
+
+
+def find_checkpoint(settings: EngineSettings, family: Family | None = None) -> Checkpoint:
     """Find the checkpoint on disk, downloading it from the hub first where that is allowed.
+
+    Args:
+        settings: where it is.
+        family: what it must be; a Qwen3-Reranker, unless said otherwise.
 
     Raises:
         CheckpointNotFoundError: no such folder, not in the cache, not on the hub, or the hub is out of reach.
-        UnsupportedCheckpointError: the files are not those of a Qwen3-Reranker for yes/no scoring.
+        UnsupportedCheckpointError: the files are not those of the family.
     """
-    if settings.model == DEMO:
-        return _open(DEMO, DEMO_FOLDER, None)
+    family = family or RERANKER
     local = Path(settings.model).expanduser()
+    if settings.model == DEMO and family.demo:
+        return _open(DEMO, family.demo, None, family)
     if local.is_dir():
-        return _open(settings.model, local, None)
+        return _open(settings.model, local, None, family)
     if local.is_absolute() or settings.model.startswith(("./", "../", "~")):
         raise CheckpointNotFoundError(f"There is no folder {settings.model!r}. Check the path, or pass a hub id.")
-    folder = _download(settings)
-    return _open(settings.model, folder, folder.name)
+    folder = _download(settings, family)
+    return _open(settings.model, folder, folder.name, family)
 
 
-def _download(settings: EngineSettings) -> Path:
+def _download(settings: EngineSettings, family: Family) -> Path:
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
@@ -117,7 +139,7 @@ def _download(settings: EngineSettings) -> Path:
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise CheckpointNotFoundError(
             f"{asked} is not on the hub (or is private: log in with `hf auth login` or set HF_TOKEN). The family's ids "
-            "are Qwen/Qwen3-Reranker-0.6B, -4B and -8B."
+            f"are {family.ids}."
         ) from error
     except Exception as error:  # the hub's own, those of its HTTP client, which differs by version, and the disk's
         raise CheckpointNotFoundError(
@@ -154,7 +176,7 @@ def _forget_local_variables(error: BaseException | None, handled: BaseException 
         _forget_local_variables(earlier, handled)
 
 
-def _open(name: str, folder: Path, commit: str | None) -> Checkpoint:
+def _open(name: str, folder: Path, commit: str | None, family: Family) -> Checkpoint:
     config_file = folder / "config.json"
     if not config_file.is_file():
         raise CheckpointNotFoundError(f"{name!r} has no config.json, so it is not a model folder: {folder}")
@@ -162,7 +184,14 @@ def _open(name: str, folder: Path, commit: str | None) -> Checkpoint:
         config = json.loads(config_file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UnsupportedCheckpointError(f"The config.json of {name!r} is not valid JSON: {error}") from error
-    _check_config(name, config)
+    if not isinstance(config, dict):
+        raise UnsupportedCheckpointError(f"The config.json of {name!r} is not a JSON object.")
+    family.check(name, config)
+    if "max_position_embeddings" not in config:
+        raise UnsupportedCheckpointError(f"The config.json of {name!r} does not say max_position_embeddings.")
+    layer_types = config.get("layer_types") or []
+    if config.get("use_sliding_window") or any(kind != "full_attention" for kind in layer_types):
+        raise UnsupportedCheckpointError(f"{name!r} uses sliding-window attention, which none of the family does.")
     if not (folder / "tokenizer.json").is_file():
         raise UnsupportedCheckpointError(
             f"{name!r} has no tokenizer.json. Save one beside the weights: "
@@ -193,9 +222,7 @@ def _check_shards(name: str, folder: Path) -> None:
             )
 
 
-def _check_config(name: str, config: object) -> None:
-    if not isinstance(config, dict):
-        raise UnsupportedCheckpointError(f"The config.json of {name!r} is not a JSON object.")
+def _check_reranker(name: str, config: dict[str, Any]) -> None:
     architectures = config.get("architectures") or []
     if any("SequenceClassification" in architecture for architecture in architectures):
         raise UnsupportedCheckpointError(
@@ -209,8 +236,6 @@ def _check_config(name: str, config: object) -> None:
             f"{name!r} is {found}, not {_ARCHITECTURE}. This package scores Qwen3-Reranker checkpoints and their "
             "fine-tunes only."
         )
-    if "max_position_embeddings" not in config:
-        raise UnsupportedCheckpointError(f"The config.json of {name!r} does not say max_position_embeddings.")
-    layer_types = config.get("layer_types") or []
-    if config.get("use_sliding_window") or any(kind != "full_attention" for kind in layer_types):
-        raise UnsupportedCheckpointError(f"{name!r} uses sliding-window attention, which no Qwen3-Reranker does.")
+
+
+RERANKER = Family("Qwen/Qwen3-Reranker-0.6B, -4B and -8B", _check_reranker, DEMO_FOLDER)

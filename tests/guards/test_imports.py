@@ -43,6 +43,12 @@ LINE = [
     "registry",
     "reranker",
     "fields",
+    "embedding.settings",
+    "embedding.request",
+    "embedding.checkpoint",
+    "embedding.model",
+    "embedding.embedder",
+    "embedding.fields",
 ]
 GOLDEN = [
     "golden.strict",
@@ -55,6 +61,7 @@ GOLDEN = [
     "golden",
 ]
 """A leaf with a line of its own, from the ground up; its door stands on top."""
+PACKAGES = {"engine", "embedding"}
 LEAVES = ["langchain", "llama_index", "bench", "golden", "cli"]
 STANDS_ON = {"cli": {"bench", "golden"}}  # the one leaf that may import others
 TORCH_FREE = {
@@ -65,7 +72,9 @@ TORCH_FREE = {
     "reranker",
     "fields",
     *GOLDEN,
+    *(name for name in LINE if name.startswith("embedding.") and name != "embedding.model"),
 }
+HEAVY = {"torch", "transformers", "sentence_transformers", "langchain_core", "llama_index"}
 
 
 def modules() -> dict[str, Path]:
@@ -103,12 +112,12 @@ def climbing_edges(name: str, path: Path) -> list[str]:
             if (other.split(".")[0] in LEAVES and other.split(".")[0] not in {leaf, *STANDS_ON.get(leaf, ())})
             or (name in GOLDEN and other in GOLDEN[GOLDEN.index(name) :])
         ]
-    allowed = set(LINE[: LINE.index(name)]) | {"engine"}
+    allowed = set(LINE[: LINE.index(name)]) | PACKAGES
     return [f"{name} -> {other}" for other in ours(path) if other not in allowed]
 
 
 def test_every_module_has_its_place_in_the_line() -> None:
-    placed = {*LINE, "", "engine", "__init__"}
+    placed = {*LINE, *PACKAGES, "", "__init__"}
     assert [name for name in modules() if name not in placed and name.split(".")[0] not in LEAVES] == []
     assert [name for name in LINE if name not in modules()] == []
     assert {name for name in modules() if name.split(".")[0] == "golden"} == set(GOLDEN)
@@ -134,17 +143,32 @@ def test_the_guard_sees_an_import_that_climbs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(TORCH_FREE))
 def test_above_the_torch_line_nothing_imports_torch(name: str) -> None:
     heavy = {found.split(".")[0] for found in imports(modules()[name], everywhere=False)}
-    assert not heavy & {"torch", "transformers", "langchain_core", "llama_index"}
+    assert not heavy & HEAVY
 
 
 @pytest.mark.parametrize("leaf", ["langchain", "llama_index"])
 def test_adapters_never_import_torch_or_the_inside_of_the_engine(leaf: str) -> None:
     for name, path in modules().items():
         if name.split(".")[0] == leaf:
-            assert not {found.split(".")[0] for found in imports(path)} & {"torch", "transformers"}
-            assert ours(path) <= {"reranker", "registry", "fields", "errors", "engine.results", "engine", leaf} | {
+            assert not {found.split(".")[0] for found in imports(path)} & {
+                "torch",
+                "transformers",
+                "sentence_transformers",
+            }
+            facades = {"reranker", "registry", "fields", "errors", "engine.results", "engine"}
+            first_stage = {"embedding.fields", "embedding.request", "embedding.settings"}
+            assert ours(path) <= facades | first_stage | {leaf} | {
                 other for other in modules() if other.startswith(leaf)
             }
+
+
+@pytest.mark.parametrize("leaf", ["langchain", "llama_index"])
+def test_only_one_module_of_an_adapter_knows_the_first_stage_and_nobody_else_does(leaf: str) -> None:
+    """What stands on the reranker alone must do without the extra `embeddings`."""
+    knowing = {name for name, path in modules().items() for other in ours(path) if other.startswith("embedding.")}
+    adapters = {"langchain.embeddings", "llama_index.embedding"}
+    assert {name for name in knowing if not name.startswith("embedding")} == adapters
+    assert not {other for other in imports(modules()[leaf], everywhere=False) if "embedding" in other}
 
 
 def loaded_after(statement: str) -> set[str]:
@@ -160,10 +184,11 @@ def loaded_after(statement: str) -> set[str]:
         f"from {NAME} import Qwen3Reranker; Qwen3Reranker('demo')",
         f"from {NAME}.engine import tokens, packing, results",
         f"from {NAME} import golden",
+        f"from {NAME}.embedding import embedder, checkpoint",
     ],
 )
 def test_importing_and_constructing_loads_neither_torch_nor_a_host(statement: str) -> None:
-    assert not loaded_after(statement) & {"torch", "transformers", "langchain_core", "llama_index", "typer", "rich"}
+    assert not loaded_after(statement) & {*HEAVY, "typer", "rich"}
 
 
 def test_importing_the_package_loads_none_of_its_dependencies() -> None:
