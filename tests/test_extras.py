@@ -18,6 +18,9 @@ GPU = "import torch; torch.cuda.get_device_capability = lambda *_: (9, 0); cuda 
 WITHOUT = {
     ("langchain", "langchain-core", "langchain_core"): "import qwen3_rerank_plugins.langchain",
     ("llama-index", "llama-index-core", "llama_index.core"): "import qwen3_rerank_plugins.llama_index",
+    ("embeddings", "sentence-transformers", "sentence_transformers"): (
+        "from qwen3_rerank_plugins.langchain import Qwen3Embeddings"
+    ),
     ("quantization", "bitsandbytes", "bitsandbytes"): (
         "from qwen3_rerank_plugins import Qwen3Reranker\n"
         "Qwen3Reranker('demo', device='cpu', quantization='int8').rank('q', ['d'])"
