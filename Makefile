@@ -46,7 +46,7 @@ wheel: .venv/installed-dev
 	touch $@
 
 .venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt
-	$(PIP) install --quiet --constraint constraints.txt --editable ".[all,bench,quantization]" --group dev
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[all,bench,eval,mteb,quantization]" --group dev
 	touch $@ .venv/installed-demo
 
 TEST_TOOLS := pytest pytest-asyncio pytest-timeout hypothesis

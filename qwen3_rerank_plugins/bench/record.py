@@ -11,6 +11,7 @@ import importlib.metadata
 import json
 import platform
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,9 @@ class Circumstances:
     packages: dict[str, str]
 
 
-def note_circumstances(subject: str, device: torch.device, dtype: torch.dtype) -> Circumstances:
+def note_circumstances(
+    subject: str, device: torch.device, dtype: torch.dtype, packages: Sequence[str] = _PACKAGES
+) -> Circumstances:
     """Look around, before anything is measured."""
     return Circumstances(
         version=__version__,
@@ -66,7 +69,7 @@ def note_circumstances(subject: str, device: torch.device, dtype: torch.dtype) -
         threads=torch.get_num_threads(),
         dtype=str(dtype).removeprefix("torch."),
         subject=subject,
-        packages={"python": platform.python_version(), **_versions()},
+        packages={"python": platform.python_version(), **_versions(packages)},
     )
 
 
@@ -92,9 +95,9 @@ def _plain(content: Any) -> Any:
     return float(f"{content:.4g}") if isinstance(content, float) else content
 
 
-def _versions() -> dict[str, str]:
+def _versions(packages: Sequence[str]) -> dict[str, str]:
     found = {}
-    for package in _PACKAGES:
+    for package in packages:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -16,8 +16,10 @@ from typer.core import TyperGroup
 from qwen3_rerank_plugins import __version__
 from qwen3_rerank_plugins.cli import screen
 from qwen3_rerank_plugins.cli.bench import bench
+from qwen3_rerank_plugins.cli.calibrate import calibrate
 from qwen3_rerank_plugins.cli.demo import demo
 from qwen3_rerank_plugins.cli.doctor import doctor
+from qwen3_rerank_plugins.cli.eval import eval
 from qwen3_rerank_plugins.cli.rank import rank
 from qwen3_rerank_plugins.cli.verify import verify
 from qwen3_rerank_plugins.errors import RerankError, ScoringError
@@ -62,6 +64,8 @@ app.command()(rank)
 app.command()(doctor)
 app.command()(verify)
 app.command()(bench)
+app.command()(eval)
+app.command()(calibrate)
 
 
 @app.callback(invoke_without_command=True)

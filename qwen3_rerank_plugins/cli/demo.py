@@ -12,11 +12,11 @@ import typer
 
 from qwen3_rerank_plugins.cli import options
 from qwen3_rerank_plugins.cli.keywords import keyword_order
-from qwen3_rerank_plugins.cli.tasks import Candidate, RankingTask
 from qwen3_rerank_plugins.engine.checkpoint import DEMO
+from qwen3_rerank_plugins.sets.tasks import Candidate, RankingTask
 
 if TYPE_CHECKING:
-    from qwen3_rerank_plugins.cli.answers import RankedTask, TaskRanker
+    from qwen3_rerank_plugins.sets.ranker import RankedTask, TaskRanker
 
 CORPUS = Path(__file__).parents[1] / "corpus.jsonl"
 QUESTIONS = {
@@ -45,11 +45,11 @@ def demo(
 
     from rich.text import Text
 
-    from qwen3_rerank_plugins.cli.answers import TaskRanker
     from qwen3_rerank_plugins.cli.loading import describe, load
     from qwen3_rerank_plugins.cli.screen import Screen
     from qwen3_rerank_plugins.cli.tables import as_table
     from qwen3_rerank_plugins.reranker import Qwen3Reranker
+    from qwen3_rerank_plugins.sets.ranker import TaskRanker
 
     screen = Screen()
     reranker = Qwen3Reranker(
@@ -86,7 +86,7 @@ def order_by_keywords(question: str, corpus: Sequence[Candidate]) -> RankingTask
     answer = QUESTIONS.get(question)
     found = [corpus[position] for position in keyword_order(question, [passage.text for passage in corpus])]
     if answer is not None:
-        found = [dataclasses.replace(passage, relevant=passage.doc_id == answer) for passage in found]
+        found = [dataclasses.replace(passage, relevance=int(passage.doc_id == answer)) for passage in found]
     return RankingTask(question, tuple(found))
 
 

@@ -13,7 +13,7 @@ from qwen3_rerank_plugins.cli.tasks import FormatName
 from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from qwen3_rerank_plugins.cli.answers import RankedTask
+    from qwen3_rerank_plugins.sets.ranker import RankedTask
 
 
 def rank(
@@ -45,14 +45,14 @@ def rank(
 
     from rich.text import Text
 
-    from qwen3_rerank_plugins.cli.answers import TaskRanker
-    from qwen3_rerank_plugins.cli.lines import count_lines
     from qwen3_rerank_plugins.cli.loading import describe, load
     from qwen3_rerank_plugins.cli.screen import Screen
     from qwen3_rerank_plugins.cli.tables import as_table, to_json
     from qwen3_rerank_plugins.cli.tasks import TaskReader
     from qwen3_rerank_plugins.engine.receipts import Receipt
     from qwen3_rerank_plugins.reranker import Qwen3Reranker
+    from qwen3_rerank_plugins.sets.lines import count_lines
+    from qwen3_rerank_plugins.sets.ranker import TaskRanker
 
     screen = Screen(results_for_programs=as_json)
     reranker = Qwen3Reranker(

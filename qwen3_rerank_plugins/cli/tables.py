@@ -16,9 +16,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from qwen3_rerank_plugins.cli.answers import RankedTask
-from qwen3_rerank_plugins.cli.tasks import Candidate
 from qwen3_rerank_plugins.engine.results import RankedDocument
+from qwen3_rerank_plugins.sets.ranker import RankedTask
+from qwen3_rerank_plugins.sets.tasks import Candidate
 
 _BAR_CELLS = 8
 _EIGHTHS = " ▏▎▍▌▋▊▉█"

@@ -11,50 +11,16 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from qwen3_rerank_plugins.cli.lines import Line, read_lines, shown
 from qwen3_rerank_plugins.errors import RequestError
+from qwen3_rerank_plugins.sets.lines import Line, read_lines, shown
+from qwen3_rerank_plugins.sets.tasks import Candidate, RankingTask, parse_object, parse_task, take
 
 FormatName = Literal["auto", "lines", "jsonl", "sets"]
 _JSON_SUFFIXES = {".jsonl", ".ndjson", ".json"}
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Candidate:
-    """One document to be ranked.
-
-    Attributes:
-        text: what the model reads.
-        doc_id: its name, where the format gives it one.
-        relevant: whether people judged it relevant, where they did.
-    """
-
-    text: str
-    doc_id: str | int | None = None
-    relevant: bool | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class RankingTask:
-    """One query and its candidates, in the order of the first stage.
-
-    Attributes:
-        query: what is looked for.
-        candidates: where to look.
-        query_id: its name, where the format gives it one.
-        instruction: what relevant means, where the set says so.
-        place: the file and line that it came from, where it is one line.
-    """
-
-    query: str
-    candidates: tuple[Candidate, ...]
-    query_id: str | int | None = None
-    instruction: str | None = None
-    place: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,7 +55,7 @@ class TaskReader:
             self._check_query(found, first.file)
             lines = itertools.chain([first], lines)
             if found == "sets":
-                yield from map(_parse_task, lines)
+                yield from map(parse_task, lines)
             elif found == "jsonl":
                 documents += map(self._parse_document, lines)
             else:
@@ -111,7 +77,7 @@ class TaskReader:
         if self.format != "auto":
             return self.format
         try:
-            found = _parse_object(line)
+            found = parse_object(line)
         except RequestError:
             return "jsonl" if Path(line.file).suffix.lower() in _JSON_SUFFIXES else "lines"
         return "sets" if "candidates" in found else "jsonl"
@@ -123,67 +89,11 @@ class TaskReader:
             raise RequestError(f"{shown(file)} holds documents only: say what to look for with --query.")
 
     def _parse_document(self, line: Line) -> Candidate:
-        fields = _parse_object(line)
+        fields = parse_object(line)
         if self.text_field not in fields:
             names = ", ".join(map(repr, list(fields)[:8])) or "none at all"
             raise RequestError(
                 f"{line.place} has no field {self.text_field!r} (its fields: {names}). Name the one that holds the "
                 "text with --text-field, or rank the lines as they stand with --format lines."
             )
-        return Candidate(_take(fields, self.text_field, str, line))
-
-
-def _parse_object(line: Line) -> dict[str, Any]:
-    try:
-        found = json.loads(line.text)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise RequestError(f"{line.place} is not a JSON object. JSONL and sets hold one object on each line.")
-    return found
-
-
-def _parse_task(line: Line) -> RankingTask:
-    fields = _parse_object(line)
-    candidates = _take(fields, "candidates", list, line)
-    return RankingTask(
-        query=_take(fields, "query", str, line),
-        candidates=tuple(_parse_candidate(candidate, line) for candidate in candidates),
-        query_id=_take_name(fields, "query_id", line),
-        instruction=_take(fields, "instruction", str, line) if fields.get("instruction") is not None else None,
-        place=line.place,
-    )
-
-
-def _parse_candidate(fields: object, line: Line) -> Candidate:
-    if not isinstance(fields, dict):
-        raise RequestError(f'{line.place}: every candidate must be an object like {{"doc_id": "a", "text": "..."}}.')
-    relevance = fields.get("relevance")
-    relevant = relevance > 0 if isinstance(relevance, (int, float)) else None
-    return Candidate(_take(fields, "text", str, line), _take_name(fields, "doc_id", line), relevant)
-
-
-_KINDS: dict[type, str] = {str: "a string", list: "a list"}
-
-
-def _take(fields: dict[str, Any], name: str, kind: type, line: Line) -> Any:
-    if name not in fields:
-        raise RequestError(f"{line.place} lacks {name!r}. A set's line is {_SET_LINE}.")
-    if not isinstance(fields[name], kind):
-        raise RequestError(f"{line.place}: {name!r} must be {_KINDS[kind]}, got {_json_kind(fields[name])}.")
-    return fields[name]
-
-
-_SET_LINE = '{"query_id": ..., "query": ..., "instruction": optional, "candidates": [{"doc_id": ..., "text": ...}]}'
-
-
-def _take_name(fields: dict[str, Any], name: str, line: Line) -> str | int | None:
-    found = fields.get(name)
-    if found is not None and (not isinstance(found, (str, int)) or isinstance(found, bool)):
-        raise RequestError(f"{line.place}: {name!r} must be a string or a whole number, got {_json_kind(found)}.")
-    return found
-
-
-def _json_kind(value: object) -> str:
-    kinds = {type(None): "null", bool: "true or false", dict: "an object", list: "a list", str: "a string"}
-    return kinds.get(type(value), "a number")
+        return Candidate(take(fields, self.text_field, str, line))

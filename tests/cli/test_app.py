@@ -22,7 +22,12 @@ HEAVY = {"torch", "transformers", "tokenizers", "huggingface_hub", "numpy"}
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["--help"], *([name, "--help"] for name in ("demo", "rank", "doctor", "verify", "bench"))]
+    "arguments",
+    [
+        [],
+        ["--help"],
+        *([name, "--help"] for name in ("demo", "rank", "doctor", "verify", "bench", "eval", "calibrate")),
+    ],
 )
 def test_help_loads_no_library_that_computes(arguments: list[str]) -> None:
     program = (
@@ -175,16 +180,18 @@ def test_a_module_run_is_the_command() -> None:
 
 def test_the_help_of_every_command_fits_80_columns(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    for arguments in ([], ["demo"], ["rank"], ["doctor"], ["verify"]):
+    for arguments in ([], ["demo"], ["rank"], ["doctor"], ["verify"], ["eval"], ["calibrate"]):
         shown = run(*arguments, "--help").stdout.splitlines()
         assert max(map(len, shown)) <= 80
 
 
-def test_commands_are_the_five(run: Run) -> None:
+def test_commands_are_these(run: Run) -> None:
     assert [command.callback.__name__ for command in app.registered_commands if command.callback] == [
         "demo",
         "rank",
         "doctor",
         "verify",
         "bench",
+        "eval",
+        "calibrate",
     ]

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
-from qwen3_rerank_plugins.cli.answers import RankedTask
 from qwen3_rerank_plugins.cli.tables import as_table, printable, to_json
-from qwen3_rerank_plugins.cli.tasks import Candidate, RankingTask
 from qwen3_rerank_plugins.engine.receipts import Receipt
 from qwen3_rerank_plugins.engine.results import RankedDocument
+from qwen3_rerank_plugins.sets.ranker import RankedTask
+from qwen3_rerank_plugins.sets.tasks import Candidate, RankingTask
 
 
 def ranked(*documents: RankedDocument, candidates: list[Candidate], query: str = "q") -> RankedTask:
@@ -37,7 +37,7 @@ THREE = ranked(
     RankedDocument(2, 0.75, 1.1, 0, "third"),
     RankedDocument(1, 0.5, 0.0, 120, "second"),
     RankedDocument(0, 0.0, -math.inf, 0, ""),
-    candidates=[Candidate(""), Candidate("second", "d2", relevant=True), Candidate("third", relevant=False)],
+    candidates=[Candidate(""), Candidate("second", "d2", relevance=1), Candidate("third", relevance=0)],
 )
 
 

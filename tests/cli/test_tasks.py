@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from qwen3_rerank_plugins.cli.lines import count_lines
-from qwen3_rerank_plugins.cli.tasks import Candidate, FormatName, RankingTask, TaskReader
+from qwen3_rerank_plugins.cli.tasks import FormatName, TaskReader
 from qwen3_rerank_plugins.errors import RequestError
+from qwen3_rerank_plugins.sets.lines import count_lines
+from qwen3_rerank_plugins.sets.tasks import Candidate, RankingTask
 
 SET_LINE = {
     "query_id": "q1",
@@ -63,7 +64,7 @@ def test_a_set_is_recognised_and_read_whole(write: Write) -> None:
     (task,) = read(file, query=None)
     assert task == RankingTask(
         "why?",
-        (Candidate("because", "a", relevant=True), Candidate("", 7, relevant=False)),
+        (Candidate("because", "a", relevance=2), Candidate("", 7, relevance=0)),
         "q1",
         "Find reasons",
         f"{file} line 1",

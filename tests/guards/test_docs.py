@@ -152,7 +152,7 @@ def test_the_package_says_which_version_it_is() -> None:
     assert sys.version_info >= (3, 11)
 
 
-def test_the_page_on_performance_is_what_the_records_give() -> None:
+def test_the_pages_on_performance_and_evaluation_are_what_the_records_give() -> None:
     done = subprocess.run(
         [sys.executable, "scripts/render_performance.py", "--check"],
         cwd=ROOT,
@@ -164,10 +164,12 @@ def test_the_page_on_performance_is_what_the_records_give() -> None:
 
 
 def test_every_record_is_shown_and_can_be_reproduced() -> None:
-    page = read(ROOT / "docs" / "performance.md")
+    shown_in = {"evaluation": ("evaluation.md", "eval"), "calibration": ("evaluation.md", "calibrate")}
     for record in sorted((ROOT / "benchmarks" / "results").glob("*.json")):
+        name, command = shown_in.get(json.loads(read(record))["study"], ("performance.md", "bench"))
+        page = read(ROOT / "docs" / name)
         assert f"({'../benchmarks/results/' + record.name})" in page
-        assert f"| `{record.stem}` | `qwen3-rerank bench " in page
+        assert f"| `{record.stem}` | `qwen3-rerank {command} " in page
 
 
 @pytest.mark.parametrize("workload", ["passages", "chunks", "long", "mixed", "small"])
@@ -179,3 +181,13 @@ def test_the_readmes_table_of_speed_is_what_the_record_gives(workload: str) -> N
     assert re.search(
         rf"^\| {workload} \| .* \| {peer['ratio']['median']:.2f} times as long \|$", read(ROOT / "README.md"), re.M
     )
+
+
+def test_the_cards_table_on_the_page_is_the_one_that_its_command_compares_with() -> None:
+    from qwen3_rerank_plugins.evaluation.card import COLUMNS, PUBLISHED
+
+    page = read(ROOT / "docs" / "evaluation.md")
+    assert f"| model | {' | '.join(COLUMNS)} |" in page
+    for model, figures in PUBLISHED.items():
+        cells = " | ".join(f"{figure:.2f}" for figure in figures.values())
+        assert re.search(rf"^\| {model.removeprefix('Qwen/')}[^|]* \| {re.escape(cells)} \|$", page, re.M), model

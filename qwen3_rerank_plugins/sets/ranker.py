@@ -14,13 +14,13 @@ import dataclasses
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 
-from qwen3_rerank_plugins.cli.tasks import RankingTask
 from qwen3_rerank_plugins.engine.receipts import Receipt, receipt_of
 from qwen3_rerank_plugins.engine.request import make_request
 from qwen3_rerank_plugins.engine.results import RankedDocument, rank_documents
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.errors import RequestError
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
+from qwen3_rerank_plugins.sets.tasks import RankingTask
 
 WINDOW = 32
 """Tasks that wait at once: enough small ones for a full pass of the engine's largest automatic budget."""

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qwen3_rerank_plugins import Qwen3Reranker
-from qwen3_rerank_plugins.cli.answers import PIECE, WINDOW, RankedTask, TaskRanker
-from qwen3_rerank_plugins.cli.tasks import Candidate, RankingTask
 from qwen3_rerank_plugins.engine.request import RerankRequest
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.errors import PassError, RequestError
+from qwen3_rerank_plugins.sets.ranker import PIECE, WINDOW, RankedTask, TaskRanker
+from qwen3_rerank_plugins.sets.tasks import Candidate, RankingTask
 from tests.doubles import OverlapScorer
 
 words = st.text("ab ", max_size=6)

@@ -1,0 +1,61 @@
+"""Rankings -> nDCG, MRR, recall and MAP of every query, computed by trec_eval.
+
+Comes in: the grades of each query's candidates, best-ranked first. Goes out: `Figures`.
+Must not know: where the order came from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import pytrec_eval
+
+from qwen3_rerank_plugins.engine.settings import positive_int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Figures:
+    """What one ranking of one query is worth, each figure between 0 and 1.
+
+    Attributes:
+        ndcg: discounted gain of the first k as a share of the best possible; the gain is the grade itself (linear).
+        reciprocal_rank: 1 / place of the first relevant candidate.
+        recall: share of the relevant candidates that are among the first k.
+        average_precision: mean, over the relevant candidates, of the precision at the place of each.
+    """
+
+    ndcg: float
+    reciprocal_rank: float
+    recall: float
+    average_precision: float
+
+
+def measure_names(k: int) -> tuple[str, ...]:
+    """What the means of the figures are called, in the order of `Figures`."""
+    return (f"nDCG@{k}", "MRR", f"recall@{k}", "MAP")
+
+
+def measure(rankings: Sequence[Sequence[int]], k: int = 10) -> list[Figures]:
+    """Judge each ranking by itself.
+
+    Args:
+        rankings: for each query, its candidates' grades from the first place to the last; above 0 is relevant.
+        k: how many places nDCG and recall look at. MRR and MAP look at all.
+    """
+    positive_int("k", k)
+    names = (f"ndcg_cut_{k}", "recip_rank", f"recall_{k}", "map")
+    asked = {f"ndcg_cut.{k}", "recip_rank", f"recall.{k}", "map"}
+    # Places stand for candidates, and their negatives for scores: trec_eval rounds scores to 32 bits and breaks ties by
+    # name, so that real scores could come out in another order than the one that is to be judged.
+    grades = {str(query): dict(_by_place(ranking)) for query, ranking in enumerate(rankings)}
+    scores = {query: {place: -float(place) for place in places} for query, places in grades.items()}
+    found = pytrec_eval.RelevanceEvaluator(grades, asked).evaluate(scores)
+    return [
+        Figures(*(float(found[str(query)][name]) for name in names)) if ranking else Figures(0.0, 0.0, 0.0, 0.0)
+        for query, ranking in enumerate(rankings)
+    ]
+
+
+def _by_place(ranking: Sequence[int]) -> list[tuple[str, int]]:
+    return [(str(place), grade) for place, grade in enumerate(ranking)]

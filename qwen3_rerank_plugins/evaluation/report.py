@@ -1,0 +1,102 @@
+"""The record of an evaluation or a calibration -> tables, the same ones for the terminal and for the documentation.
+
+Comes in: the JSON of a record. Goes out: `Grid`s.
+Must not know: how anything was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from qwen3_rerank_plugins.bench.report import Grid, Record
+
+
+def grids_of(record: Record) -> list[Grid]:
+    """The tables of a record."""
+    return STUDIES[record["study"]](record["results"])
+
+
+def _evaluation(results: Record) -> list[Grid]:
+    first, *others = [measured["name"] for measured in results["mean"]]
+    rows = [(one["name"], f"{one['queries']}", *_compared(one["measures"][0])) for one in results["sets"]]
+    spans = [(one["name"], _range(one), *_spans(one["measures"][0])) for one in results["sets"]]
+    other_rows = [(one["name"], *map(_before_after, one["measures"][1:])) for one in results["sets"]]
+    if len(results["sets"]) > 1:
+        mean = f"mean of {len(results['sets'])}"
+        rows.append((mean, "", *_compared(results["mean"][0])))
+        spans.append((mean, "", *_spans(results["mean"][0])))
+        other_rows.append((mean, *map(_before_after, results["mean"][1:])))
+    return [
+        Grid(
+            f"{first} in the order of the set, and reranked",
+            ("set", "queries", "before", "after", "difference (95 %)"),
+            tuple(rows),
+        ),
+        Grid("Its 95 % intervals", ("set", "candidates", "before", "after"), tuple(spans)),
+        Grid("The other measures, before → after", ("set", *others), tuple(other_rows)),
+    ]
+
+
+def remarks_of(record: Record) -> list[str]:
+    """What the tables of an evaluation do not show by themselves."""
+    results = record["results"]
+    sets, k = results["sets"], results["k"]
+    left_out, unjudged, cut = (sum(one[name] for one in sets) for name in ("left_out", "unjudged", "truncated_tokens"))
+    whole = sum(one["most"] <= k for one in sets)
+    return [
+        remark
+        for remark, holds in (
+            (
+                f"recall@{k} is 1 by nature where no query has more than {k} candidates: {whole} of {len(sets)} sets.",
+                whole,
+            ),
+            (f"Queries without a relevant candidate, which were left out: {left_out:,}.", left_out),
+            (f"Candidates that nobody judged, which count as not relevant: {unjudged:,}.", unjudged),
+            (f"Tokens that did not fit and were not read: {cut:,}.", cut),
+        )
+        if holds
+    ]
+
+
+def _calibration(results: Record) -> list[Grid]:
+    rows = [
+        ("kept all", f"{results['pairs']:,}", f"{results['relevant'] / results['pairs']:.3f}", "1.000"),
+    ]
+    if results["chosen"]:
+        chosen, held_out = results["chosen"], results["held_out"]
+        rows += [
+            ("where it was chosen", f"{chosen['kept']:,}", f"{chosen['precision']:.3f}", f"{chosen['recall']:.3f}"),
+            ("held out", "", _interval(held_out["precision"]), _interval(held_out["recall"])),
+        ]
+    queries = f"{results['queries']:,} " + ("query" if results["queries"] == 1 else "queries")
+    title = (
+        f"{results['goal']}: {results['pairs']:,} pairs of {queries}, {results['relevant']:,} relevant; "
+        f"AUC {_interval(results['auc'])}"
+    )
+    return [Grid(title, ("", "kept", "precision", "recall"), tuple(rows))]
+
+
+STUDIES: dict[str, Callable[[Record], list[Grid]]] = {"evaluation": _evaluation, "calibration": _calibration}
+
+
+def _compared(measured: Record) -> tuple[str, str, str]:
+    difference = measured["difference"]
+    change = f"{difference['value']:+.3f} ({difference['low']:+.3f}, {difference['high']:+.3f})"
+    return f"{measured['before']['value']:.3f}", f"{measured['after']['value']:.3f}", change
+
+
+def _spans(measured: Record) -> tuple[str, str]:
+    before, after = measured["before"], measured["after"]
+    return f"{before['low']:.3f}-{before['high']:.3f}", f"{after['low']:.3f}-{after['high']:.3f}"
+
+
+def _before_after(measured: Record) -> str:
+    return f"{measured['before']['value']:.3f} → {measured['after']['value']:.3f}"
+
+
+def _interval(estimate: Record) -> str:
+    return f"{estimate['value']:.3f} ({estimate['low']:.3f}-{estimate['high']:.3f})"
+
+
+def _range(one: Record) -> str:
+    return f"{one['fewest']}" if one["fewest"] == one["most"] else f"{one['fewest']}-{one['most']}"

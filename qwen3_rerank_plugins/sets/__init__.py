@@ -1,0 +1,8 @@
+"""Reranking sets, which the command line ranks and the evaluation judges: one reader, one way to rank them.
+
+1. `lines`: files -> lines that know where they stood;
+2. `tasks`: lines -> a query and its candidates;
+3. `ranker`: tasks -> ranked tasks, many on their way at once.
+"""
+
+from __future__ import annotations
