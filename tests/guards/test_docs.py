@@ -140,9 +140,10 @@ def test_the_package_says_which_version_it_is() -> None:
     assert sys.version_info >= (3, 11)
 
 
-def test_the_page_on_performance_is_what_the_records_give() -> None:
+@pytest.mark.parametrize("page", ["performance", "reliability"])
+def test_a_page_of_figures_is_what_the_records_give(page: str) -> None:
     done = subprocess.run(
-        [sys.executable, "scripts/render_performance.py", "--check"],
+        [sys.executable, f"scripts/render_{page}.py", "--check"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -151,11 +152,17 @@ def test_the_page_on_performance_is_what_the_records_give() -> None:
     assert done.returncode == 0, done.stderr
 
 
+TRIALS = ("load", "soak")
+"""Studies of `scripts/soak.py`; all others are those of `qwen3-rerank bench`."""
+
+
 def test_every_record_is_shown_and_can_be_reproduced() -> None:
-    page = read(ROOT / "docs" / "performance.md")
     for record in sorted((ROOT / "benchmarks" / "results").glob("*.json")):
+        trial = json.loads(read(record))["study"] in TRIALS
+        page = read(ROOT / "docs" / ("reliability.md" if trial else "performance.md"))
+        command = "python scripts/soak.py " if trial else "qwen3-rerank bench "
         assert f"({'../benchmarks/results/' + record.name})" in page
-        assert f"| `{record.stem}` | `qwen3-rerank bench " in page
+        assert f"| `{record.stem}` | `{command}" in page
 
 
 @pytest.mark.parametrize(
