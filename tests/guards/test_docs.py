@@ -152,9 +152,10 @@ def test_the_package_says_which_version_it_is() -> None:
     assert sys.version_info >= (3, 11)
 
 
-def test_the_pages_on_performance_and_evaluation_are_what_the_records_give() -> None:
+@pytest.mark.parametrize("page", ["performance", "reliability"])
+def test_a_page_of_figures_is_what_the_records_give(page: str) -> None:
     done = subprocess.run(
-        [sys.executable, "scripts/render_performance.py", "--check"],
+        [sys.executable, f"scripts/render_{page}.py", "--check"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -164,12 +165,17 @@ def test_the_pages_on_performance_and_evaluation_are_what_the_records_give() -> 
 
 
 def test_every_record_is_shown_and_can_be_reproduced() -> None:
-    shown_in = {"evaluation": ("evaluation.md", "eval"), "calibration": ("evaluation.md", "calibrate")}
+    shown_in = {
+        "evaluation": ("evaluation.md", "qwen3-rerank eval "),
+        "calibration": ("evaluation.md", "qwen3-rerank calibrate "),
+        "load": ("reliability.md", "python scripts/soak.py "),
+        "soak": ("reliability.md", "python scripts/soak.py "),
+    }
     for record in sorted((ROOT / "benchmarks" / "results").glob("*.json")):
-        name, command = shown_in.get(json.loads(read(record))["study"], ("performance.md", "bench"))
+        name, command = shown_in.get(json.loads(read(record))["study"], ("performance.md", "qwen3-rerank bench "))
         page = read(ROOT / "docs" / name)
         assert f"({'../benchmarks/results/' + record.name})" in page
-        assert f"| `{record.stem}` | `qwen3-rerank {command} " in page
+        assert f"| `{record.stem}` | `{command}" in page
 
 
 @pytest.mark.parametrize("workload", ["passages", "chunks", "long", "mixed", "small"])
