@@ -6,7 +6,7 @@ BIN := .venv/bin
 # pins for the tools that build the environment itself
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-fast lint types wheel docs clean
+.PHONY: demo test test-fast test-lowest test-bare lint types wheel docs clean
 
 demo: .venv/installed-demo
 	$(BIN)/qwen3-rerank demo
@@ -16,6 +16,15 @@ test: .venv/installed-dev
 
 test-fast: .venv/installed-dev
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+# Every direct dependency at its lowest allowed version, torch excepted: scripts/write_floors.py says why.
+# Warnings are no errors here: they are what old packages get from newer ones that they stand on.
+test-lowest: .venv-lowest/installed
+	QWEN3_RERANK_TEST_PARTIAL=lowest .venv-lowest/bin/python -m pytest -W default $(ARGS)
+
+# No extra at all: the core has to pass, and what an extra would bring has to say so.
+test-bare: .venv-bare/installed
+	QWEN3_RERANK_TEST_PARTIAL=bare .venv-bare/bin/python -m pytest $(ARGS)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -40,5 +49,24 @@ wheel: .venv/installed-dev
 	$(PIP) install --quiet --constraint constraints.txt --editable ".[all,bench,eval,mteb,quantization]" --group dev
 	touch $@ .venv/installed-demo
 
+TEST_TOOLS := pytest pytest-asyncio pytest-timeout hypothesis
+# Hosts and peers that the suite meets in the development environment, as far as they allow such old versions:
+# sentence-transformers 6 and mteb need transformers 5.
+OLD_HOSTS := langchain-classic langchain-community langchain-qdrant rank-bm25 matplotlib
+
+.venv-lowest/installed: pyproject.toml constraints.txt scripts/write_floors.py
+	$(PYTHON) -m venv --clear .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --upgrade "pip>=25.1" packaging
+	.venv-lowest/bin/python scripts/write_floors.py > .venv-lowest/floors.txt
+	.venv-lowest/bin/python -m pip install --quiet --constraint .venv-lowest/floors.txt \
+		--editable ".[all,quantization]" $(TEST_TOOLS) $(OLD_HOSTS)
+	touch $@
+
+.venv-bare/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear .venv-bare
+	.venv-bare/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	.venv-bare/bin/python -m pip install --quiet --constraint constraints.txt --editable . $(TEST_TOOLS)
+	touch $@
+
 clean:
-	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-bare dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -8,7 +8,7 @@ RerankError
 │   └── LongDocumentError                 a document does not fit, and was not to be cut
 ├── CheckpointError                       the model cannot be used
 │   ├── CheckpointNotFoundError           it is not where the settings say
-│   ├── UnsupportedCheckpointError        it is not a Qwen3-Reranker
+│   ├── UnsupportedCheckpointError        it is not a Qwen3-Reranker, or no Qwen3-Embedding for the first stage
 │   └── IncompleteCheckpointError         weights are missing, left over, or of the wrong shape
 ├── ScoringError                          the model ran and gave no usable answer
 │   ├── NonFiniteScoreError               NaN or infinity came out
@@ -66,7 +66,7 @@ class CheckpointNotFoundError(CheckpointError):
 
 
 class UnsupportedCheckpointError(CheckpointError):
-    """The files are there, but they are not those of a Qwen3-Reranker."""
+    """The files are there, but they are not those of a Qwen3-Reranker, or of a Qwen3-Embedding for the first stage."""
 
 
 class IncompleteCheckpointError(CheckpointError):

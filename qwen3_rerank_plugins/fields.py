@@ -20,6 +20,7 @@ from qwen3_rerank_plugins.engine.settings import (
     LongDocuments,
     OnNonfinite,
     Quantization,
+    hidden,
 )
 from qwen3_rerank_plugins.errors import SettingsError
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
@@ -41,13 +42,8 @@ _READING_FIELDS = ("max_length", "long_documents", "on_nonfinite")
 _CALL_FIELDS = ("instruction", "top_n", "min_score")
 
 
-class RerankerFields(BaseModel):  # noqa: PLW1641  unhashable, as every mutable pydantic model
-    """Mixin for adapters: one field a setting, all serialisable, and the reranker they describe.
-
-    A ready `reranker=` may be passed instead of engine settings; its settings then fill the fields, so that the adapter
-    still serialises to something that can be loaded elsewhere. Instruction and limits that are passed along with it,
-    None included, go before its own.
-    """
+class CheckpointFields(BaseModel):
+    """Which checkpoint, and where it runs: the words of every adapter. The token is in no dump, pickle or text."""
 
     model_config = ConfigDict(
         arbitrary_types_allowed=True,
@@ -55,13 +51,41 @@ class RerankerFields(BaseModel):  # noqa: PLW1641  unhashable, as every mutable 
         hide_input_in_errors=True,  # pydantic would print the token along with whatever else was passed
     )
 
-    model: str = Field(
-        default=DEFAULT_MODEL, description='Hub id, local folder, or "demo" for the bundled demo checkpoint.'
-    )
+    model: str = Field(description="Hub id or local folder.")
     revision: str | None = Field(default=None, description="Branch, tag or commit on the hub.")
     device: str = Field(default="auto", description='"auto" (CUDA, then MPS, then CPU) or a torch device string.')
     dtype: Dtype = Field(
         default="auto", description="bfloat16 or float16 on a GPU, float32 on the CPU, unless said otherwise."
+    )
+    cache_dir: str | None = Field(default=None, description="Hub cache folder.")
+    local_files_only: bool = Field(default=False, description="Never touch the network.")
+    token: SecretStr | None = Field(
+        default=None, exclude=True, repr=False, description="Hub access token; never serialised."
+    )
+    trust_remote_code: bool = Field(default=False, description="Let transformers run code from the checkpoint.")
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """No token in a pickle. The state is a copy's: LlamaIndex deletes from it what it cannot pickle."""
+        return super(CheckpointFields, self.model_copy(update={"token": None})).__getstate__()
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """The model, and whatever differs from its default."""
+        for name, value in super().__repr_args__():
+            field = type(self).model_fields.get(name or "")
+            if name == "model" or (field and field.default_factory is None and value != field.default):
+                yield name, value
+
+
+class RerankerFields(CheckpointFields):  # noqa: PLW1641  unhashable, as every mutable pydantic model
+    """Mixin for adapters: one field a setting, all serialisable, and the reranker they describe.
+
+    A ready `reranker=` may be passed instead of engine settings; its settings then fill the fields, so that the adapter
+    still serialises to something that can be loaded elsewhere. Instruction and limits that are passed along with it,
+    None included, go before its own.
+    """
+
+    model: str = Field(
+        default=DEFAULT_MODEL, description='Hub id, local folder, or "demo" for the bundled demo checkpoint.'
     )
     attention: AttentionName = Field(
         default="auto", description="Flash attention wherever it can run, unless said otherwise."
@@ -85,17 +109,17 @@ class RerankerFields(BaseModel):  # noqa: PLW1641  unhashable, as every mutable 
     )
     max_batch_tokens: int | Literal["auto"] = Field(default="auto", description="Unique tokens in one forward pass.")
     compile: bool = Field(default=False, description="Compile the layers with torch.compile; worth it for servers.")
-    cache_dir: str | None = Field(default=None, description="Hub cache folder.")
-    local_files_only: bool = Field(default=False, description="Never touch the network.")
-    token: SecretStr | None = Field(
-        default=None, exclude=True, repr=False, description="Hub access token; never serialised."
-    )
-    trust_remote_code: bool = Field(default=False, description="Let transformers run code from the checkpoint.")
     reranker: SkipJsonSchema[Qwen3Reranker | None] = Field(
         default=None, exclude=True, repr=False, description="A ready reranker, instead of engine settings."
     )
 
     _made: Qwen3Reranker | None = PrivateAttr(None)
+
+    def __init__(self, **fields: Any) -> None:
+        """Pydantic reports what is wrong from below a call that has all the fields in a local variable."""
+        if isinstance(fields.get("token"), str):
+            fields["token"] = SecretStr(fields["token"])
+        super().__init__(**fields)
 
     @model_validator(mode="before")
     @classmethod
@@ -120,7 +144,7 @@ class RerankerFields(BaseModel):  # noqa: PLW1641  unhashable, as every mutable 
         if self.reranker is not None:
             _refuse_contradictions(self.__dict__, self.reranker)
             return self.reranker
-        token = self.token.get_secret_value() if self.token else None
+        token = hidden(self.token.get_secret_value()) if self.token else None
         if self._made is None or not self._describe(self._made) or self._made.settings.token != token:
             own = {name: getattr(self, name) for name in _ENGINE_FIELDS + _READING_FIELDS}
             self._made = Qwen3Reranker(**own, token=token)
@@ -137,17 +161,6 @@ class RerankerFields(BaseModel):  # noqa: PLW1641  unhashable, as every mutable 
     def __eq__(self, other: object) -> bool:
         """Equal fields; which facade was made for them is nobody's business."""
         return type(self) is type(other) and self.__dict__ == other.__dict__
-
-    def __getstate__(self) -> dict[Any, Any]:
-        """No token in a pickle. The state is a copy's: LlamaIndex deletes from it what it cannot pickle."""
-        return super(RerankerFields, self.model_copy(update={"token": None})).__getstate__()
-
-    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        """The model, and whatever differs from its default."""
-        for name, value in super().__repr_args__():
-            field = type(self).model_fields.get(name or "")
-            if name == "model" or (field and field.default_factory is None and value != field.default):
-                yield name, value
 
 
 def _settings(reranker: Qwen3Reranker) -> dict[str, Any]:

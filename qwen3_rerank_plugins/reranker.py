@@ -24,6 +24,7 @@ from qwen3_rerank_plugins.engine.settings import (
     LongDocuments,
     OnNonfinite,
     Quantization,
+    hidden,
     one_of,
     positive_int,
 )
@@ -102,6 +103,7 @@ class Qwen3Reranker:
         trust_remote_code: bool = False,
         scorer: Scorer | None = None,
     ) -> None:
+        token = hidden(token)  # before anything here can fail, and be reported with its local variables
         self.settings = EngineSettings(
             model=model,
             revision=revision,
@@ -231,6 +233,8 @@ class Qwen3Reranker:
         self.close()
 
     def __repr__(self) -> str:
+        if "settings" not in vars(self):  # refused, and shown by a reporter of the error
+            return "Qwen3Reranker(unmade)"
         return f"Qwen3Reranker({self.settings.model!r}, device={self.settings.device!r}, dtype={self.settings.dtype!r})"
 
     def __copy__(self) -> Qwen3Reranker:

@@ -18,11 +18,11 @@ ROOT = Path(__file__).parents[1]
 RANK = """
 import importlib, importlib.util
 from pathlib import Path
-import qwen3_rerank_plugins
+import qwen3_rerank_plugins, qwen3_rerank_plugins.golden
 assert "site-packages" in Path(qwen3_rerank_plugins.__file__).parts
 for optional in ("langchain_core", "llama_index", "sentence_transformers", "pytest"):
     assert importlib.util.find_spec(optional) is None, f"{optional} is here, but no extra was asked for"
-for leaf in ("langchain", "llama_index", "evaluation", "cli"):
+for leaf in ("langchain", "llama_index", "embedding", "evaluation", "cli"):
     try:
         importlib.import_module(f"qwen3_rerank_plugins.{leaf}")
     except ImportError as error:
@@ -34,7 +34,9 @@ with qwen3_rerank_plugins.Qwen3Reranker("demo") as reranker:
         "What is the capital of China?",
         ["Gravity pulls bodies towards each other.", "The capital of China is Beijing."],
     )[0]
+    verdicts = qwen3_rerank_plugins.golden.verify(reranker)
 assert best.index == 1, best
+assert all(verdict.passed for verdict in verdicts), verdicts
 print(f"ranked from {qwen3_rerank_plugins.__version__}: {best.text} ({best.score:.3f})")
 """
 
@@ -54,10 +56,11 @@ def main() -> None:
 
 
 def check_contents(wheel: Path) -> None:
-    """The bundled checkpoint and the typing marker are in; tests and scripts are not."""
+    """The bundled checkpoint, the golden scores and the typing marker are in; tests and scripts are not."""
     names = set(zipfile.ZipFile(wheel).namelist())
     package = "qwen3_rerank_plugins"
-    for needed in ("py.typed", "corpus.jsonl", "demo_checkpoint/model.safetensors", "demo_checkpoint/tokenizer.json"):
+    demo = ("demo_checkpoint/model.safetensors", "demo_checkpoint/tokenizer.json")
+    for needed in ("py.typed", "corpus.jsonl", *demo, "golden/published.json", "golden/demo.json"):
         assert f"{package}/{needed}" in names, f"{needed} is missing from the wheel"
     strangers = {name.split("/")[0] for name in names} - {package}
     assert all(name.endswith(".dist-info") for name in strangers), strangers

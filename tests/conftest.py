@@ -10,6 +10,15 @@ from typing import Any
 import pytest
 
 from tests.checkpoints import DATA, QWEN_TOKENIZER, SHAPES, make_checkpoint
+from tests.embedding_checkpoints import make_embedding_checkpoint
+from tests.optional import closed_doors
+
+collect_ignore = list(closed_doors())
+
+
+def pytest_report_header() -> list[str]:
+    """What a partial environment leaves out is said, not passed over."""
+    return [f"left out: tests/{path}, without {missing}" for path, missing in closed_doors().items()]
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +50,9 @@ def checkpoint(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
         return folder if folder.is_dir() else make_checkpoint(folder, **SHAPES[shape])
 
     return get
+
+
+@pytest.fixture(scope="session")
+def embedding_checkpoint(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random checkpoint of the embedding family, made once a session; whoever changes it copies it first."""
+    return make_embedding_checkpoint(tmp_path_factory.mktemp("embedding") / "checkpoint")

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from tests.checkpoints import load_reference
+from tests.optional import need
 
 PREFIX = (
     "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
@@ -50,6 +51,7 @@ class SentenceTransformersReference:
     """sentence-transformers' CrossEncoder over the checkpoint folder, its activation switched off."""
 
     def __init__(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+        need("sentence_transformers")
         from sentence_transformers import CrossEncoder
 
         self.encoder = CrossEncoder(str(folder), device="cpu", model_kwargs={"dtype": dtype}, max_length=40960)
@@ -65,6 +67,7 @@ class MtebReference:
     """mteb's wrapper for the family: its own prompt assembly and padding, logits before its softmax."""
 
     def __init__(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+        need("mteb")
         from mteb.models.model_implementations.qwen3_reranker import Qwen3RerankerWrapper
 
         self.wrapper = Qwen3RerankerWrapper(str(folder), device="cpu", dtype=dtype)

@@ -12,6 +12,7 @@ import pytest
 
 from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER
+from tests.optional import need
 from tests.references import INSTRUCTION, CardReference
 
 Orders = dict[str, list[int]]
@@ -43,6 +44,7 @@ def test_the_facade(rows: list[dict[str, Any]], reference: Orders) -> None:
 
 
 def test_the_langchain_adapter(rows: list[dict[str, Any]], reference: Orders) -> None:
+    need("langchain_core")
     from langchain_core.documents import Document
 
     from qwen3_rerank_plugins.langchain import Qwen3Rerank
@@ -58,6 +60,7 @@ def test_the_langchain_adapter(rows: list[dict[str, Any]], reference: Orders) ->
 
 
 def test_the_llama_index_adapter(rows: list[dict[str, Any]], reference: Orders) -> None:
+    need("llama_index.core")
     from llama_index.core.schema import NodeWithScore, TextNode
 
     from qwen3_rerank_plugins.llama_index import Qwen3Rerank
@@ -73,6 +76,8 @@ def test_the_llama_index_adapter(rows: list[dict[str, Any]], reference: Orders) 
 
 
 def test_the_command_line(data: Path, reference: Orders) -> None:
+    need("typer")
+    need("rich")
     file = data / "sets" / "noveleval_2306" / "test.jsonl"
     command = [sys.executable, "-m", "qwen3_rerank_plugins.cli", "rank", "--model", "demo", "--json", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)

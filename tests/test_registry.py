@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from qwen3_rerank_plugins import close_all, registry
@@ -59,3 +61,26 @@ def test_releasing_what_was_never_acquired_takes_no_engine_from_others() -> None
     registry.release(dataclasses.replace(SETTINGS, max_batch_tokens=1234), stranger)
     assert registry.acquire(SETTINGS, user) is engine
     close_all()
+
+
+def test_while_the_interpreter_exits_no_engine_is_made_any_more() -> None:
+    """Whoever still asks then is a daemon thread, or a cleanup like this one, which runs after the package's own."""
+    program = """
+import atexit
+
+def ask():
+    try:
+        reranker.rank("question", ["text"])
+    except ClosedError as error:
+        print(error)
+
+atexit.register(ask)
+from qwen3_rerank_plugins import Qwen3Reranker
+from qwen3_rerank_plugins.errors import ClosedError
+
+reranker = Qwen3Reranker("demo")
+reranker.warmup()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0
+    assert done.stdout.startswith("The interpreter is exiting")

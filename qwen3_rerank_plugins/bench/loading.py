@@ -1,6 +1,6 @@
 """Memory while a model loads, watched in a process of its own, where nothing has been allocated before.
 
-Comes in: settings. Goes out: `Loading`. As a program (`python -m`): settings as JSON in, `Loading` as JSON out.
+Comes in: settings. Goes out: `Loading`. As a program (`python -m`): settings as JSON on stdin, `Loading` as JSON out.
 Must not know: what the model will be used for.
 """
 
@@ -42,8 +42,9 @@ class Loading:
 
 def watch_in_fresh_process(settings: EngineSettings) -> Loading:
     """Load the model in a new interpreter and return what it saw."""
-    command = [sys.executable, "-m", __name__, json.dumps(dataclasses.asdict(settings))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", __name__]
+    asked = json.dumps(dataclasses.asdict(settings))  # not an argument: anybody can list those, and one is the token
+    done = subprocess.run(command, input=asked, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"Loading in a process of its own failed:\n{done.stderr}")
     return Loading(**json.loads(done.stdout.splitlines()[-1]))
@@ -79,4 +80,4 @@ def _load_and_touch(settings: EngineSettings) -> Any:
 
 
 if __name__ == "__main__":
-    print(json.dumps(dataclasses.asdict(watch(EngineSettings(**json.loads(sys.argv[1]))))))  # noqa: T201
+    print(json.dumps(dataclasses.asdict(watch(EngineSettings(**json.load(sys.stdin))))))  # noqa: T201

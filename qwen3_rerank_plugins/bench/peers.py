@@ -20,6 +20,7 @@ from qwen3_rerank_plugins.bench.workloads import MAX_LENGTH
 from qwen3_rerank_plugins.engine.local import LocalScorer
 from qwen3_rerank_plugins.engine.request import RerankRequest
 from qwen3_rerank_plugins.engine.settings import EngineSettings
+from qwen3_rerank_plugins.engine.weights import dtype_word
 
 Requests = Sequence[RerankRequest]
 
@@ -69,7 +70,8 @@ class Card:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, padding_side="left")
-        self._model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, device_map={"": device})
+        options: dict[str, Any] = {dtype_word(): dtype, "device_map": {"": device}}
+        self._model: Any = AutoModelForCausalLM.from_pretrained(folder, **options)
         self._yes, self._no = (self._tokenizer.convert_tokens_to_ids(answer) for answer in ("yes", "no"))
         self._options = {"logits_to_keep": 1} if last_position_only else {}
         self._device = device

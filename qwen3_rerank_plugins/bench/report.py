@@ -231,7 +231,7 @@ def _windows(results: Record) -> list[Grid]:
             f"{row['max_length']:,}",
             *(f"{found['first']} of {found['questions']} ({found['reciprocal_rank']:.2f})" for found in row["found"]),
             f"{row['cut']:,}",
-            f"{row['seconds']:.1f}",
+            f"{row['tokens']:,}",
         )
         for row in results["rows"]
     )
@@ -239,7 +239,7 @@ def _windows(results: Record) -> list[Grid]:
         f"{results['texts']}: {results['questions']} questions, {results['documents']} documents; relevant document "
         "first (mean reciprocal rank), by where the answer stands"
     )
-    header = ("long documents", "max_length", *places, "tokens not read", "seconds")
+    header = ("long documents", "max_length", *places, "tokens not read", "tokens run")
     return [Grid(title, header, rows)]
 
 

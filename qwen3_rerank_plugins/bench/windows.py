@@ -9,13 +9,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from qwen3_rerank_plugins.bench.speed import OnStep
+from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
+from qwen3_rerank_plugins.engine.reading import read_documents
+from qwen3_rerank_plugins.engine.request import make_request
 from qwen3_rerank_plugins.engine.settings import EngineSettings, LongDocuments
+from qwen3_rerank_plugins.engine.tokens import PromptEncoder
 from qwen3_rerank_plugins.errors import SettingsError
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
@@ -49,14 +52,14 @@ class WindowsRow:
         long_documents, max_length: the way.
         found: one entry a place.
         cut: tokens of all documents that were not read.
-        seconds: for all questions.
+        tokens: unique tokens of all passes, which is what a ranking costs.
     """
 
     long_documents: LongDocuments
     max_length: int
     found: tuple[Found, ...]
     cut: int
-    seconds: float
+    tokens: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -102,23 +105,22 @@ def _measure_way(
     tasks: Sequence[dict[str, Any]], settings: EngineSettings, how: LongDocuments, max_length: int
 ) -> WindowsRow:
     places: dict[str, list[int]] = {}
-    cut = 0
+    cut = tokens = 0
+    encoder = PromptEncoder(find_checkpoint(settings).tokenizer_file)
     own = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
     with Qwen3Reranker(**own, max_length=max_length, long_documents=how) as reranker:
-        reranker.warmup()
-        started = time.perf_counter()
         for task in tasks:
             candidates = task["candidates"]
-            ranked = reranker.rank(
-                task["query"], [one["text"] for one in candidates], instruction=task.get("instruction")
-            )
-            cut += sum(found.truncated_tokens for found in ranked)
+            texts = [one["text"] for one in candidates]
+            ranked = reranker.rank(task["query"], texts, instruction=task.get("instruction"))
             hit = next(place for place, one in enumerate(ranked, 1) if candidates[one.index]["relevance"] > 0)
             places.setdefault(_place(task), []).append(hit)
-        seconds = time.perf_counter() - started
+            read = read_documents(make_request(task["query"], texts, task.get("instruction"), max_length, how), encoder)
+            tokens += len(read.tokens.prefix) + sum(map(len, read.tokens.tails))
+            cut += sum(read.tokens.truncated_tokens)
     order = [place for place in (*PLACES, "any") if place in places]
     found = tuple(_found(place, places[place]) for place in order)
-    return WindowsRow(how, max_length, found, cut, seconds)
+    return WindowsRow(how, max_length, found, cut, tokens)
 
 
 def _found(place: str, hits: Sequence[int]) -> Found:

@@ -6,6 +6,7 @@ Must not know: what the commands do.
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -20,6 +21,7 @@ from qwen3_rerank_plugins.cli.demo import demo
 from qwen3_rerank_plugins.cli.doctor import doctor
 from qwen3_rerank_plugins.cli.eval import eval
 from qwen3_rerank_plugins.cli.rank import rank
+from qwen3_rerank_plugins.cli.verify import verify
 from qwen3_rerank_plugins.errors import RerankError, ScoringError
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -33,6 +35,8 @@ class OneLineErrors(TyperGroup):
 
     def main(self, *args: Any, **options: Any) -> NoReturn:
         """Run, report, exit; typer's own reports are boxes of many lines."""
+        # without a handler Python prints warnings to stderr, between our lines; commands note what matters themselves
+        logging.getLogger("qwen3_rerank_plugins").addHandler(logging.NullHandler())
         try:
             code = super().main(*args, **{**options, "standalone_mode": False})
         except RerankError as error:
@@ -58,6 +62,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(rank)
 app.command()(doctor)
+app.command()(verify)
 app.command()(bench)
 app.command()(eval)
 app.command()(calibrate)

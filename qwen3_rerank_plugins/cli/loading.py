@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from qwen3_rerank_plugins.cli.screen import Screen
-from qwen3_rerank_plugins.engine.checkpoint import DEMO, find_checkpoint
+from qwen3_rerank_plugins.engine.checkpoint import DEMO, Checkpoint, find_checkpoint
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.errors import CheckpointError, CheckpointNotFoundError
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
@@ -26,11 +26,26 @@ def load(reranker: Qwen3Reranker, screen: Screen) -> None:
         CheckpointNotFoundError: with a hint at what works without any download.
     """
     settings = reranker.settings
-    try:
+    with _hint_at_the_demo(settings):
         if screen.watched and not _is_here(settings):
             find_checkpoint(settings)
         with screen.waiting(f"Loading {settings.model} ..."), quiet_libraries():
             reranker.warmup()
+
+
+def fetch(settings: EngineSettings, screen: Screen) -> Checkpoint:
+    """The checkpoint, without loading it: for what its config.json decides beforehand; bars and errors as `load`."""
+    with _hint_at_the_demo(settings):
+        if screen.watched and not _is_here(settings):
+            return find_checkpoint(settings)
+        with screen.waiting(f"Looking for {settings.model} ..."), quiet_libraries():
+            return find_checkpoint(settings)
+
+
+@contextlib.contextmanager
+def _hint_at_the_demo(settings: EngineSettings) -> Iterator[None]:
+    try:
+        yield
     except CheckpointNotFoundError as error:
         if settings.model == DEMO:
             raise

@@ -42,7 +42,6 @@ def rank(
 ) -> None:
     """Rank text lines, JSONL documents, or the queries of a reranking set."""
     import asyncio
-    import logging
 
     from rich.text import Text
 
@@ -56,7 +55,6 @@ def rank(
     from qwen3_rerank_plugins.sets.ranker import TaskRanker
 
     screen = Screen(results_for_programs=as_json)
-    logging.getLogger("qwen3_rerank_plugins").addHandler(logging.NullHandler())  # one note at the end says it all
     reranker = Qwen3Reranker(
         model,
         revision=revision,

@@ -1,6 +1,7 @@
 """A model's name -> the folder that holds its files, and what its config.json says.
 
-Comes in: `EngineSettings`. Goes out: `Checkpoint`. Only safetensors, JSON and text files are ever fetched.
+Comes in: `EngineSettings`, and the `Family` it should be of. Goes out: `Checkpoint`. Only safetensors, JSON and text
+files are ever fetched.
 Must not know: torch, or how the weights are used.
 """
 
@@ -9,6 +10,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,29 +62,47 @@ class Checkpoint:
         return self.folder / "tokenizer.json"
 
 
-def find_checkpoint(settings: EngineSettings) -> Checkpoint:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Family:
+    """What a checkpoint must be, to be of use to whoever asks for it.
+
+    Attributes:
+        ids: the published ones, for messages.
+        check: refuses a config.json by the name of its checkpoint.
+        demo: folder of the bundled one, if there is one.
+    """
+
+    ids: str
+    check: Callable[[str, dict[str, Any]], None]
+    demo: Path | None = None
+
+
+def find_checkpoint(settings: EngineSettings, family: Family | None = None) -> Checkpoint:
     """Find the checkpoint on disk, downloading it from the hub first where that is allowed.
+
+    Args:
+        settings: where it is.
+        family: what it must be; a Qwen3-Reranker, unless said otherwise.
 
     Raises:
         CheckpointNotFoundError: no such folder, not in the cache, not on the hub, or the hub is out of reach.
-        UnsupportedCheckpointError: the files are not those of a Qwen3-Reranker for yes/no scoring.
+        UnsupportedCheckpointError: the files are not those of the family.
     """
-    if settings.model == DEMO:
-        return _open(DEMO, DEMO_FOLDER, None)
+    family = family or RERANKER
     local = Path(settings.model).expanduser()
+    if settings.model == DEMO and family.demo:
+        return _open(DEMO, family.demo, None, family)
     if local.is_dir():
-        return _open(settings.model, local, None)
+        return _open(settings.model, local, None, family)
     if local.is_absolute() or settings.model.startswith(("./", "../", "~")):
         raise CheckpointNotFoundError(f"There is no folder {settings.model!r}. Check the path, or pass a hub id.")
-    folder = _download(settings)
-    return _open(settings.model, folder, folder.name)
+    folder = _download(settings, family)
+    return _open(settings.model, folder, folder.name, family)
 
 
-def _download(settings: EngineSettings) -> Path:
-    from huggingface_hub import snapshot_download
+def _download(settings: EngineSettings, family: Family) -> Path:
     from huggingface_hub.errors import (
         GatedRepoError,
-        HfHubHTTPError,
         HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
@@ -90,16 +112,7 @@ def _download(settings: EngineSettings) -> Path:
     # the messages name what the command line and Python share: plain words and the hub's own variables
     asked = f"{settings.model!r}" + (f" at revision {settings.revision!r}" if settings.revision else "")
     try:
-        return Path(
-            snapshot_download(
-                settings.model,
-                revision=settings.revision,
-                cache_dir=settings.cache_dir,
-                local_files_only=settings.local_files_only,
-                token=settings.token,
-                allow_patterns=_FETCHED,
-            )
-        )
+        return _fetch(settings)
     except HFValidationError:
         raise CheckpointNotFoundError(
             f"{asked} is neither a folder on this machine nor a hub id of the form owner/name."
@@ -126,15 +139,44 @@ def _download(settings: EngineSettings) -> Path:
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise CheckpointNotFoundError(
             f"{asked} is not on the hub (or is private: log in with `hf auth login` or set HF_TOKEN). The family's ids "
-            "are Qwen/Qwen3-Reranker-0.6B, -4B and -8B."
+            f"are {family.ids}."
         ) from error
-    except (HfHubHTTPError, OSError) as error:
+    except Exception as error:  # the hub's own, those of its HTTP client, which differs by version, and the disk's
         raise CheckpointNotFoundError(
             f"{asked} could not be fetched from the hub: {error}. Try again, or pass a local folder."
         ) from error
 
 
-def _open(name: str, folder: Path, commit: str | None) -> Checkpoint:
+def _fetch(settings: EngineSettings) -> Path:
+    from huggingface_hub import snapshot_download
+
+    handled = sys.exception()  # the caller's own, if any
+    try:
+        return Path(
+            snapshot_download(
+                settings.model,
+                revision=settings.revision,
+                cache_dir=settings.cache_dir,
+                local_files_only=settings.local_files_only,
+                token=settings.token,
+                allow_patterns=_FETCHED,
+            )
+        )
+    except BaseException as error:
+        _forget_local_variables(error, handled)
+        raise
+
+
+def _forget_local_variables(error: BaseException | None, handled: BaseException | None) -> None:
+    """Of the calls that failed: the hub's client keeps the token in some, and reporters of errors may print them."""
+    if error is None or error is handled:
+        return
+    traceback.clear_frames(error.__traceback__)  # calls that still run, ours among them, keep theirs
+    for earlier in (error.__cause__, error.__context__):
+        _forget_local_variables(earlier, handled)
+
+
+def _open(name: str, folder: Path, commit: str | None, family: Family) -> Checkpoint:
     config_file = folder / "config.json"
     if not config_file.is_file():
         raise CheckpointNotFoundError(f"{name!r} has no config.json, so it is not a model folder: {folder}")
@@ -142,7 +184,14 @@ def _open(name: str, folder: Path, commit: str | None) -> Checkpoint:
         config = json.loads(config_file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UnsupportedCheckpointError(f"The config.json of {name!r} is not valid JSON: {error}") from error
-    _check_config(name, config)
+    if not isinstance(config, dict):
+        raise UnsupportedCheckpointError(f"The config.json of {name!r} is not a JSON object.")
+    family.check(name, config)
+    if "max_position_embeddings" not in config:
+        raise UnsupportedCheckpointError(f"The config.json of {name!r} does not say max_position_embeddings.")
+    layer_types = config.get("layer_types") or []
+    if config.get("use_sliding_window") or any(kind != "full_attention" for kind in layer_types):
+        raise UnsupportedCheckpointError(f"{name!r} uses sliding-window attention, which none of the family does.")
     if not (folder / "tokenizer.json").is_file():
         raise UnsupportedCheckpointError(
             f"{name!r} has no tokenizer.json. Save one beside the weights: "
@@ -153,12 +202,27 @@ def _open(name: str, folder: Path, commit: str | None) -> Checkpoint:
             f"{name!r} has no *.safetensors file; pickled weights are not read. Convert it once with "
             "model.save_pretrained(folder)."
         )
+    _check_shards(name, folder)
     return Checkpoint(name, folder, commit, config)
 
 
-def _check_config(name: str, config: object) -> None:
-    if not isinstance(config, dict):
-        raise UnsupportedCheckpointError(f"The config.json of {name!r} is not a JSON object.")
+def _check_shards(name: str, folder: Path) -> None:
+    """The index is the checkpoint's own word: a shard that is no safetensors file here would be unpickled."""
+    index = folder / "model.safetensors.index.json"
+    if (folder / "model.safetensors").is_file() or not index.is_file():
+        return
+    try:
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UnsupportedCheckpointError(f"The {index.name} of {name!r} is not an index of weights: {error}") from error
+    for shard in shards:
+        if not (isinstance(shard, str) and shard.endswith(".safetensors") and Path(shard).name == shard):
+            raise UnsupportedCheckpointError(
+                f"The {index.name} of {name!r} names {shard!r}; only *.safetensors files beside it are read."
+            )
+
+
+def _check_reranker(name: str, config: dict[str, Any]) -> None:
     architectures = config.get("architectures") or []
     if any("SequenceClassification" in architecture for architecture in architectures):
         raise UnsupportedCheckpointError(
@@ -172,8 +236,6 @@ def _check_config(name: str, config: object) -> None:
             f"{name!r} is {found}, not {_ARCHITECTURE}. This package scores Qwen3-Reranker checkpoints and their "
             "fine-tunes only."
         )
-    if "max_position_embeddings" not in config:
-        raise UnsupportedCheckpointError(f"The config.json of {name!r} does not say max_position_embeddings.")
-    layer_types = config.get("layer_types") or []
-    if config.get("use_sliding_window") or any(kind != "full_attention" for kind in layer_types):
-        raise UnsupportedCheckpointError(f"{name!r} uses sliding-window attention, which no Qwen3-Reranker does.")
+
+
+RERANKER = Family("Qwen/Qwen3-Reranker-0.6B, -4B and -8B", _check_reranker, DEMO_FOLDER)

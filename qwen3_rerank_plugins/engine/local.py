@@ -56,6 +56,7 @@ class LocalScorer:
 
     def warmup(self) -> None:
         """Load tokenizer and weights and run one pass."""
+        self._check_process()  # before the lock, which a forked child may have inherited closed
         longest = min(DEFAULT_MAX_LENGTH, self._open()[0].positions)
         self.submit(make_request("warm up", ["warm up"], None, longest)).result()
 

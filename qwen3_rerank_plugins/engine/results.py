@@ -48,6 +48,23 @@ class RankedDocument:
         """The text that the score is of: the best window, or all of it."""
         return self.text if self.span is None else self.text[slice(*self.span)]
 
+    def span_within(self, own: str) -> tuple[int, int] | None:
+        """Where the window lies in a part of the text, such as a document without the metadata in front of it.
+
+        Args:
+            own: that part; white space around it may have been lost.
+
+        Returns:
+            (start, end) characters of `own`; None if there was no window, or if it holds nothing of that part.
+        """
+        core = own.strip()
+        place = self.text.rfind(core) if core else -1
+        if self.span is None or place < 0:
+            return None
+        offset = place - own.index(core)
+        start, end = (min(max(0, edge - offset), len(own)) for edge in self.span)
+        return (start, end) if start < end else None
+
 
 def rank_documents(
     request: RerankRequest, scores: Scores, top_n: int | None, min_score: float | None

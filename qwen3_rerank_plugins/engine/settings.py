@@ -7,6 +7,7 @@ Must not know: torch, requests, or what any host framework calls things.
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -22,6 +23,20 @@ DEFAULT_MODEL = "Qwen/Qwen3-Reranker-8B"
 DEFAULT_MAX_LENGTH = 8192
 SHORTEST_MAX_LENGTH = 60
 """The bare template takes 59 tokens with the Qwen3 tokenizer; a shorter `max_length` can never hold a document."""
+
+
+class Secret(str):
+    """A string like any other, except that its repr hides it: some reporters of errors print local variables."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+def hidden(token: str | None) -> str | None:
+    """A token as a `Secret`; what is no string is left for the settings to refuse."""
+    return Secret(token) if isinstance(token, str) else token
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,6 +82,12 @@ class EngineSettings:
         for name in ("revision", "cache_dir", "token"):
             if getattr(self, name) is not None and not isinstance(getattr(self, name), str):
                 raise SettingsError(f"{name} must be a string or None, got {type(getattr(self, name)).__name__}.")
+        if self.token is not None and not re.fullmatch(r"[!-~]+", self.token):
+            raise SettingsError(  # the client that sends it would refuse it too, and quote it
+                "token must be None or one run of visible ASCII characters. A file that is read whole ends with a line "
+                "break: strip it."
+            )
+        object.__setattr__(self, "token", hidden(self.token))
         one_of("dtype", self.dtype, get_args(Dtype))
         one_of("attention", self.attention, get_args(AttentionName))
         if self.quantization is not None:

@@ -101,7 +101,7 @@ class PromptEncoder:
 
         Surrogate pairs, which are joined, move what comes after them by one character each.
         """
-        encoding = self._text_tokenizer.encode(_well_formed(f" {document}"), add_special_tokens=False)
+        encoding = self._text_tokenizer.encode(well_formed(f" {document}"), add_special_tokens=False)
         return [max(0, start - 1) for start, _ in encoding.offsets]
 
     def _encode_parts(self, parts: Iterable[Part]) -> Ids:
@@ -115,7 +115,7 @@ class PromptEncoder:
 
     def _encode_texts(self, texts: Iterable[str]) -> list[list[int]]:
         encodings = self._text_tokenizer.encode_batch_fast(
-            [_well_formed(text) for text in texts], add_special_tokens=False
+            [well_formed(text) for text in texts], add_special_tokens=False
         )
         return [encoding.ids for encoding in encodings]
 
@@ -139,7 +139,7 @@ class PromptEncoder:
         return ids[0]
 
 
-def _well_formed(text: str) -> str:
+def well_formed(text: str) -> str:
     """Text that UTF-8 can hold: surrogate pairs are joined, lone surrogates become U+FFFD; all else is untouched."""
     try:
         text.encode()

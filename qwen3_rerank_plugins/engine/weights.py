@@ -112,7 +112,7 @@ def _read_weights(settings: EngineSettings, checkpoint: Checkpoint, placement: P
 
     whole, on_cpu = placement.quantization.name is None, placement.device.type == "cpu"
     options: dict[str, Any] = {
-        _dtype_word(): placement.dtype if whole else "auto",
+        dtype_word(): placement.dtype if whole else "auto",
         "low_cpu_mem_usage": True,
         "output_loading_info": True,
     }
@@ -176,7 +176,7 @@ def _check_complete(checkpoint: Checkpoint, report: dict[str, Any]) -> None:
             )
 
 
-def _dtype_word() -> str:
+def dtype_word() -> str:
     """Transformers renamed `torch_dtype` to `dtype` in 4.56."""
     import transformers
 

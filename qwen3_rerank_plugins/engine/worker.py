@@ -3,8 +3,8 @@
 Comes in: tokenised requests from any thread. Goes out: their log-odds, in futures.
 Must not know: torch, text. What it runs is an argument, so that it is tested with a few lines of Python.
 
-Before every pass the waiting requests are planned anew, those that were served least first: a request that arrives
-while a large one runs joins its next pass instead of waiting for its last, and nobody waits for company.
+Before every pass the waiting requests are planned anew, whoever was served goes to the end of the line: a request that
+arrives while a large one runs goes or joins before its next pass, newcomers never starve it, nobody waits for company.
 """
 
 from __future__ import annotations
@@ -55,15 +55,14 @@ class Engine:
 
 @dataclasses.dataclass(eq=False, slots=True)
 class _Job:
-    """One request on its way: what is left to score, what was scored, who waits."""
+    """One request on its way: what is left to score, what was scored, who waits, and its place in the line."""
 
     request: TokenisedRequest
-    arrival: int
+    place: int
     future: Future[Any]
     finish: Finish[Any]
     rescue: bool = False
     scores: dict[int, float] = dataclasses.field(default_factory=dict)
-    passes: int = 0
 
     def left(self) -> list[int]:
         return [tail for tail in range(len(self.request.tails)) if tail not in self.scores]
@@ -83,7 +82,7 @@ class Worker:
     def __init__(self, load: Callable[[], Engine]) -> None:
         self._load = load
         self._engine: Engine | None = None
-        self._arrivals = itertools.count()
+        self._places = itertools.count()
         self._waiting: list[_Job] = []
         self._wake = threading.Condition()
         self._closed = False
@@ -104,7 +103,7 @@ class Worker:
         with self._wake:
             if self._closed:
                 raise ClosedError("This reranker is closed. Make a new one to go on.")
-            self._waiting.append(_Job(request, next(self._arrivals), future, finish, rescue))
+            self._waiting.append(_Job(request, next(self._places), future, finish, rescue))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._serve, name="qwen3-rerank-worker", daemon=True)
                 self._thread.start()
@@ -132,7 +131,10 @@ class Worker:
                     return  # closed, and nobody waits
             active = [job for job in active if not job.future.cancelled()]
             if active:
-                self._step(active)
+                try:
+                    self._step(active)
+                except BaseException as error:  # not even a fault of ours may leave them waiting on a dead thread
+                    _fail([job for job in active if not job.future.done()], error)
             active = [job for job in active if not job.future.done()]
 
     def _step(self, active: list[_Job]) -> None:
@@ -143,13 +145,15 @@ class Worker:
         except BaseException as error:
             _fail(active, error, "Loading the model")
             return
-        active = _in_company(sorted(active, key=lambda job: (job.passes, job.arrival)), self._engine)
+        active = _in_company(sorted(active, key=lambda job: job.place), self._engine)
         left = [job.left() for job in active]
         workloads = [job.workload() for job in active]
         plan = _with_original_tails(plan_passes(workloads, self._engine.budget)[0], left)
         concerned = [active[part.request] for part in plan.slices]
         try:
-            log_odds = iter(self._engine.run([job.request for job in active], plan))
+            found = self._engine.run([job.request for job in active], plan)
+            if len(found) != plan.documents:
+                raise ValueError(f"{len(found)} scores for {plan.documents} documents")
         except DeviceMemoryError as error:
             if plan.documents == 1:
                 _fail(concerned, error)
@@ -160,9 +164,10 @@ class Worker:
         except BaseException as error:
             _fail(concerned, error)
             return
+        log_odds = iter(found)
         for part in plan.slices:
             job = active[part.request]
-            job.passes += 1
+            job.place = next(self._places)
             job.scores.update((tail, next(log_odds)) for tail in part.tails)
             if len(job.scores) == len(job.request.tails):
                 _finish(job, self._engine.rescue)

@@ -1,6 +1,11 @@
-"""Qwen3-Reranker for LangChain: `Qwen3Rerank`, a document compressor. Needs the extra `langchain`."""
+"""Qwen3-Reranker for LangChain: a document compressor, a retriever around it. Needs the extra `langchain`.
+
+And the first stage before it: `Qwen3Embeddings`, which needs the extra `embeddings` too, but only when it is asked for.
+"""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from qwen3_rerank_plugins.errors import MissingExtraError
 
@@ -12,5 +17,17 @@ except ModuleNotFoundError as error:
     raise MissingExtraError("langchain-core", "langchain") from error
 
 from qwen3_rerank_plugins.langchain.compressor import Qwen3Rerank
+from qwen3_rerank_plugins.langchain.retriever import Qwen3RerankRetriever
 
-__all__ = ["Qwen3Rerank"]
+if TYPE_CHECKING:
+    from qwen3_rerank_plugins.langchain.embeddings import Qwen3Embeddings as Qwen3Embeddings
+
+__all__ = ["Qwen3Rerank", "Qwen3RerankRetriever"]  # the other name would make a star import fail without its extra
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Qwen3Embeddings":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from qwen3_rerank_plugins.langchain.embeddings import Qwen3Embeddings
+
+    return Qwen3Embeddings

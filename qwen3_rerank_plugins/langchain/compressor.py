@@ -6,15 +6,17 @@ Must not know: engines, tokens. It translates; `Qwen3Reranker` decides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NotRequired, TypedDict, TypeVar
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
-from langchain_core.runnables import RunnableConfig, RunnableLambda
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from pydantic import Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from qwen3_rerank_plugins.engine.results import RankedDocument
-from qwen3_rerank_plugins.errors import InputTypeError
+from qwen3_rerank_plugins.errors import InputTypeError, SettingsError
 from qwen3_rerank_plugins.fields import RerankerFields
 from qwen3_rerank_plugins.reranker import OWN, Own
 
@@ -56,12 +58,28 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
     nothing, equal settings share one loaded model, and one instance may serve any number of retrievers, threads and
     event loops at once.
 
+    The model reads the text of a document; with `metadata_keys` also some of its metadata, with `document_to_text`
+    whatever that makes of it. A function cannot be written as JSON.
+
     Each returned document is a shallow copy: its id, class and metadata are those of the document that came in, plus
     the `Notes` in the metadata. Notes of an earlier reranker are replaced. Documents that came in are never written to.
 
     Raises:
         RerankError: as `Qwen3Reranker.rank`; the run in the trace ends with the error.
     """
+
+    metadata_keys: list[str] = Field(
+        default_factory=list, description='Metadata that the model reads, as lines "key: value" in front of the text.'
+    )
+    document_to_text: SkipJsonSchema[Callable[[Document], str] | None] = Field(
+        default=None, description="What the model reads of a document, instead of its text."
+    )
+
+    @model_validator(mode="after")
+    def _check_reading(self) -> Qwen3Rerank:
+        if self.metadata_keys and self.document_to_text:
+            raise SettingsError("metadata_keys and document_to_text contradict each other; pass only one.")
+        return self
 
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
@@ -76,15 +94,20 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
         Returns:
             At most `top_n` copies, those with at least `min_score`.
         """
-        step = _Step(query=query, documents=_listed(documents))
-        return RunnableLambda(self._compress).invoke(step, _config(callbacks))
+        return self.as_runnable().invoke(
+            _Step(query=query, documents=_listed(documents)), RunnableConfig(callbacks=callbacks)
+        )
 
     async def acompress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> list[Document]:
         """`compress_documents` without blocking the event loop; cancelling the task drops what has not run yet."""
         step = _Step(query=query, documents=_listed(documents))
-        return await RunnableLambda(self._acompress).ainvoke(step, _config(callbacks))
+        return await self.as_runnable().ainvoke(step, RunnableConfig(callbacks=callbacks))
+
+    def as_runnable(self) -> Runnable[Any, list[Document]]:
+        """The compressor as a step of a chain: `{"query": ..., "documents": ...}` in, the best documents out."""
+        return RunnableLambda(self._compress, self._acompress, name=type(self).__name__)
 
     def rerank(
         self,
@@ -109,8 +132,8 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
         Returns:
             A dict with "index" and "relevance_score" for each of the best documents, best first.
         """
-        options = self._options_of_call(top_n, instruction, min_score)
-        return _relevances(self._reranker.rank(query, _texts(documents), **options))
+        options, listed = self._options_of_call(top_n, instruction, min_score), _listed(documents)
+        return _relevances(listed, self._reranker.rank(query, self._texts(listed), **options))
 
     async def arerank(
         self,
@@ -122,16 +145,43 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
         min_score: float | Own | None = OWN,
     ) -> list[Relevance]:
         """`rerank` without blocking the event loop."""
-        options = self._options_of_call(top_n, instruction, min_score)
-        return _relevances(await self._reranker.arank(query, _texts(documents), **options))
+        options, listed = self._options_of_call(top_n, instruction, min_score), _listed(documents)
+        return _relevances(listed, await self._reranker.arank(query, self._texts(listed), **options))
 
     def _compress(self, step: _Step) -> list[Document]:
-        texts = _page_contents(step["documents"])
-        return _copies(step, self._reranker.rank(step["query"], texts, **self._options))
+        documents = _listed(_take(step, "documents"))
+        ranked = self._reranker.rank(_take(step, "query"), self._read(documents), **self._options)
+        return _copies(documents, ranked)
 
     async def _acompress(self, step: _Step) -> list[Document]:
-        texts = _page_contents(step["documents"])
-        return _copies(step, await self._reranker.arank(step["query"], texts, **self._options))
+        documents = _listed(_take(step, "documents"))
+        ranked = await self._reranker.arank(_take(step, "query"), self._read(documents), **self._options)
+        return _copies(documents, ranked)
+
+    def _read(self, documents: Iterable[object]) -> list[str]:
+        """The texts; whether they are text is checked where every text is."""
+        texts = []
+        for index, document in enumerate(documents):
+            if not isinstance(document, Document):
+                raise InputTypeError(
+                    f"documents[{index}] must be a Document, got {type(document).__name__}. "
+                    "Wrap its text: Document(page_content=text), or use rerank()."
+                )
+            texts.append(self._text_of(document))
+        return texts
+
+    def _texts(self, documents: Iterable[AnyDocument]) -> list[Any]:
+        return [
+            self._text_of(document) if isinstance(document, Document) else _text(index, document)
+            for index, document in enumerate(documents)
+        ]
+
+    def _text_of(self, document: Document) -> Any:
+        if self.document_to_text is not None:
+            return self.document_to_text(document)
+        metadata = document.metadata or {}
+        lines = [f"{key}: {metadata[key]}" for key in self.metadata_keys if key in metadata]
+        return "\n".join([*lines, "", document.page_content]) if lines else document.page_content
 
     def _options_of_call(
         self, top_n: int | Own | None, instruction: str | Own | None, min_score: float | Own | None
@@ -144,11 +194,13 @@ class _Step(TypedDict):
     """The inputs that a trace shows."""
 
     query: str
-    documents: list[Document]
+    documents: Sequence[Document]
 
 
-def _config(callbacks: Callbacks | None) -> RunnableConfig:
-    return RunnableConfig(callbacks=callbacks, run_name=Qwen3Rerank.__name__)
+def _take(step: Mapping[str, Any], name: str) -> Any:
+    if not isinstance(step, Mapping) or name not in step:
+        raise InputTypeError(f'The input must be {{"query": ..., "documents": ...}}, got {step!r:.80}.')
+    return step[name]
 
 
 def _listed(documents: Iterable[T]) -> list[T]:
@@ -160,26 +212,7 @@ def _listed(documents: Iterable[T]) -> list[T]:
     return list(documents)
 
 
-def _page_contents(documents: Iterable[Document]) -> list[str]:
-    """The texts as they stand; whether they are text is checked where every text is."""
-    texts = []
-    for index, document in enumerate(documents):
-        if not isinstance(document, Document):
-            raise InputTypeError(
-                f"documents[{index}] must be a Document, got {type(document).__name__}. "
-                "Wrap its text: Document(page_content=text), or use rerank()."
-            )
-        texts.append(document.page_content)
-    return texts
-
-
-def _texts(documents: Iterable[AnyDocument]) -> list[Any]:
-    return [_text(index, document) for index, document in enumerate(_listed(documents))]
-
-
 def _text(index: int, document: AnyDocument) -> Any:
-    if isinstance(document, Document):
-        return document.page_content
     if not isinstance(document, Mapping):
         return document
     for name in ("page_content", "text"):
@@ -191,21 +224,22 @@ def _text(index: int, document: AnyDocument) -> Any:
     )
 
 
-def _notes(found: RankedDocument) -> Notes:
+def _notes(found: RankedDocument, own: str) -> Notes:
     notes = Notes(relevance_score=found.score)
     if found.truncated_tokens:
         notes["truncated_tokens"] = found.truncated_tokens
-    if found.span:
-        notes["relevant_span"] = list(found.span)
+    if span := found.span_within(own):
+        notes["relevant_span"] = list(span)
     return notes
 
 
-def _relevances(ranked: Iterable[RankedDocument]) -> list[Relevance]:
-    return [{"index": found.index, **_notes(found)} for found in ranked]
+def _relevances(documents: Sequence[AnyDocument], ranked: Iterable[RankedDocument]) -> list[Relevance]:
+    owns = [document.page_content if isinstance(document, Document) else None for document in documents]
+    return [{"index": found.index, **_notes(found, owns[found.index] or found.text)} for found in ranked]
 
 
-def _copies(step: _Step, ranked: Iterable[RankedDocument]) -> list[Document]:
-    return [_with_notes(step["documents"][found.index], _notes(found)) for found in ranked]
+def _copies(documents: Sequence[Document], ranked: Iterable[RankedDocument]) -> list[Document]:
+    return [_with_notes(documents[found.index], _notes(found, documents[found.index].page_content)) for found in ranked]
 
 
 def _with_notes(document: Document, notes: Notes) -> Document:

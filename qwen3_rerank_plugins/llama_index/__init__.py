@@ -1,6 +1,11 @@
-"""Qwen3-Reranker for LlamaIndex: `Qwen3Rerank`, a node postprocessor. Needs the extra `llama-index`."""
+"""Qwen3-Reranker for LlamaIndex: `Qwen3Rerank`, a node postprocessor. Needs the extra `llama-index`.
+
+And the first stage before it: `Qwen3Embedding`, which needs the extra `embeddings` too, but only when it is asked for.
+"""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from qwen3_rerank_plugins.errors import MissingExtraError
 
@@ -13,4 +18,15 @@ except ModuleNotFoundError as error:
 
 from qwen3_rerank_plugins.llama_index.postprocessor import Qwen3Rerank
 
-__all__ = ["Qwen3Rerank"]
+if TYPE_CHECKING:
+    from qwen3_rerank_plugins.llama_index.embedding import Qwen3Embedding as Qwen3Embedding
+
+__all__ = ["Qwen3Rerank"]  # the other name would make a star import fail without its extra
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Qwen3Embedding":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from qwen3_rerank_plugins.llama_index.embedding import Qwen3Embedding
+
+    return Qwen3Embedding

@@ -120,8 +120,9 @@ class Qwen3Rerank(RerankerFields, BaseNodePostprocessor):
                 notes[RETRIEVAL_SCORE] = old.score
             if document.truncated_tokens:
                 notes[TRUNCATED_TOKENS] = document.truncated_tokens
-            if span := _own_span(old.node, document):
-                notes[RELEVANT_SPAN] = span
+            # the model read the metadata as well
+            if span := document.span_within(old.node.get_content(metadata_mode=MetadataMode.NONE)):
+                notes[RELEVANT_SPAN] = list(span)
             yield NodeWithScore(node=_with_notes(old.node, notes), score=document.score)
 
     def __getstate__(self) -> dict[Any, Any]:
@@ -147,18 +148,6 @@ def _check_nodes(nodes: Iterable[object]) -> list[NodeWithScore]:
             raise InputTypeError(f"nodes[{index}] must be a NodeWithScore, got {type(node).__name__}.{hint}")
         checked.append(node)
     return checked
-
-
-def _own_span(node: BaseNode, document: RankedDocument) -> list[int] | None:
-    """Where the best window lies in the node's own text; the model read its metadata as well."""
-    own = node.get_content(metadata_mode=MetadataMode.NONE)
-    core = own.strip()  # with metadata in front, the host strips what it puts together
-    place = document.text.rfind(core) if core else -1
-    if document.span is None or place < 0:
-        return None
-    offset = place - own.index(core)
-    start, end = (min(max(0, edge - offset), len(own)) for edge in document.span)
-    return [start, end] if start < end else None
 
 
 def _with_notes(node: BaseNode, notes: dict[str, Any]) -> BaseNode:

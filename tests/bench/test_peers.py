@@ -10,6 +10,7 @@ from qwen3_rerank_plugins.bench.subject import Subject
 from qwen3_rerank_plugins.bench.texts import RealText
 from qwen3_rerank_plugins.engine.request import make_request
 from qwen3_rerank_plugins.engine.settings import EngineSettings
+from tests.optional import need
 
 CPU = torch.device("cpu")
 
@@ -17,6 +18,8 @@ CPU = torch.device("cpu")
 @pytest.mark.filterwarnings("default")  # what the peers warn about is theirs to mend
 @pytest.mark.parametrize("peer", ["st", "card", "card-last"])
 def test_a_peer_gives_our_log_odds(peer: str, subject: Subject, text: RealText) -> None:
+    if peer == "st":
+        need("sentence_transformers")
     requests = [
         make_request(text.draw(9), [text.draw(length) for length in (5, 80, 33)], None),
         make_request(text.draw(12), [text.draw(20)], None),

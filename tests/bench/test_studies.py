@@ -17,6 +17,7 @@ from qwen3_rerank_plugins.bench.studies import Study, run_study
 from qwen3_rerank_plugins.bench.subject import Subject, open_subject
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.errors import SettingsError
+from tests.optional import need
 
 
 @pytest.mark.filterwarnings("default")  # what the peers warn about is theirs to mend
@@ -24,6 +25,8 @@ from qwen3_rerank_plugins.errors import SettingsError
 def test_a_study_gives_a_record_whose_tables_can_be_printed(
     name: str, subject: Subject, told: list[str], tmp_path: Path
 ) -> None:
+    if name == "speed":
+        need("sentence_transformers")
     engine = EngineSettings(device="cpu", dtype="float32")
     study = Study(name=name, engine=engine, model=str(subject.folder), workloads=("small",), rounds=1)  # type: ignore[arg-type]
     record = run_study(study, told.append)

@@ -26,12 +26,7 @@ HEAVY = {"torch", "transformers", "tokenizers", "huggingface_hub", "numpy"}
     [
         [],
         ["--help"],
-        ["demo", "--help"],
-        ["rank", "--help"],
-        ["doctor", "--help"],
-        ["bench", "--help"],
-        ["eval", "--help"],
-        ["calibrate", "--help"],
+        *([name, "--help"] for name in ("demo", "rank", "doctor", "verify", "bench", "eval", "calibrate")),
     ],
 )
 def test_help_loads_no_library_that_computes(arguments: list[str]) -> None:
@@ -185,7 +180,7 @@ def test_a_module_run_is_the_command() -> None:
 
 def test_the_help_of_every_command_fits_80_columns(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    for arguments in ([], ["demo"], ["rank"], ["doctor"], ["eval"], ["calibrate"]):
+    for arguments in ([], ["demo"], ["rank"], ["doctor"], ["verify"], ["eval"], ["calibrate"]):
         shown = run(*arguments, "--help").stdout.splitlines()
         assert max(map(len, shown)) <= 80
 
@@ -195,6 +190,7 @@ def test_commands_are_these(run: Run) -> None:
         "demo",
         "rank",
         "doctor",
+        "verify",
         "bench",
         "eval",
         "calibrate",

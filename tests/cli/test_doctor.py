@@ -22,6 +22,7 @@ from qwen3_rerank_plugins.engine.shape import POSITIONS, PUBLISHED
 from qwen3_rerank_plugins.errors import PassError
 from tests.cli.conftest import MODEL, Run
 from tests.doubles import OverlapScorer
+from tests.optional import need
 
 GIB = 2**30
 
@@ -105,6 +106,7 @@ def test_a_device_that_is_not_there_is_a_finding(run: Run, monkeypatch: pytest.M
 
 
 def test_quantised_weights_are_counted_as_they_will_be_and_the_mode_says_what_it_is(run: Run) -> None:
+    need("bitsandbytes")
     plain = examined(run, "--model", MODEL, code=0)
     assert (plain["quantization"]["value"], plain["quantization"]["shown"]) == (None, "none")
     small = examined(run, "--model", MODEL, "--quantization", "int8", code=0)

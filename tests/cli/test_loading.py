@@ -35,6 +35,28 @@ def test_a_person_sees_the_hubs_bars_where_something_is_to_be_fetched(
     assert fetched == [False] * shown
 
 
+@pytest.mark.parametrize(
+    ("watched", "cached", "silent"), [(True, False, False), (True, True, True), (False, False, True)]
+)
+def test_what_is_only_fetched_shows_the_hubs_bars_to_a_person_alone(
+    monkeypatch: pytest.MonkeyPatch, watched: bool, cached: bool, silent: bool
+) -> None:
+    fetched: list[bool] = []
+
+    def find(settings: Any) -> str:
+        if settings.local_files_only and not cached:
+            raise CheckpointNotFoundError("not here")
+        if not settings.local_files_only:
+            fetched.append(are_progress_bars_disabled())
+        return "the checkpoint"
+
+    monkeypatch.setattr(loading, "find_checkpoint", find)
+    screen = Screen()
+    screen.watched = watched
+    assert loading.fetch(Qwen3Reranker("owner/name").settings, screen) == "the checkpoint"
+    assert fetched == [silent]
+
+
 def test_libraries_are_quiet_inside_and_as_before_outside() -> None:
     before = transformers.get_verbosity(), transformers.is_progress_bar_enabled(), are_progress_bars_disabled()
 

@@ -8,7 +8,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from qwen3_rerank_plugins.cli.tables import as_table, printable, to_json
 from qwen3_rerank_plugins.engine.receipts import Receipt
@@ -21,11 +21,16 @@ def ranked(*documents: RankedDocument, candidates: list[Candidate], query: str =
     return RankedTask(RankingTask(query, tuple(candidates), "id-1"), documents, Receipt())
 
 
-def rendered(task: RankedTask, width: int = 80) -> list[str]:
+def printed(result: RenderableType, width: int = 80) -> list[str]:
+    """The lines that a terminal of a width shows."""
     console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
     with console.file:
-        console.print(as_table(task))
+        console.print(result)
     return [line.rstrip() for line in console.export_text().splitlines()]
+
+
+def rendered(task: RankedTask, width: int = 80) -> list[str]:
+    return printed(as_table(task), width)
 
 
 THREE = ranked(

@@ -102,6 +102,24 @@ def test_a_result_carries_its_window_and_the_text_of_it() -> None:
     assert (second.span, second.passage, second.rescored) == (None, "other", True)
 
 
+@pytest.mark.parametrize(
+    ("text", "own", "span", "expected"),
+    [
+        ("title: x\n\nthe text", "the text", (9, 13), (0, 3)),
+        ("title: x\n\nthe text", "  the text ", (14, 18), (6, 10)),  # the host stripped what it put together
+        ("title: x\n\nthe text", "the text", (0, 8), None),
+        ("the text", "the text", (4, 8), (4, 8)),
+        ("the text", "another", (4, 8), None),
+        ("the text", " ", (4, 8), None),
+        ("the text", "the text", None, None),
+    ],
+)
+def test_a_window_is_found_again_in_a_part_of_the_text(
+    text: str, own: str, span: tuple[int, int] | None, expected: tuple[int, int] | None
+) -> None:
+    assert RankedDocument(0, 0.5, 0.0, 0, text, span).span_within(own) == expected
+
+
 def test_a_document_with_nothing_to_read_is_last_with_probability_zero() -> None:
     request = RerankRequest("q", ("", "text", "  "))
     ranked = rank_documents(request, Scores((-math.inf, -9.0, -math.inf), (0, 0, 0)), None, None)

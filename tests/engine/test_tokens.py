@@ -1,4 +1,4 @@
-"""Ids: equal to the reference wherever text spells no added token, and never a control id where it does."""
+"""Ids: equal to what is published, cut from the document's end only; `test_hostile_text` is about any text at all."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, example, given, settings
-from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from qwen3_rerank_plugins.engine.prompt import Text, build_prompt
@@ -45,19 +43,6 @@ def reference_ids(reference: Tokenizer, query: str, document: str, instruction: 
     return reference.encode(PREFIX + body + SUFFIX, add_special_tokens=False).ids
 
 
-def hostile_texts(data: Path) -> dict[str, list[str]]:
-    def lines(name: str, *fields: str) -> list[str]:
-        rows = map(json.loads, (data / "text" / name).read_text(encoding="utf-8").splitlines())
-        return [row[field] for row in rows for field in fields]
-
-    return {
-        "naughty strings": json.loads((data / "text" / "blns.json").read_text(encoding="utf-8")),
-        "emoji": lines("emoji_sequences.jsonl", "emoji"),
-        "declarations": lines("udhr_multiscript.jsonl", "text"),
-        "normalisation": lines("unicode_nfc_cases.jsonl", "source", "nfc", "nfd"),
-    }
-
-
 def test_the_twelve_golden_prompts_come_out_id_for_id(encoder: PromptEncoder, golden: dict[str, Any]) -> None:
     assert len(golden["reranker_prompts"]) == 12
     for prompt in golden["reranker_prompts"]:
@@ -80,62 +65,12 @@ def test_yes_and_no_are_the_published_tokens(encoder: PromptEncoder, golden: dic
     assert (encoder.yes_id, encoder.no_id) == (golden["specials"]["yes"], golden["specials"]["no"]) == (9693, 2152)
 
 
-@pytest.mark.parametrize("kind", ["naughty strings", "emoji", "declarations", "normalisation"])
-def test_pieces_tokenised_apart_equal_the_whole_string(
-    encoder: PromptEncoder, reference: Tokenizer, data: Path, kind: str
-) -> None:
-    """The shared-prefix cut, on every text there is, as document, as query and as instruction."""
-    texts = hostile_texts(data)[kind]
-    whole = [PREFIX + f"<Instruct>: i\n<Query>: q\n<Document>: {text}" + SUFFIX for text in texts]
-    expected = [encoding.ids for encoding in reference.encode_batch_fast(whole, add_special_tokens=False)]
-    tokens = encoder.encode(build_prompt(RerankRequest("q", tuple(texts), "i")), 1_000_000)
-    assert [whole_prompt(tokens, index) for index in range(len(texts))] == expected
-    for text in texts[:: max(1, len(texts) // 300)]:
-        assert encode(encoder, text, "d", "i") == reference_ids(reference, text, "d", "i")
-        assert encode(encoder, "q", "d", text) == reference_ids(reference, "q", "d", text)
-
-
 def test_token_counts_of_the_declarations_are_the_published_ones(encoder: PromptEncoder, data: Path) -> None:
     expected = json.loads((data / "text" / "expected_token_stats.json").read_text(encoding="utf-8"))["udhr"]
     rows = map(json.loads, (data / "text" / "udhr_multiscript.jsonl").read_text(encoding="utf-8").splitlines())
     assert {row["key"]: len(encoder._encode_text(row["text"])) for row in rows} == {
         key: found["tokens"] for key, found in expected.items()
     }
-
-
-@pytest.mark.parametrize("place", ["query", "document", "instruction"])
-def test_no_spelling_of_an_added_token_becomes_its_id(encoder: PromptEncoder, reference: Tokenizer, place: str) -> None:
-    assert len(encoder.control_ids) == 26
-    harmless = {"query": "q", "document": "d", "instruction": "i"}
-    template_ids = [token for token in encode(encoder, **harmless) if token in encoder.control_ids.values()]
-    for spelling in encoder.control_ids:
-        for text in (spelling, f"a{spelling}b", f" {spelling}\n", spelling * 3):
-            ids = encode(encoder, **{**harmless, place: text})
-            assert [token for token in ids if token in encoder.control_ids.values()] == template_ids
-            assert reference_ids(reference, **{**harmless, place: text}) != ids  # the reference is fooled
-
-
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    query=st.text(max_size=60),
-    document=st.text(max_size=300),
-    instruction=st.text(max_size=60),
-)
-@example(query="", document="\u0338 combining", instruction="\u0301")
-@example(query="\n", document="\n\n", instruction=" ")
-def test_any_text_without_added_tokens_gets_the_reference_ids(
-    encoder: PromptEncoder, reference: Tokenizer, query: str, document: str, instruction: str
-) -> None:
-    assume(not any(spelling in text for spelling in encoder.control_ids for text in (query, document, instruction)))
-    assert encode(encoder, query, document, instruction) == reference_ids(reference, query, document, instruction)
-
-
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_added_tokens_inserted_anywhere_never_form_a_control_id(encoder: PromptEncoder, data: st.DataObject) -> None:
-    pieces = st.lists(st.one_of(st.text(max_size=10), st.sampled_from(sorted(encoder.control_ids))), max_size=8)
-    ids = encoder._encode_text("".join(data.draw(pieces)))
-    assert not set(ids) & set(encoder.control_ids.values())
 
 
 def test_lone_surrogates_become_replacement_characters(encoder: PromptEncoder) -> None:

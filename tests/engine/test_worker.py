@@ -130,6 +130,22 @@ def test_a_small_request_that_cannot_join_goes_before_the_rest_of_a_large_one(wo
     assert device.served[:3] == [{1}, {2}, {1}]
 
 
+def test_a_large_request_gets_its_passes_however_many_small_ones_keep_coming(worker: Worker, device: Device) -> None:
+    newcomers = iter(range(2, 40))
+
+    def one_more(*_: object) -> None:
+        """Every pass leaves a newcomer in the queue that cannot share one with the large request."""
+        number = next(newcomers, None)
+        if number is not None:
+            submit(worker, request(number, 900))
+
+    device.break_on = one_more
+    asked = request(1, *[990] * 5)
+    assert submit(worker, asked).result(LIMIT) == expected(asked)
+    turns = [number for number, served in enumerate(device.served) if 1 in served]
+    assert turns == [0, 2, 5, 9, 14]  # after everybody who came before its last turn, and nobody else
+
+
 def test_a_failing_pass_reaches_its_callers_and_nobody_else(worker: Worker, device: Device) -> None:
     device.break_on = lambda requests, _: ValueError("broken") if any(r.prefix[0] == 2 for r in requests) else None
     device.open.clear()
@@ -228,6 +244,33 @@ def test_a_worker_that_never_worked_closes_without_loading_and_stays_closed() ->
     with pytest.raises(ClosedError, match="Make a new one"):
         submit(worker, request(1, 5))
     assert loads == []
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_pass_that_gives_too_few_or_too_many_scores_leaves_nobody_waiting(
+    worker: Worker, device: Device, count: int
+) -> None:
+    device.open.clear()
+    submit(worker, request(1, 5))
+    assert device.entered.acquire(timeout=LIMIT)
+    worker._engine = Engine(lambda *_: [1.0] * count, device.budget)
+    bad = submit(worker, request(2, 5, 6))
+    device.open.set()
+    with pytest.raises(PassError, match=f"{count} scores for 2 documents"):
+        bad.result(LIMIT)
+    worker._engine = Engine(device, device.budget)
+    assert submit(worker, request(3, 5)).result(LIMIT) == expected(request(3, 5))
+
+
+def test_not_even_a_failing_plan_leaves_anybody_waiting(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> None:
+        raise MemoryError("no memory to plan in")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("qwen3_rerank_plugins.engine.worker.plan_passes", failing)
+        with pytest.raises(PassError, match="no memory to plan in"):
+            submit(worker, request(1, 5)).result(LIMIT)
+    assert submit(worker, request(2, 5)).result(LIMIT) == expected(request(2, 5))
 
 
 def test_a_finish_that_raises_fails_its_own_request_only(worker: Worker, device: Device) -> None:

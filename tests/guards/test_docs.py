@@ -17,6 +17,7 @@ import pytest
 import qwen3_rerank_plugins
 from qwen3_rerank_plugins import errors
 from qwen3_rerank_plugins.engine.shape import Shape
+from tests.optional import need
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -51,6 +52,8 @@ def own_loop() -> Iterator[None]:
 @pytest.mark.filterwarnings("default")  # what the hosts warn about is theirs to mend
 @pytest.mark.parametrize("page", [page for page in PAGES if "```python" in read(page)], ids=lambda page: page.stem)
 def test_every_python_block_of_a_page_runs_in_order(page: Path) -> None:
+    for package in re.findall(r"^(?:from|import) ([\w.]+)", "\n".join(PYTHON.findall(read(page))), re.M):
+        need(package)
     assert run_blocks(page)
 
 
@@ -120,6 +123,15 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_every_test_that_the_page_on_security_names_is_there() -> None:
+    named = set(re.findall(r"`(test_\w+)`", read(ROOT / "docs" / "security.md")))
+    written = {
+        name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)", read(path))
+    }
+    assert named
+    assert named - written == set()
+
+
 def test_every_public_function_and_class_has_a_docstring() -> None:
     bare = []
     for path in (ROOT / "qwen3_rerank_plugins").rglob("*.py"):
@@ -140,9 +152,10 @@ def test_the_package_says_which_version_it_is() -> None:
     assert sys.version_info >= (3, 11)
 
 
-def test_the_pages_on_performance_and_evaluation_are_what_the_records_give() -> None:
+@pytest.mark.parametrize("page", ["performance", "reliability"])
+def test_a_page_of_figures_is_what_the_records_give(page: str) -> None:
     done = subprocess.run(
-        [sys.executable, "scripts/render_performance.py", "--check"],
+        [sys.executable, f"scripts/render_{page}.py", "--check"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -152,12 +165,17 @@ def test_the_pages_on_performance_and_evaluation_are_what_the_records_give() -> 
 
 
 def test_every_record_is_shown_and_can_be_reproduced() -> None:
-    shown_in = {"evaluation": ("evaluation.md", "eval"), "calibration": ("evaluation.md", "calibrate")}
+    shown_in = {
+        "evaluation": ("evaluation.md", "qwen3-rerank eval "),
+        "calibration": ("evaluation.md", "qwen3-rerank calibrate "),
+        "load": ("reliability.md", "python scripts/soak.py "),
+        "soak": ("reliability.md", "python scripts/soak.py "),
+    }
     for record in sorted((ROOT / "benchmarks" / "results").glob("*.json")):
-        name, command = shown_in.get(json.loads(read(record))["study"], ("performance.md", "bench"))
+        name, command = shown_in.get(json.loads(read(record))["study"], ("performance.md", "qwen3-rerank bench "))
         page = read(ROOT / "docs" / name)
         assert f"({'../benchmarks/results/' + record.name})" in page
-        assert f"| `{record.stem}` | `qwen3-rerank {command} " in page
+        assert f"| `{record.stem}` | `{command}" in page
 
 
 @pytest.mark.parametrize("workload", ["passages", "chunks", "long", "mixed", "small"])

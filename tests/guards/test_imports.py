@@ -17,6 +17,7 @@ LINE = [
     "errors",
     "engine.settings",
     "engine.request",
+    "instructions",
     "engine.prompt",
     "engine.checkpoint",
     "engine.tokens",
@@ -42,13 +43,31 @@ LINE = [
     "registry",
     "reranker",
     "fields",
+    "embedding.settings",
+    "embedding.request",
+    "embedding.checkpoint",
+    "embedding.model",
+    "embedding.embedder",
+    "embedding.fields",
     "sets.lines",
     "sets.tasks",
     "sets.ranker",
 ]
-LEAVES = ["langchain", "llama_index", "bench", "evaluation", "cli"]
+GOLDEN = [
+    "golden.strict",
+    "golden.questions",
+    "golden.comparison",
+    "golden.making",
+    "golden.recording",
+    "golden.cases",
+    "golden.verification",
+    "golden",
+]
+"""A leaf with a line of its own, from the ground up; its door stands on top."""
+PACKAGES = {"engine", "embedding", "sets"}
+LEAVES = ["langchain", "llama_index", "bench", "golden", "evaluation", "cli"]
 STANDS_ON = {  # the leaves that may import others
-    "cli": {"bench", "evaluation"},  # it is their command line
+    "cli": {"bench", "golden", "evaluation"},  # it is their command line
     "evaluation": {"bench"},  # a record and its tables look alike, whatever was measured
 }
 TORCH_FREE = {
@@ -58,10 +77,13 @@ TORCH_FREE = {
     "registry",
     "reranker",
     "fields",
+    *GOLDEN,
+    *(name for name in LINE if name.startswith("embedding.") and name != "embedding.model"),
     "sets.lines",
     "sets.tasks",
     "sets.ranker",
 }
+HEAVY = {"torch", "transformers", "sentence_transformers", "langchain_core", "llama_index"}
 
 
 def modules() -> dict[str, Path]:
@@ -96,16 +118,18 @@ def climbing_edges(name: str, path: Path) -> list[str]:
         return [
             f"{name} -> {other}"
             for other in ours(path)
-            if other.split(".")[0] in LEAVES and other.split(".")[0] not in {leaf, *STANDS_ON.get(leaf, ())}
+            if (other.split(".")[0] in LEAVES and other.split(".")[0] not in {leaf, *STANDS_ON.get(leaf, ())})
+            or (name in GOLDEN and other in GOLDEN[GOLDEN.index(name) :])
         ]
-    allowed = set(LINE[: LINE.index(name)]) | {"engine", "sets"}
+    allowed = set(LINE[: LINE.index(name)]) | PACKAGES
     return [f"{name} -> {other}" for other in ours(path) if other not in allowed]
 
 
 def test_every_module_has_its_place_in_the_line() -> None:
-    placed = {*LINE, "", "engine", "sets", "__init__"}
+    placed = {*LINE, *PACKAGES, "", "__init__"}
     assert [name for name in modules() if name not in placed and name.split(".")[0] not in LEAVES] == []
     assert [name for name in LINE if name not in modules()] == []
+    assert {name for name in modules() if name.split(".")[0] == "golden"} == set(GOLDEN)
 
 
 def test_no_import_climbs() -> None:
@@ -119,22 +143,41 @@ def test_the_guard_sees_an_import_that_climbs(tmp_path: Path) -> None:
     assert climbing_edges("engine.tokens", climber) == ["engine.tokens -> engine.worker"]
     climber.write_text(f"from {NAME} import langchain\n", encoding="utf-8")
     assert climbing_edges("llama_index", climber) == ["llama_index -> langchain"]
+    climber.write_text(f"from {NAME}.golden.cases import Case\n", encoding="utf-8")
+    assert climbing_edges("golden.recording", climber) == ["golden.recording -> golden.cases"]
+    assert climbing_edges("bench", climber) == ["bench -> golden.cases"]
+    assert climbing_edges("golden.verification", climber) == climbing_edges("cli", climber) == []
 
 
 @pytest.mark.parametrize("name", sorted(TORCH_FREE))
 def test_above_the_torch_line_nothing_imports_torch(name: str) -> None:
     heavy = {found.split(".")[0] for found in imports(modules()[name], everywhere=False)}
-    assert not heavy & {"torch", "transformers", "langchain_core", "llama_index"}
+    assert not heavy & HEAVY
 
 
 @pytest.mark.parametrize("leaf", ["langchain", "llama_index"])
 def test_adapters_never_import_torch_or_the_inside_of_the_engine(leaf: str) -> None:
     for name, path in modules().items():
         if name.split(".")[0] == leaf:
-            assert not {found.split(".")[0] for found in imports(path)} & {"torch", "transformers"}
-            assert ours(path) <= {"reranker", "registry", "fields", "errors", "engine.results", "engine", leaf} | {
+            assert not {found.split(".")[0] for found in imports(path)} & {
+                "torch",
+                "transformers",
+                "sentence_transformers",
+            }
+            facades = {"reranker", "registry", "fields", "errors", "engine.results", "engine"}
+            first_stage = {"embedding.fields", "embedding.request", "embedding.settings"}
+            assert ours(path) <= facades | first_stage | {leaf} | {
                 other for other in modules() if other.startswith(leaf)
             }
+
+
+@pytest.mark.parametrize("leaf", ["langchain", "llama_index"])
+def test_only_one_module_of_an_adapter_knows_the_first_stage_and_nobody_else_does(leaf: str) -> None:
+    """What stands on the reranker alone must do without the extra `embeddings`."""
+    knowing = {name for name, path in modules().items() for other in ours(path) if other.startswith("embedding.")}
+    adapters = {"langchain.embeddings", "llama_index.embedding"}
+    assert {name for name in knowing if not name.startswith("embedding")} == adapters
+    assert not {other for other in imports(modules()[leaf], everywhere=False) if "embedding" in other}
 
 
 def loaded_after(statement: str) -> set[str]:
@@ -149,10 +192,12 @@ def loaded_after(statement: str) -> set[str]:
         f"import {NAME}",
         f"from {NAME} import Qwen3Reranker; Qwen3Reranker('demo')",
         f"from {NAME}.engine import tokens, packing, results",
+        f"from {NAME} import golden",
+        f"from {NAME}.embedding import embedder, checkpoint",
     ],
 )
 def test_importing_and_constructing_loads_neither_torch_nor_a_host(statement: str) -> None:
-    assert not loaded_after(statement) & {"torch", "transformers", "langchain_core", "llama_index", "typer", "rich"}
+    assert not loaded_after(statement) & {*HEAVY, "typer", "rich"}
 
 
 def test_importing_the_package_loads_none_of_its_dependencies() -> None:

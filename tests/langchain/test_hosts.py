@@ -23,7 +23,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 from langchain_qdrant import QdrantVectorStore
 from langchain_text_splitters import CharacterTextSplitter
 
-from qwen3_rerank_plugins.errors import UnsupportedCheckpointError
+from qwen3_rerank_plugins.errors import NoRoomError, UnsupportedCheckpointError
 from qwen3_rerank_plugins.langchain import Qwen3Rerank
 from tests.langchain import corpus
 from tests.langchain.embeddings import HashingEmbeddings
@@ -116,6 +116,23 @@ def test_invoke_ainvoke_batch_and_abatch_agree(base: BaseRetriever, reranking: R
         for documents, wanted in zip(found, expected, strict=True):
             assert len(documents) == CANDIDATES
             assert_alike(documents, wanted)
+
+
+def test_a_bad_question_of_a_large_batch_fails_alone(reranking: Reranking) -> None:
+    retriever = reranking(in_memory(), top_n=3, max_length=400)
+    questions = [*corpus.QUESTIONS * 6, "word " * 500, *corpus.QUESTIONS * 6]
+    expected = {question: retriever.invoke(question) for question in corpus.QUESTIONS}
+    answers = {
+        "batch": retriever.batch(questions, return_exceptions=True),
+        "batch, 32 at once": retriever.batch(questions, {"max_concurrency": 32}, return_exceptions=True),
+        "abatch": asyncio.run(retriever.abatch(questions, return_exceptions=True)),
+    }
+    for found in answers.values():
+        (bad,) = [answer for answer in found if isinstance(answer, Exception)]
+        assert isinstance(bad, NoRoomError)
+        for question, answer in zip(questions, found, strict=True):
+            if answer is not bad:
+                assert_alike(answer, expected[question])
 
 
 def test_documents_in_the_store_stay_as_they_were(base: BaseRetriever, reranking: Reranking) -> None:

@@ -36,6 +36,8 @@ ALL = {
     "cache_dir": "/somewhere",
     "local_files_only": True,
     "trust_remote_code": True,
+    "metadata_keys": ["title"],
+    "document_to_text": None,
 }
 
 COPIES: dict[str, Callable[[Qwen3Rerank], Qwen3Rerank]] = {

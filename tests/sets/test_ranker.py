@@ -139,7 +139,7 @@ def test_one_failure_ends_the_run_and_drops_what_waits() -> None:
 
     with pytest.raises(PassError, match="broken"):
         rank_all(ranker(FailingScorer()), [a_task("bad", ["a"]), a_task("q", ["a"]), a_task("q", ["b"])])
-    assert len(futures) == 3
+    assert futures  # what had not been submitted when it failed never is
     assert all(future.done() for future in futures)
 
 

@@ -1,0 +1,74 @@
+"""A model's name -> the folder of a Qwen3-Embedding checkpoint, or a refusal before any weight is read.
+
+Comes in: `EmbeddingSettings`. Goes out: `Checkpoint`.
+Must not know: torch. Pooling and the rest are sentence-transformers' own, as the checkpoint's modules.json lists them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
+from qwen3_rerank_plugins.engine.checkpoint import Checkpoint, Family, find_checkpoint
+from qwen3_rerank_plugins.errors import UnsupportedCheckpointError
+
+_IDS = "Qwen/Qwen3-Embedding-0.6B, -4B and -8B"
+_MODULES = (["Transformer", "Pooling", "Normalize"], ["Transformer", "Pooling"])
+_HELP = f"The first stage is a Qwen3-Embedding checkpoint or a fine-tune of one; the family's ids are {_IDS}."
+
+
+def find_embedding_checkpoint(settings: EmbeddingSettings) -> Checkpoint:
+    """Find the checkpoint on disk, downloading it from the hub first where that is allowed.
+
+    Raises:
+        CheckpointNotFoundError: as `find_checkpoint`.
+        UnsupportedCheckpointError: it is not a Qwen3, not one for sentence-transformers, or it pools otherwise than by
+            the last token.
+    """
+    checkpoint = find_checkpoint(settings.engine, Family(_IDS, _check_config))
+    modules = _read(checkpoint, checkpoint.folder / "modules.json", list)
+    found = [str(module.get("type")).rsplit(".", maxsplit=1)[-1] for module in modules]
+    if found not in _MODULES:
+        raise UnsupportedCheckpointError(
+            f"{checkpoint.name!r} consists of {', '.join(found)}, not of Transformer, Pooling and Normalize. {_HELP}"
+        )
+    pooling = _pooling(_read(checkpoint, checkpoint.folder / str(modules[1].get("path")) / "config.json", dict))
+    if pooling != ["lasttoken"]:
+        raise UnsupportedCheckpointError(
+            f"{checkpoint.name!r} pools by {' and '.join(pooling) or 'nothing'}, not by lasttoken. {_HELP}"
+        )
+    return checkpoint
+
+
+def _check_config(name: str, config: dict[str, Any]) -> None:
+    if config.get("model_type") != "qwen3":
+        raise UnsupportedCheckpointError(f"{name!r} has model_type {config.get('model_type')!r}, not 'qwen3'. {_HELP}")
+    if "hidden_size" not in config:
+        raise UnsupportedCheckpointError(f"The config.json of {name!r} does not say hidden_size.")
+
+
+def _read(checkpoint: Checkpoint, file: Path, kind: type[Any]) -> Any:
+    where = file.relative_to(checkpoint.folder)
+    if not file.is_file():
+        raise UnsupportedCheckpointError(
+            f"{checkpoint.name!r} has no {where}, which sentence-transformers needs. {_HELP}"
+        )
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UnsupportedCheckpointError(f"The {where} of {checkpoint.name!r} is not valid JSON: {error}") from error
+    if not isinstance(found, kind):
+        raise UnsupportedCheckpointError(f"The {where} of {checkpoint.name!r} is not a JSON {kind.__name__}.")
+    return found
+
+
+def _pooling(config: dict[str, Any]) -> list[str]:
+    """In the one word that sentence-transformers 6 writes, or in the flags that earlier versions wrote."""
+    modes = config.get("pooling_mode")
+    if modes is None:
+        return [
+            name.removeprefix("pooling_mode_") for name in config if name.startswith("pooling_mode_") and config[name]
+        ]
+    return [modes] if isinstance(modes, str) else list(modes)

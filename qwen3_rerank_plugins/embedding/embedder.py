@@ -1,0 +1,80 @@
+"""One embedding model for everybody in this process who asks for it: one thread loads it and runs it.
+
+Comes in: `EmbeddingRequest`, from any thread or event loop. Goes out: its vectors.
+Must not know: adapters. Who waits holds no thread of the host's pool; what is cancelled while it waits never runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from qwen3_rerank_plugins.embedding.request import EmbeddingRequest
+from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
+from qwen3_rerank_plugins.errors import ClosedError
+
+if TYPE_CHECKING:
+    from qwen3_rerank_plugins.embedding.model import LoadedEmbedder
+
+
+class LocalEmbedder:
+    """A model in this process. Nothing is loaded before the first text; equal settings should share one.
+
+    Args:
+        settings: what to load and where.
+    """
+
+    def __init__(self, settings: EmbeddingSettings) -> None:
+        self._settings = settings
+        self._process = os.getpid()
+        self._loaded: LoadedEmbedder | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="qwen3-embedding")
+
+    def embed(self, request: EmbeddingRequest) -> list[list[float]]:
+        """One unit vector for each text, in order; see `LoadedEmbedder.embed`."""
+        future = self._submit(request)
+        try:
+            return future.result()
+        except BaseException:  # an interrupt: nobody will read the result
+            future.cancel()
+            raise
+
+    async def aembed(self, request: EmbeddingRequest) -> list[list[float]]:
+        """`embed` without blocking the event loop."""
+        return await asyncio.wrap_future(self._submit(request))
+
+    def renew_token(self, token: str | None) -> None:
+        """Use a newer hub token from now on; what is loaded already needs none."""
+        if token and self._loaded is None:
+            self._settings = dataclasses.replace(self._settings, token=token)
+
+    def close(self) -> None:
+        """Drop what waits, wait for what runs, free the memory. Closing twice is fine."""
+        if os.getpid() == self._process:
+            self._thread.shutdown(cancel_futures=True)
+            self._loaded = None
+
+    def _submit(self, request: EmbeddingRequest) -> Future[list[list[float]]]:
+        if os.getpid() != self._process:
+            raise ClosedError(
+                "This embedding model was made before this process was forked, and its thread and device do not exist "
+                "here. Start processes with the 'spawn' method, or embed for the first time in the child."
+            )
+        if not request.texts:
+            nothing_to_do: Future[list[list[float]]] = Future()
+            nothing_to_do.set_result([])
+            return nothing_to_do
+        try:
+            return self._thread.submit(self._run, request)
+        except RuntimeError as error:  # between being found and being asked, it was closed
+            raise ClosedError("This embedding model was closed meanwhile. Ask again to load it anew.") from error
+
+    def _run(self, request: EmbeddingRequest) -> list[list[float]]:
+        from qwen3_rerank_plugins.embedding.model import LoadedEmbedder
+
+        if self._loaded is None:
+            self._loaded = LoadedEmbedder(self._settings)
+        return self._loaded.embed(request)

@@ -1,0 +1,212 @@
+"""A loaded Qwen3-Embedding: requests -> unit vectors, through sentence-transformers' own modules.
+
+Comes in: `EmbeddingSettings`, later `EmbeddingRequest`s, one at a time. Goes out: lists of Python floats.
+Must not know: threads, who asked. Prompting, padding, end token and pooling are sentence-transformers' work; here stand
+the checks around it, and the last step in 64 bits.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from qwen3_rerank_plugins.embedding.checkpoint import find_embedding_checkpoint
+from qwen3_rerank_plugins.embedding.request import EmbeddingRequest
+from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
+from qwen3_rerank_plugins.engine.checkpoint import Checkpoint
+from qwen3_rerank_plugins.engine.passes import is_out_of_memory
+from qwen3_rerank_plugins.engine.weights import choose_placement, dtype_name, dtype_word
+from qwen3_rerank_plugins.errors import (
+    DeviceMemoryError,
+    IncompleteCheckpointError,
+    NonFiniteScoreError,
+    NoRoomError,
+    PassError,
+    RequestError,
+    UnsupportedCheckpointError,
+)
+
+Vectors = list[list[float]]
+END_TOKEN = "<|endoftext|>"
+NFC_GROWTH = 3
+"""Most bytes that NFC, which the tokenizer applies first, makes of one byte of UTF-8."""
+
+logger = logging.getLogger("qwen3_rerank_plugins")
+
+
+class LoadedEmbedder:
+    """One model in memory. Not for two threads at once: the limit of a call is state of the tokenizer.
+
+    Args:
+        settings: what to load and where.
+
+    Raises:
+        CheckpointError: it cannot be found, is not of the family, or is not complete.
+        SettingsError: a device or dtype was asked for that this machine does not have.
+        DeviceMemoryError: the weights do not fit.
+    """
+
+    def __init__(self, settings: EmbeddingSettings) -> None:
+        checkpoint = find_embedding_checkpoint(settings)
+        self._name, self._dimension = checkpoint.name, int(checkpoint.config["hidden_size"])
+        self._transformer = _load(settings, checkpoint)
+        self._longest = int(self._transformer.max_seq_length)
+        _check_end_token(self._transformer.tokenizer, checkpoint.name)
+
+    def embed(self, request: EmbeddingRequest) -> Vectors:
+        """One unit vector for each text, in order.
+
+        Raises:
+            RequestError: more tokens or dimensions are asked for than the model has, or the prompt leaves no room.
+            ScoringError: the model gave no usable vector.
+        """
+        reading = request.reading
+        _check_limit("truncate_dim", reading.truncate_dim, self._dimension, f"dimensions of {self._name!r}")
+        _check_limit("max_length", reading.max_length, self._longest, f"tokens that {self._name!r} reads")
+        limit = reading.max_length or self._longest
+        cuts = self._count_cuts(request, limit)
+        self._transformer.max_seq_length = limit
+        vectors = _unit_vectors(self._encode(request), reading.truncate_dim)
+        if cuts:
+            logger.warning(
+                "%d of %d texts were cut to fit in max_length=%d: %d tokens were not read, up to %d of one text. Raise "
+                "max_length, or split the texts before.",
+                *(len(cuts), len(request.texts), limit, sum(cuts), max(cuts)),
+            )
+        return vectors
+
+    def _encode(self, request: EmbeddingRequest) -> npt.ArrayLike:
+        """[texts, dimension of the model], in its dtype."""
+        try:
+            encoded: npt.ArrayLike = self._transformer.encode(
+                list(request.texts),
+                prompt=request.prompt,  # an empty one keeps a fine-tune's default prompt away from documents
+                batch_size=request.reading.batch_size,
+                show_progress_bar=request.reading.show_progress,
+            )
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise PassError(f"sentence-transformers failed: {type(error).__name__}: {error}") from error
+            message = (str(error).splitlines() or ["no more of it"])[0]
+        else:
+            return encoded
+        # outside the handler, so that its traceback no longer keeps the batch's tensors alive
+        if self._transformer.device.type == "cuda":
+            torch.cuda.empty_cache()
+        raise DeviceMemoryError(
+            f"A batch of {min(len(request.texts), request.reading.batch_size)} texts ran out of device memory: "
+            f"{message.rstrip('.')}. Lower the batch size or max_length, or free memory on the device."
+        )
+
+    def _count_cuts(self, request: EmbeddingRequest, limit: int) -> list[int]:
+        """Tokens that each text loses which loses any; a token takes a byte at least, so most need no counting."""
+        long = [
+            request.prompt + text
+            for text in request.texts
+            if len((request.prompt + text).encode()) * NFC_GROWTH >= limit
+        ]
+        cuts = [length - limit for length in self._lengths(long) if length > limit]
+        if cuts and self._lengths([request.prompt])[0] >= limit:
+            raise NoRoomError(
+                f"The instruction takes {self._lengths([request.prompt])[0]} tokens with the end token, and max_length "
+                f"is {limit}: nothing of a query would be read. Shorten the instruction, or raise max_length."
+            )
+        return cuts
+
+    def _lengths(self, texts: Sequence[str]) -> list[int]:
+        """Ids of each text with its end token, uncut."""
+        if not texts:
+            return []
+        ids = self._transformer.tokenizer(list(texts), truncation=False, padding=False, verbose=False)["input_ids"]
+        return [len(one) for one in ids]
+
+
+def _load(settings: EmbeddingSettings, checkpoint: Checkpoint) -> Any:
+    from safetensors import SafetensorError
+    from sentence_transformers import SentenceTransformer
+
+    placement = choose_placement(settings.engine)
+    try:
+        transformer = SentenceTransformer(
+            str(checkpoint.folder),
+            device=str(placement.device),
+            local_files_only=True,
+            trust_remote_code=settings.trust_remote_code,
+            model_kwargs={dtype_word(): placement.dtype, "use_safetensors": True},
+        )
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise DeviceMemoryError(
+                f"The weights of {checkpoint.name!r} do not fit into the memory that is free: {error} "
+                "Free memory, or use a smaller model."
+            ) from error
+        if not isinstance(error, (OSError, ValueError, RuntimeError, KeyError, SafetensorError)):
+            raise
+        raise UnsupportedCheckpointError(f"sentence-transformers cannot load {checkpoint.name!r}: {error}") from error
+    _check_complete(checkpoint, transformer)
+    logger.info(
+        "loaded %s (commit %s) on %s (%s), %s (%s)",
+        checkpoint.name,
+        checkpoint.commit or "none, a local folder",
+        placement.device,
+        placement.device_reason,
+        dtype_name(placement.dtype),
+        placement.dtype_reason,
+    )
+    return transformer
+
+
+def _check_complete(checkpoint: Checkpoint, transformer: Any) -> None:
+    """Transformers makes up a parameter that is missing, and says so in a log that nobody reads."""
+    from safetensors import safe_open
+
+    in_files: set[str] = set()
+    for file in checkpoint.weight_files:
+        with safe_open(file, framework="numpy") as opened:
+            in_files |= {name.removeprefix("model.") for name in opened.keys()}  # noqa: SIM118  not a dict
+    in_model = set(transformer[0].auto_model.state_dict())
+    for names, what in (
+        (in_model - in_files, "missing from"),
+        (in_files - in_model - {"lm_head.weight"}, "left over in"),
+    ):
+        if names:
+            raise IncompleteCheckpointError(
+                f"{len(names)} parameters are {what} the files of {checkpoint.name!r}, such as {min(names)}. "
+                "Download or export the checkpoint again; merge adapters first."
+            )
+
+
+def _check_end_token(tokenizer: Any, name: str) -> None:
+    """The end token, whose hidden state is the vector: early exports and other tokenizers do not append it."""
+    ids = list(tokenizer("")["input_ids"])
+    if ids != [tokenizer.convert_tokens_to_ids(END_TOKEN)]:
+        raise UnsupportedCheckpointError(
+            f"The tokenizer of {name!r} makes {ids} of an empty text, not the end token {END_TOKEN} alone, which every "
+            "Qwen3-Embedding appends and pools. Download the checkpoint again, or use the tokenizer of its base model."
+        )
+
+
+def _check_limit(name: str, asked: int | None, most: int, what: str) -> None:
+    if asked is not None and asked > most:
+        raise RequestError(f"{name}={asked} is more than the {most} {what}. Use {name}={most} or less, or None.")
+
+
+def _unit_vectors(vectors: npt.ArrayLike, dimension: int | None) -> Vectors:
+    """[texts, model's dimension] -> [texts, dimension], each of length one, whatever the dtype was that it came in."""
+    kept = np.asarray(vectors, dtype=np.float64)[:, :dimension]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        unit = kept / np.linalg.norm(kept, axis=1, keepdims=True)
+    broken = np.flatnonzero(~np.isfinite(unit).all(axis=1)).tolist()
+    if broken:
+        raise NonFiniteScoreError(
+            f"The model gave no finite vector for {len(broken)} of {len(kept)} texts (positions "
+            f"{', '.join(map(str, broken[:10]))}). Load it with dtype='bfloat16' or 'float32'.",
+            broken,
+        )
+    found: Vectors = unit.tolist()
+    return found

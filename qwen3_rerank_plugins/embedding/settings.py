@@ -1,0 +1,60 @@
+"""What to load and where: one frozen object, checked when it is made.
+
+Comes in: the user's words, the same as for a reranker. Goes out: `EmbeddingSettings`, the identity of a loaded model.
+Must not know: torch, texts, or what any host framework calls things.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from qwen3_rerank_plugins.engine.settings import Dtype, EngineSettings
+
+DEFAULT_EMBEDDING_MODEL = "Qwen/Qwen3-Embedding-0.6B"
+"""The smallest: a first stage reads every text of a corpus, and the reranker behind it mends the order. It is also the
+first stage behind which the model card of the rerankers measured them."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EmbeddingSettings:
+    """Everything that decides which model is loaded; two equal settings share one.
+
+    Attributes:
+        model: hub id or local folder.
+        revision: branch, tag or commit on the hub.
+        device: "auto" (CUDA, then MPS, then CPU) or any torch device string.
+        dtype: "auto" is bfloat16 on CUDA with compute capability >= 8.0, float16 on older CUDA and MPS, else float32.
+        cache_dir: hub cache folder; None is the hub's own default.
+        local_files_only: never touch the network.
+        token: hub access token; never shown, compared, pickled or logged.
+        trust_remote_code: let transformers run code from the checkpoint; no Qwen3-Embedding needs it.
+
+    Raises:
+        SettingsError: a value is outside of what is listed here.
+    """
+
+    model: str = DEFAULT_EMBEDDING_MODEL
+    revision: str | None = None
+    device: str = "auto"
+    dtype: Dtype = "auto"
+    cache_dir: str | None = None
+    local_files_only: bool = False
+    token: str | None = dataclasses.field(default=None, repr=False, compare=False)
+    trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        _ = self.engine  # the words are the engine's, and so are their limits
+
+    @property
+    def engine(self) -> EngineSettings:
+        """The same in the engine's settings, to find the checkpoint and its place by the engine's own rules."""
+        return EngineSettings(**{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
+
+    @property
+    def identity(self) -> EmbeddingSettings:
+        """See `EngineSettings.identity`."""
+        return dataclasses.replace(self, model=self.engine.identity.model)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "token": None}

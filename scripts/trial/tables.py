@@ -1,0 +1,73 @@
+"""A record -> tables, the same ones for the terminal and for docs/reliability.md.
+
+Comes in: the JSON of a record. Goes out: `Grid`s.
+Must not know: how anything was found out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from qwen3_rerank_plugins.bench.report import Grid
+
+
+def grids_of(record: Mapping[str, Any]) -> list[Grid]:
+    """The tables of a load test or a soak."""
+    results = record["results"]
+    grids = [_summary(results), _doors(results)]
+    if results["faults"]:
+        grids.append(_faults(results))
+    if results["failures"]:
+        grids.append(Grid("Why it failed", ("failure",), tuple((failure,) for failure in results["failures"])))
+    return grids
+
+
+def _summary(results: Mapping[str, Any]) -> Grid:
+    plan, trend = results["plan"], results["trend"]
+    rows = [
+        ("callers at once", f"{plan['threads']} threads and {plan['coroutines']} coroutines"),
+        ("questions, each asked alone first", f"{plan['questions']:,} of 1 to 40 documents; {results['texts']}"),
+        ("time", _duration(results["seconds"])),
+        ("calls", f"{results['calls']:,}"),
+        ("right answers", f"{results['answered']:,}, about {results['documents']:,} documents"),
+        ("calls that ran into a fault", f"{sum(one['met'] for one in results['faults']):,}"),
+        ("lost calls", f"{results['lost']}"),
+        ("wrong answers or errors", f"{results['wrong']}"),
+        ("largest difference from the serial run", f"{results['log_odds_off']:.1g} in log-odds"),
+        ("allowed difference", f"{plan['tolerance']:g} in log-odds"),
+        ("answers a second", f"{results['calls_per_second']:.3g}"),
+        ("documents a second", f"{results['documents_per_second']:.3g}"),
+        ("latency, p50 and p95", f"{results['p50']:.3g} s and {results['p95']:.3g} s"),
+        ("most requests waiting", f"{results['most_waiting']} (callers can make {results['waiting_bound']})"),
+        ("engines loaded, passes run", f"{results['engines']} and {results['passes']:,}"),
+        ("engines or doors closed while in use", f"{results['closings']}"),
+        ("peak resident memory", f"{results['peak_resident']:,.0f} MiB"),
+    ]
+    if trend:
+        middle, last = trend["threads"]
+        files = trend["files"]
+        rows += [
+            ("memory over the last two thirds", f"{trend['resident_per_hour']:+,.0f} MiB an hour"),
+            ("threads, middle and last third", f"{middle:.0f} and {last:.0f}"),
+            ("open files, middle and last third", f"{files[0]:.0f} and {files[1]:.0f}"),
+        ]
+    return Grid("Many callers at once", ("", "found"), tuple(rows))
+
+
+def _doors(results: Mapping[str, Any]) -> Grid:
+    rows = tuple(
+        (one["door"], f"{one['answered']:,}", f"{one['p50']:.3g} s", f"{one['p95']:.3g} s") for one in results["doors"]
+    )
+    return Grid("By door, with everybody else waiting too", ("door", "right answers", "p50", "p95"), rows)
+
+
+def _faults(results: Mapping[str, Any]) -> Grid:
+    rows = tuple((one["fault"], f"{one['met']:,}", f"{one['survived']:,}") for one in results["faults"])
+    title = "Faults: survived is the right outcome, and then a right answer to the same caller's next question"
+    return Grid(title, ("fault", "calls that met it", "survived"), rows)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s"

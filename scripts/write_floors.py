@@ -1,0 +1,48 @@
+"""Print constraints that pin each direct dependency, of the base and of the extras, to its lowest allowed version.
+
+Torch keeps the pin of constraints.txt: the older ones that its bound allows come with all of CUDA, gigabytes that would
+test little.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PINNED_ELSEWHERE = {"torch", "qwen3-rerank-plugins"}
+
+
+def main() -> None:
+    """One pin a line."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    listed = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
+    for line in sorted({*floors(map(Requirement, listed)), pin_of("torch")}):
+        print(line)
+
+
+def floors(requirements: Iterator[Requirement]) -> Iterator[str]:
+    """The lowest allowed version of each; one without a lower bound has none to test, and is a mistake."""
+    for requirement in requirements:
+        if canonicalize_name(requirement.name) in PINNED_ELSEWHERE:
+            continue
+        (lowest,) = [one.version for one in requirement.specifier if one.operator == ">="]
+        yield f"{requirement.name}=={lowest}"
+
+
+def pin_of(name: str) -> str:
+    """A package's line in constraints.txt."""
+    (line,) = [
+        line
+        for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+        if line.startswith(f"{name}==")
+    ]
+    return line
+
+
+if __name__ == "__main__":
+    main()

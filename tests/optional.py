@@ -1,0 +1,47 @@
+"""Packages that the development environment has and a user's may lack.
+
+Where one is missing its tests fail, because nothing may be skipped by accident. Only the environments that leave some
+out on purpose, `make test-lowest` and `make test-bare`, set the variable that turns this into skips with a reason.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+
+import pytest
+
+PARTIAL = "QWEN3_RERANK_TEST_PARTIAL"
+"""The variable; its value names the environment."""
+
+DOORS = {
+    "langchain": ("langchain_core",),
+    "langchain/test_hosts.py": ("langchain_classic", "langchain_community", "langchain_qdrant", "rank_bm25"),
+    "llama_index": ("llama_index.core",),
+    "cli": ("typer", "rich"),
+    "bench": ("rich", "matplotlib"),
+    "engine/test_quantization.py": ("bitsandbytes", "rich"),
+    "test_fields.py": ("pydantic",),
+}
+"""Folders and files of tests, and what they cannot even be collected without."""
+
+
+def is_here(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # of the package above it
+        return False
+
+
+def need(package: str) -> None:
+    """Skip the test, or the module, that needs a package which a partial environment leaves out."""
+    if PARTIAL in os.environ and not is_here(package):
+        pytest.skip(f"{package} is left out of the {os.environ[PARTIAL]} environment", allow_module_level=True)
+
+
+def closed_doors() -> dict[str, str]:
+    """Those of `DOORS` that are left out here, each with what is missing."""
+    if PARTIAL not in os.environ:
+        return {}
+    missing = {path: [name for name in packages if not is_here(name)] for path, packages in DOORS.items()}
+    return {path: ", ".join(names) for path, names in missing.items() if names}

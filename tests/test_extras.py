@@ -1,0 +1,81 @@
+"""Optional dependencies: each that is missing is one clear ImportError with the command that installs it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from qwen3_rerank_plugins.errors import MissingExtraError
+
+PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
+
+GPU = "import torch; torch.cuda.get_device_capability = lambda *_: (9, 0); cuda = torch.device('cuda')"
+"""Modes that only a recent GPU has; nothing is run on it."""
+WITHOUT = {
+    ("langchain", "langchain-core", "langchain_core"): "import qwen3_rerank_plugins.langchain",
+    ("llama-index", "llama-index-core", "llama_index.core"): "import qwen3_rerank_plugins.llama_index",
+    ("embeddings", "sentence-transformers", "sentence_transformers"): (
+        "from qwen3_rerank_plugins.langchain import Qwen3Embeddings"
+    ),
+    ("quantization", "bitsandbytes", "bitsandbytes"): (
+        "from qwen3_rerank_plugins import Qwen3Reranker\n"
+        "Qwen3Reranker('demo', device='cpu', quantization='int8').rank('q', ['d'])"
+    ),
+    ("fp8", "torchao", "torchao"): (
+        f"{GPU}\nfrom qwen3_rerank_plugins.engine.quantization import choose_quantization\n"
+        "choose_quantization('fp8', cuda, torch.bfloat16)"
+    ),
+    ("flash", "flash-attn", "flash_attn"): (
+        f"{GPU}\nfrom qwen3_rerank_plugins.engine.attention import choose_attention\n"
+        "choose_attention('flash_attn', cuda, torch.bfloat16)"
+    ),
+    ("bench", "matplotlib", "matplotlib"): "import qwen3_rerank_plugins.bench.picture",
+}
+"""(extra, distribution, module) -> the first thing that needs it."""
+
+
+ABSENT = """
+import importlib.machinery, sys
+
+class Finder(importlib.machinery.PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if f"{{name}}.".startswith({module!r} + ".") else super().find_spec(name, path, target)
+
+sys.meta_path[:] = [Finder if one is importlib.machinery.PathFinder else one for one in sys.meta_path]
+"""
+
+
+def python_without(module: str, program: str) -> subprocess.CompletedProcess[str]:
+    """A program in an interpreter that cannot find a module, whether it is installed or not."""
+    command = [sys.executable, "-c", ABSENT.format(module=module) + program]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(("extra", "package", "module"), WITHOUT, ids=[extra for extra, *_ in WITHOUT])
+def test_without_an_extra_its_part_is_one_import_error_with_the_command(extra: str, package: str, module: str) -> None:
+    done = python_without(module, WITHOUT[extra, package, module])
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"qwen3_rerank_plugins.errors.MissingExtraError: {package} is not installed. "
+        f"Install it with: pip install 'qwen3-rerank-plugins[{extra}]'"
+    )
+    assert issubclass(MissingExtraError, ImportError)
+
+
+@pytest.mark.parametrize("module", ["typer", "rich"])
+def test_without_the_extra_cli_the_command_is_one_line_with_the_command(module: str) -> None:
+    done = python_without(module, "from qwen3_rerank_plugins.cli import main; main()")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"qwen3-rerank: {module} is not installed. Install it with: pip install 'qwen3-rerank-plugins[cli]'\n"
+    )
+
+
+def test_every_extra_is_missed_here() -> None:
+    extras = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert {extra for extra, *_ in WITHOUT} | {"cli", "all"} == set(extras)
