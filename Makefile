@@ -59,7 +59,7 @@ OLD_HOSTS := langchain-classic langchain-community langchain-qdrant rank-bm25 ma
 	.venv-lowest/bin/python -m pip install --quiet --upgrade "pip>=25.1" packaging
 	.venv-lowest/bin/python scripts/write_floors.py > .venv-lowest/floors.txt
 	.venv-lowest/bin/python -m pip install --quiet --constraint .venv-lowest/floors.txt \
-		--editable ".[all,quantization]" $(TEST_TOOLS) $(OLD_HOSTS)
+		--editable ".[all,eval,quantization]" $(TEST_TOOLS) $(OLD_HOSTS)
 	touch $@
 
 .venv-bare/installed: pyproject.toml constraints.txt

@@ -19,7 +19,11 @@ DOORS = {
     "langchain/test_hosts.py": ("langchain_classic", "langchain_community", "langchain_qdrant", "rank_bm25"),
     "llama_index": ("llama_index.core",),
     "cli": ("typer", "rich"),
+    "cli/test_eval.py": ("pytrec_eval", "sklearn", "matplotlib"),
     "bench": ("rich", "matplotlib"),
+    "evaluation": ("pytrec_eval", "sklearn", "rich", "matplotlib"),
+    "evaluation/test_mteb_adapter.py": ("mteb",),
+    "evaluation/test_card.py": ("mteb",),
     "engine/test_quantization.py": ("bitsandbytes", "rich"),
     "test_fields.py": ("pydantic",),
 }

@@ -34,6 +34,10 @@ WITHOUT = {
         "choose_attention('flash_attn', cuda, torch.bfloat16)"
     ),
     ("bench", "matplotlib", "matplotlib"): "import qwen3_rerank_plugins.bench.picture",
+    ("eval", "pytrec_eval-terrier", "pytrec_eval"): "import qwen3_rerank_plugins.evaluation",
+    ("eval", "scikit-learn", "sklearn"): "import qwen3_rerank_plugins.evaluation",
+    ("eval", "matplotlib", "matplotlib"): "import qwen3_rerank_plugins.evaluation.picture",
+    ("mteb", "mteb", "mteb"): "from qwen3_rerank_plugins.evaluation import mteb_model\nmteb_model('demo')",
 }
 """(extra, distribution, module) -> the first thing that needs it."""
 
@@ -56,7 +60,9 @@ def python_without(module: str, program: str) -> subprocess.CompletedProcess[str
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize(("extra", "package", "module"), WITHOUT, ids=[extra for extra, *_ in WITHOUT])
+@pytest.mark.parametrize(
+    ("extra", "package", "module"), WITHOUT, ids=[f"{extra}-{package}" for extra, package, _ in WITHOUT]
+)
 def test_without_an_extra_its_part_is_one_import_error_with_the_command(extra: str, package: str, module: str) -> None:
     done = python_without(module, WITHOUT[extra, package, module])
     assert done.returncode == 1
