@@ -275,7 +275,10 @@ class Qwen3Reranker:
 
     async def _asubmit(self, requests: Sequence[RerankRequest]) -> list[Scores]:
         futures = await asyncio.to_thread(self._submit, requests)  # tokenising takes time: never on the loop
-        return list(await asyncio.gather(*map(asyncio.wrap_future, futures)))
+        try:
+            return list(await asyncio.gather(*map(asyncio.wrap_future, futures)))
+        finally:
+            del futures  # as in `_wait`
 
 
 def _given(option: T | Own, own: T) -> T:
@@ -304,9 +307,16 @@ def _probabilities(groups: Sequence[PairGroup], scores: Sequence[Scores]) -> lis
 
 def _wait(futures: Sequence[Future[Scores]]) -> list[Scores]:
     """All results, or the first failure; whatever then still waits is dropped."""
+    results = []
     try:
-        return [future.result() for future in futures]
+        for future in futures:
+            results.append(future.result())  # a comprehension's frame would keep the futures, see below
     except BaseException:  # an interrupt as well: nobody will read the other results
         for future in futures:
             future.cancel()
         raise
+    else:
+        return results
+    finally:
+        # a future holds its error, and the error this frame: only the garbage collector would find the circle
+        del futures, future

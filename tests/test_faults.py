@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import gc
 import json
 import logging
 import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,8 +23,11 @@ import qwen3_rerank_plugins
 from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins.engine.batch import PackedBatch
 from qwen3_rerank_plugins.engine.model import PackedModel
+from qwen3_rerank_plugins.engine.request import RerankRequest
+from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.errors import DeviceMemoryError, NonFiniteScoreError
 from tests.checkpoints import GROUPED, make_checkpoint
+from tests.doubles import OverlapScorer
 from tests.references import CardReference
 
 CORPUS_FILE = Path(qwen3_rerank_plugins.__file__).parent / "corpus.jsonl"
@@ -210,3 +218,41 @@ def test_a_machine_that_runs_out_of_memory_for_real_serves_on_in_smaller_passes(
     command = [sys.executable, "-c", _STARVED, str(DEMO_FOLDER), str(24 * 2**20)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.stdout == "served\n", done.stderr[-2000:]
+
+
+class Failing(OverlapScorer):
+    """Fails each request with an error of its own, and remembers nothing."""
+
+    def submit(self, _: RerankRequest) -> Future[Scores]:
+        future: Future[Scores] = Future()
+        future.set_exception(NonFiniteScoreError("broken", [0]))
+        return future
+
+
+@pytest.mark.parametrize("way", ["rank", "arank", "score", "ascore"])
+def test_an_error_that_was_dealt_with_leaves_nothing_behind(way: str) -> None:
+    """Errors hold frames, and frames what they worked on; no circle may keep a request until the next collection."""
+
+    def ask() -> None:
+        reranker = Qwen3Reranker("demo", scorer=Failing())
+        asked: tuple[Any, ...] = (QUERY, TEXTS) if way.endswith("rank") else ([(QUERY, text) for text in TEXTS],)
+
+        async def wait() -> None:
+            with contextlib.suppress(NonFiniteScoreError):
+                await getattr(reranker, way)(*asked)
+
+        if way.startswith("a"):
+            asyncio.run(wait())
+        else:
+            with contextlib.suppress(NonFiniteScoreError):
+                getattr(reranker, way)(*asked)
+
+    ask()  # whatever is imported on the way has its own circles
+    gc.collect()
+    gc.disable()
+    try:
+        ask()
+        left = [thing for thing in gc.get_objects() if type(thing) is RerankRequest]
+        assert left == []
+    finally:
+        gc.enable()

@@ -13,6 +13,7 @@ import dataclasses
 import itertools
 import math
 import threading
+import traceback
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
@@ -216,8 +217,20 @@ def _rescue(job: _Job, run: Run) -> list[int]:
     return sorted(broken)
 
 
+def _let_go(error: BaseException) -> None:
+    """Of where it came from: frames know what a pass worked on, tensors of the device among it, and the worker's own
+    knows the jobs, whose futures hold the error: a circle that only the garbage collector would find, hours later.
+    """
+    error.__traceback__ = None
+    for earlier in (error.__cause__, error.__context__):
+        if earlier is not None:
+            _let_go(earlier)
+
+
 def _fail(jobs: Sequence[_Job], error: BaseException, what: str = "The forward pass") -> None:
     """Every caller gets an exception object of the tree; foreign errors become the cause of a `PassError`."""
+    told = "".join(traceback.format_exception(error))  # of a foreign error it stays as words
+    _let_go(error)
     for job in jobs:
         if not job.future.set_running_or_notify_cancel():
             continue
@@ -229,4 +242,5 @@ def _fail(jobs: Sequence[_Job], error: BaseException, what: str = "The forward p
                 "the cause is attached."
             )
             wrapped.__cause__ = error
+            wrapped.add_note(told)
             job.future.set_exception(wrapped)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import random
 import threading
+import weakref
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 
@@ -345,3 +347,37 @@ def test_a_rescue_that_finds_no_memory_fails_its_own_request_only_and_lowers_no_
     asked = request(2, *[80] * 12)
     assert submit(worker, asked).result(LIMIT) == expected(asked)
     assert narrow.plans[-1].documents == 12
+
+
+class Tensors:
+    """Something large that a pass works on."""
+
+
+@pytest.mark.parametrize("foreign", [True, False])
+def test_a_failed_pass_keeps_nothing_alive_through_its_error(worker: Worker, device: Device, foreign: bool) -> None:
+    seen: list[weakref.ref[object]] = []
+
+    def fall_over(*_: object) -> Exception:
+        large = Tensors()
+        seen.append(weakref.ref(large))
+        if foreign:
+            raise ValueError("broken")
+        raise ScoringError("broken")
+
+    def finish(_: TailScores, __: Collection[int]) -> None:
+        raise AssertionError("nothing was scored")
+
+    device.break_on = fall_over
+    gc.collect()
+    gc.disable()
+    try:
+        error = worker.submit(request(1, 5), finish).exception(LIMIT)
+        assert isinstance(error, ScoringError)
+        assert not foreign or "in fall_over" in error.__notes__[0], "where it broke is told in words"
+        assert seen[0]() is None, "whoever keeps the error keeps the pass's tensors"
+        finished = weakref.ref(finish)
+        submit(worker, request(2, 5)).exception(LIMIT)  # the worker has gone on
+        del error, finish
+        assert finished() is None, "a circle of error, frame, job and future"
+    finally:
+        gc.enable()
