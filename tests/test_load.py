@@ -88,8 +88,8 @@ class Gate:
                 raise RuntimeError("the kernel fell over")
             return run(runner, requests, plan)
 
-        def noted_submit(worker: Worker, *arguments: Any) -> Future[Any]:
-            future = submit(worker, *arguments)
+        def noted_submit(worker: Worker, *arguments: Any, **options: Any) -> Future[Any]:
+            future = submit(worker, *arguments, **options)
             future.add_done_callback(lambda _: self.left.release())
             self.submitted.release()
             return future
