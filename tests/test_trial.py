@@ -116,8 +116,8 @@ def test_a_trial_sees_a_caller_who_never_gets_an_answer(
     submit, submitted = Worker.submit, itertools.count()
     forgotten: Future[Any] = Future()
 
-    def forgetful(worker: Worker, *arguments: Any) -> Future[Any]:
-        future = submit(worker, *arguments)
+    def forgetful(worker: Worker, *arguments: Any, **options: Any) -> Future[Any]:
+        future = submit(worker, *arguments, **options)
         return forgotten if next(submitted) == 40 else future  # the serial run has submitted 20
 
     monkeypatch.setattr(Worker, "submit", forgetful)
