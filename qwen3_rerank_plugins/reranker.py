@@ -204,7 +204,7 @@ class Qwen3Reranker:
         """Probability of "yes" for each (query, document) pair, in input order; pairs of one query share its prefix.
 
         Raises:
-            As `rank`.
+            RerankError: as `rank`.
         """
         groups = self._groups(pairs, instruction)
         return _probabilities(groups, _wait(self._submit([group.request for group in groups])))
