@@ -308,6 +308,7 @@ def _probabilities(groups: Sequence[PairGroup], scores: Sequence[Scores]) -> lis
 def _wait(futures: Sequence[Future[Scores]]) -> list[Scores]:
     """All results, or the first failure; whatever then still waits is dropped."""
     results = []
+    future: Future[Scores] | None = None  # there may be none, and it has to be deleted all the same
     try:
         for future in futures:
             results.append(future.result())  # a comprehension's frame would keep the futures, see below

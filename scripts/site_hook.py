@@ -18,7 +18,7 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 DOCS = "docs/"
-TOP = ("CONTRIBUTING.md", "CHANGELOG.md")
+TOP = ("CONTRIBUTING.md", "RELEASING.md", "CHANGELOG.md")
 """Pages of the repository that are pages of the site, linked to or not."""
 
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#|/)([^)\s#]+)")
