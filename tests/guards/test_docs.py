@@ -146,13 +146,6 @@ def test_every_public_function_and_class_has_a_docstring() -> None:
     assert bare == []
 
 
-def test_the_package_says_which_version_it_is() -> None:
-    version = re.search(r'^version = "(.+)"', read(ROOT / "pyproject.toml"), re.M)
-    assert version is not None
-    assert qwen3_rerank_plugins.__version__ == version[1]
-    assert sys.version_info >= (3, 11)
-
-
 @pytest.mark.parametrize("page", ["performance", "reliability"])
 def test_a_page_of_figures_is_what_the_records_give(page: str) -> None:
     """The script for performance renders evaluation, too."""
