@@ -55,7 +55,7 @@ Devices = Annotated[
 ]
 DeviceMap = Annotated[
     DeviceMapName | None,
-    typer.Option(help="Spread the layers of one model over all GPUs, if none is large enough.", rich_help_panel=_ENGINE),
+    typer.Option(help="Spread one model over all GPUs, if none is large enough.", rich_help_panel=_ENGINE),
 ]
 Dtype = Annotated[DtypeName, typer.Option(help="Number format of the weights.", rich_help_panel=_ENGINE)]
 Attention = Annotated[
