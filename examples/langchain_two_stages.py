@@ -139,7 +139,9 @@ def search(options: argparse.Namespace) -> None:
     for grid in grids_of(record):
         Console().print(as_table(grid))
     if options.model == DEMO:
-        print("The reranker is only the bundled demo, for wiring and tests: this says nothing about Qwen3-Reranker.")
+        print(
+            "The reranker here is only the bundled demo, for wiring and tests: this says nothing about Qwen3-Reranker."
+        )
     if options.out:
         write_record(options.out, record)
     if options.runs:

@@ -100,7 +100,9 @@ def search(options: argparse.Namespace) -> None:
     texts = [query.text for query in collection.queries]
     print(f"{collection.name}: {len(collection.passages):,} passages, {len(texts):,} queries")
 
-    embeddings = MiniLM() if options.embeddings == "minilm" else Qwen3Embedding(model=options.embeddings)
+    embeddings = (
+        MiniLM(embed_batch_size=64) if options.embeddings == "minilm" else Qwen3Embedding(model=options.embeddings)
+    )
     index = open_index(options.index, collection, embeddings, options.embeddings)
     retriever = index.as_retriever(similarity_top_k=RETRIEVED)
     reranker = Qwen3Reranker(options.large)
@@ -121,7 +123,7 @@ def search(options: argparse.Namespace) -> None:
     for grid in grids_of(record):
         Console().print(as_table(grid))
     if DEMO in (options.small, options.large):
-        print("The bundled demo reranked, made for wiring and tests: this says nothing about Qwen3-Reranker.")
+        print("A reranker here is only the bundled demo, for wiring and tests: this says nothing about Qwen3-Reranker.")
     if options.out:
         write_record(options.out, record)
     if options.runs:
