@@ -10,6 +10,7 @@ set of a few passages is searched. The passages are embedded once, by the first 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import re
 import sys
@@ -101,20 +102,20 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, help="folder for the ranking of each stage in the format of TREC")
     options = parser.parse_args()
     try:
-        search(options)
+        collection = (read_collection(options.set) if options.set else bundled_collection()).first(options.queries)
+        embeddings = MiniLM() if options.embeddings == "minilm" else Qwen3Embeddings(model=options.embeddings)
+        with contextlib.closing(QdrantClient(path=str(options.index))) as client:
+            search(collection, embeddings, client, options)
     except RerankError as error:
         sys.exit(f"langchain_two_stages: {error}")
 
 
-def search(options: argparse.Namespace) -> None:
-    """What the program does with its options."""
-    collection = (read_collection(options.set) if options.set else bundled_collection()).first(options.queries)
+def search(collection: Collection, embeddings: Embeddings, client: QdrantClient, options: argparse.Namespace) -> None:
+    """Every stage for all queries, then what is shown and kept of it."""
     texts = [query.text for query in collection.queries]
     documents = [Document(text, metadata={"doc_id": name}) for name, text in collection.passages.items()]
     print(f"{collection.name}: {len(documents):,} passages, {len(texts):,} queries")
 
-    client = QdrantClient(path=str(options.index))
-    embeddings = MiniLM() if options.embeddings == "minilm" else Qwen3Embeddings(model=options.embeddings)
     store = open_store(client, collection, documents, embeddings, options.embeddings)
     keywords = Keywords(documents=documents, k=RETRIEVED)
     vectors = store.as_retriever(search_kwargs={"k": RETRIEVED})
@@ -151,7 +152,6 @@ def search(options: argparse.Namespace) -> None:
     # in an application the two stages are one retriever
     retriever = Qwen3RerankRetriever(retriever=first_stage, reranker=compressor)
     show(collection.queries[0], first_stage.invoke(texts[0]), retriever.invoke(texts[0]))
-    client.close()
 
 
 def open_store(

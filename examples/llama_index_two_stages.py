@@ -89,20 +89,19 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, help="folder for the ranking of each stage in the format of TREC")
     options = parser.parse_args()
     try:
-        search(options)
+        collection = (read_collection(options.set) if options.set else bundled_collection()).first(options.queries)
+        minilm = options.embeddings == "minilm"
+        embeddings = MiniLM(embed_batch_size=64) if minilm else Qwen3Embedding(model=options.embeddings)
+        search(collection, embeddings, options)
     except RerankError as error:
         sys.exit(f"llama_index_two_stages: {error}")
 
 
-def search(options: argparse.Namespace) -> None:
-    """What the program does with its options."""
-    collection = (read_collection(options.set) if options.set else bundled_collection()).first(options.queries)
+def search(collection: Collection, embeddings: BaseEmbedding, options: argparse.Namespace) -> None:
+    """Every stage for all queries, then what is shown and kept of it."""
     texts = [query.text for query in collection.queries]
     print(f"{collection.name}: {len(collection.passages):,} passages, {len(texts):,} queries")
 
-    embeddings = (
-        MiniLM(embed_batch_size=64) if options.embeddings == "minilm" else Qwen3Embedding(model=options.embeddings)
-    )
     index = open_index(options.index, collection, embeddings, options.embeddings)
     retriever = index.as_retriever(similarity_top_k=RETRIEVED)
     reranker = Qwen3Reranker(options.large)

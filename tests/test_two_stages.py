@@ -144,7 +144,8 @@ def test_the_printed_ndcg_is_what_the_formula_gives(outcome: Outcome, set_file: 
             best = sorted(relevant.values(), reverse=True)[:5]
             discounted, ideal = (sum(g / math.log2(n + 2) for n, g in enumerate(ones)) for ones in (gains, best))
             values.append(discounted / ideal)
-        assert float(figure) == pytest.approx(sum(values) / len(values), abs=5.1e-4)
+        # the record keeps four digits, and the table rounds those
+        assert float(figure) == pytest.approx(sum(values) / len(values), abs=5.6e-4)
         assert stage["ndcg"]["value"] == pytest.approx(sum(values) / len(values), abs=1e-4)
 
 

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from qwen3_rerank_plugins.engine.settings import positive_int
 from qwen3_rerank_plugins.errors import RequestError
 from qwen3_rerank_plugins.evaluation.judged import grades, read_tasks, set_name
 from qwen3_rerank_plugins.sets.bundled import bundled_tasks
@@ -56,6 +57,8 @@ class Collection:
 
     def first(self, queries: int | None) -> Collection:
         """The same passages with only so many queries; None keeps all."""
+        if queries is not None:
+            positive_int("queries", queries)
         return dataclasses.replace(self, queries=self.queries[:queries])
 
     def instruction_for(self, query: str) -> str | None:

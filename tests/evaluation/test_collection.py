@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from qwen3_rerank_plugins.errors import RequestError
+from qwen3_rerank_plugins.errors import RequestError, SettingsError
 from qwen3_rerank_plugins.evaluation import bundled_collection, read_collection
 
 
@@ -55,6 +55,9 @@ def test_fewer_queries_leave_all_passages(tmp_path: Path) -> None:
     assert len(found.first(2).queries) == 2
     assert found.first(2).passages == found.passages
     assert found.first(None) == found
+    for none in (0, -1):
+        with pytest.raises(SettingsError, match="queries must be"):
+            found.first(none)
 
 
 def test_the_fingerprint_is_of_the_passages_alone(tmp_path: Path) -> None:
