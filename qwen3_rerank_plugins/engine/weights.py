@@ -6,10 +6,12 @@ Must not know: prompts, batches, scores.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -101,11 +103,13 @@ def load_model(settings: EngineSettings, checkpoint: Checkpoint) -> LoadedModel:
     placement = choose_placement(settings)
     if placement.device.type == "cuda":
         torch.cuda.set_device(placement.device)  # of this thread: not every kernel looks where its inputs are
-    with _reading:
+    with loading_alone():
         causal_lm = _read_weights(settings, checkpoint, placement)
-    causal_lm.eval().requires_grad_(False)
-    if placement.quantization.name:
-        quantise_layers(causal_lm, placement.quantization.name, placement.device, placement.dtype)
+        causal_lm.eval().requires_grad_(False)
+        if placement.quantization.name:
+            quantise_layers(causal_lm, placement.quantization.name, placement.device, placement.dtype)
+    if settings.device_map:
+        placement = dataclasses.replace(placement, device=causal_lm.get_input_embeddings().weight.device)
     logger.info(
         "loaded %s (commit %s) on %s (%s), %s (%s), attention %s (%s), quantization %s (%s)",
         checkpoint.name,
@@ -122,14 +126,20 @@ def load_model(settings: EngineSettings, checkpoint: Checkpoint) -> LoadedModel:
     return LoadedModel(causal_lm, placement)
 
 
-_reading = threading.Lock()
-"""While transformers makes a model, it changes torch's default dtype for all threads: one after the other."""
+_loading = threading.Lock()
+
+
+@contextlib.contextmanager
+def loading_alone() -> Iterator[None]:
+    """One model after the other: while transformers makes one, it changes torch's default dtype for all threads."""
+    with _loading:
+        yield
 
 
 def _renew_lock() -> None:
     """A forked child may have inherited it while a thread of the parent held it."""
-    global _reading  # noqa: PLW0603
-    _reading = threading.Lock()
+    global _loading  # noqa: PLW0603
+    _loading = threading.Lock()
 
 
 os.register_at_fork(after_in_child=_renew_lock)
