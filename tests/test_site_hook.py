@@ -26,12 +26,12 @@ CONFIG = cast(
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A page that links to a record, and one of the repository that links to a page and to a further one."""
     for name, text in {
-        "docs/page.md": "[record](../results/record.json) ![chart](../results/chart.png) [top](../TOP.md#a) [no](../no)",
+        "docs/page.md": "[record](../results/record.json) ![chart](../results/x.png) [top](../TOP.md#a) [no](../no)",
         "docs/api/inner.md": "[page](../page.md) [record](../../results/record.json) [web](https://x.y/z) [here](#a)",
         "TOP.md": "[page](docs/page.md#part) [more](notes/MORE.md)",
         "notes/MORE.md": "[back](../TOP.md)",
         "results/record.json": "{}",
-        "results/chart.png": "",
+        "results/x.png": "",
         "unlinked.md": "",
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -63,14 +63,14 @@ def test_what_pages_link_to_comes_along_and_nothing_else(repository: Path) -> No
         "TOP.md",
         "notes/MORE.md",
         "results/record.json",
-        "results/chart.png",
+        "results/x.png",
     }
 
 
 @pytest.mark.parametrize(
     ("page", "links"),
     [
-        ("page.md", "[record](results/record.json) ![chart](results/chart.png) [top](TOP.md#a) [no](../no)"),
+        ("page.md", "[record](results/record.json) ![chart](results/x.png) [top](TOP.md#a) [no](../no)"),
         ("api/inner.md", "[page](../page.md) [record](../results/record.json) [web](https://x.y/z) [here](#a)"),
         ("TOP.md", "[page](page.md#part) [more](notes/MORE.md)"),
         ("notes/MORE.md", "[back](../TOP.md)"),
