@@ -29,6 +29,14 @@ WITHOUT = {
         f"{GPU}\nfrom qwen3_rerank_plugins.engine.quantization import choose_quantization\n"
         "choose_quantization('fp8', cuda, torch.bfloat16)"
     ),
+    ("lora", "peft", "peft"): (
+        "from qwen3_rerank_plugins.engine.merging import merge_adapter\nmerge_adapter(None, None)"
+    ),
+    ("compressed", "compressed-tensors", "compressed_tensors"): (
+        "import torch\nfrom qwen3_rerank_plugins.engine.stored import StoredQuantization\n"
+        "from qwen3_rerank_plugins.engine.unpacking import choose_stored\n"
+        "choose_stored(None, StoredQuantization('compressed-tensors', None), torch.device('cpu'), torch.float32)"
+    ),
     ("flash", "flash-attn", "flash_attn"): (
         f"{GPU}\nfrom qwen3_rerank_plugins.engine.attention import choose_attention\n"
         "choose_attention('flash_attn', cuda, torch.bfloat16)"

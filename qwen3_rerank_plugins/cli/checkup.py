@@ -65,8 +65,10 @@ class Checkup:
         self._examine_software()
         placement = self._examine_placement()
         checkpoint = self._examine_checkpoint()
+        if placement and checkpoint:
+            placement = self._examine_kind(placement, checkpoint)
         shape = self._examine_shape(checkpoint) if placement else None
-        fits = self._examine_memory(placement, shape) if placement and shape else None
+        fits = self._examine_memory(placement, shape, checkpoint) if placement and shape else None
         self._examine_scores(_obstacle(placement, checkpoint, fits))
         return self._findings
 
@@ -118,6 +120,24 @@ class Checkup:
         self._add("model", "answers", ids, "one token each", shown=f"yes {ids['yes']}, no {ids['no']}", passed=True)
         return checkpoint
 
+    def _examine_kind(self, placement: Placement, checkpoint: Checkpoint) -> Placement | None:
+        """What has to be done to its weights as they are loaded; returns where and how they run then, if they can."""
+        from qwen3_rerank_plugins.engine.merging import check_peft
+        from qwen3_rerank_plugins.engine.weights import choose_placement
+
+        stored, adapter = checkpoint.stored, checkpoint.adapter
+        try:
+            if adapter:
+                self._add("model", "adapter", adapter.base, "its base, into which it is merged as it is loaded")
+                check_peft()
+            if stored:
+                placement = choose_placement(self._settings, stored)
+                self._add("model", "stored as", stored.method, placement.quantization.reason)
+        except (RerankError, ImportError) as error:
+            self._add("model", "loading", None, str(error), shown="impossible", passed=False)
+            return None
+        return placement
+
     def _examine_shape(self, checkpoint: Checkpoint | None) -> Shape | None:
         from qwen3_rerank_plugins.engine.shape import POSITIONS, Shape
 
@@ -130,12 +150,15 @@ class Checkup:
             return None
         self._add("model", "size", shape.parameters, "parameters", shown=f"{shape.parameters:,}")
         reason = "the output shares the input's matrix" if shape.tied else "the output has a matrix of its own"
-        self._add("model", "embeddings", "tied" if shape.tied else "untied", reason)
+        if shape.score_rows:
+            self._add("model", "output", shape.score_rows, "a classifier", shown=f"{shape.score_rows} score row(s)")
+        else:
+            self._add("model", "embeddings", "tied" if shape.tied else "untied", reason)
         positions = checkpoint.positions if checkpoint else POSITIONS
         self._add("model", "positions", positions, "tokens, the longest prompt", shown=f"{positions:,}")
         return shape
 
-    def _examine_memory(self, placement: Placement, shape: Shape) -> bool:
+    def _examine_memory(self, placement: Placement, shape: Shape, checkpoint: Checkpoint | None) -> bool:
         """Returns whether the model fits."""
         from qwen3_rerank_plugins.engine.budget import SMALLEST_AUTO_BUDGET, auto_budget, free_memory
         from qwen3_rerank_plugins.engine.shape import PUBLISHED
@@ -145,8 +168,9 @@ class Checkup:
         rows = placement.rows_at_once
         budget = auto_budget(shape, dtype, rows, max(0, free - weights)) if asked == "auto" else asked
         largest_pass = shape.pass_bytes(budget, dtype, rows)
-        # the output matrix is there while the model loads, and gone before the first pass
-        needed = max(weights, weights - shape.output_matrix_bytes(dtype) + largest_pass)
+        # output matrix and adapter are there while the model loads, and gone before the first pass
+        merged = checkpoint.adapter.weights_file.stat().st_size if checkpoint and checkpoint.adapter else 0
+        needed = max(weights + merged, weights - shape.output_matrix_bytes(dtype) + largest_pass)
         reason = "the automatic budget" if asked == "auto" else "as asked for"
         self._add("memory", "weights", weights, shown=size(weights))
         self._add("memory", "largest pass", largest_pass, f"{budget:,} tokens, {reason}", shown=size(largest_pass))
@@ -199,7 +223,7 @@ def _published_shape(model: str) -> Shape | None:
 def _obstacle(placement: Placement | None, checkpoint: Checkpoint | None, fits: bool | None) -> str | None:
     """Why the model is not loaded, if it is not: trying what does not fit may take the machine down."""
     if placement is None:
-        return "there is no device to run on"
+        return "it cannot be loaded here" if checkpoint else "there is no device to run on"
     if checkpoint is None:
         return "there is no checkpoint to load"
     return "the model would not fit in memory" if fits is False else None

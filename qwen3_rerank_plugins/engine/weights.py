@@ -14,9 +14,12 @@ import torch
 
 from qwen3_rerank_plugins.engine.attention import AttentionChoice, choose_attention
 from qwen3_rerank_plugins.engine.checkpoint import Checkpoint
+from qwen3_rerank_plugins.engine.merging import check_peft, merge_adapter
 from qwen3_rerank_plugins.engine.model import rows_at_once
 from qwen3_rerank_plugins.engine.quantization import QuantizationChoice, choose_quantization, quantise_layers
 from qwen3_rerank_plugins.engine.settings import EngineSettings
+from qwen3_rerank_plugins.engine.stored import StoredQuantization
+from qwen3_rerank_plugins.engine.unpacking import choose_stored, finish_unpacking, unpacked_config
 from qwen3_rerank_plugins.errors import IncompleteCheckpointError, SettingsError, UnsupportedCheckpointError
 
 logger = logging.getLogger("qwen3_rerank_plugins")
@@ -41,22 +44,22 @@ class Placement:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A Qwen3ForCausalLM in inference mode, and its placement."""
+    """A Qwen3ForCausalLM in inference mode, or its conversion for sequence classification, and its placement."""
 
     causal_lm: Any
     placement: Placement
 
     def release_output_matrix(self) -> None:
         """Free the output matrix, once its two rows are taken; a tied one is the input's, and stays."""
-        if self.causal_lm.config.tie_word_embeddings:
+        if self.causal_lm.config.tie_word_embeddings or self.causal_lm.get_output_embeddings() is None:
             return
         self.causal_lm.lm_head = torch.nn.Identity()
         if self.placement.device.type == "cuda":
             torch.cuda.empty_cache()
 
 
-def choose_placement(settings: EngineSettings) -> Placement:
-    """Resolve every "auto" of the settings for this machine.
+def choose_placement(settings: EngineSettings, stored: StoredQuantization | None = None) -> Placement:
+    """Resolve every "auto" of the settings for this machine, for a checkpoint that may be quantised already.
 
     Raises:
         SettingsError: a device, dtype, attention or quantization was asked for that this machine does not have.
@@ -65,7 +68,10 @@ def choose_placement(settings: EngineSettings) -> Placement:
     device, device_reason = _choose_device(settings.device)
     dtype, dtype_reason = _choose_dtype(settings.dtype, device)
     attention = choose_attention(settings.attention, device, dtype)
-    quantization = choose_quantization(settings.quantization, device, dtype)
+    if stored:
+        quantization = choose_stored(settings.quantization, stored, device, dtype)
+    else:
+        quantization = choose_quantization(settings.quantization, device, dtype)
     return Placement(device, device_reason, dtype, dtype_reason, attention, quantization)
 
 
@@ -77,18 +83,26 @@ def load_model(settings: EngineSettings, checkpoint: Checkpoint) -> LoadedModel:
 
     Raises:
         IncompleteCheckpointError: a parameter is missing, left over, or of the wrong shape.
-        UnsupportedCheckpointError: transformers cannot read it, or it is not a Qwen3ForCausalLM.
+        UnsupportedCheckpointError: transformers or peft cannot read it, or it is not what its config says.
         SettingsError: the placement is impossible here.
+        MissingExtraError: the library that it needs is not installed.
     """
-    placement = choose_placement(settings)
+    placement = choose_placement(settings, checkpoint.stored)
+    if checkpoint.adapter:
+        check_peft()
     causal_lm = _read_weights(settings, checkpoint, placement)
+    if checkpoint.adapter:
+        merge_adapter(causal_lm, checkpoint.adapter)
     causal_lm.eval().requires_grad_(False)
-    if placement.quantization.name:
+    if checkpoint.stored:
+        finish_unpacking(causal_lm, checkpoint.stored, placement.device, placement.dtype)
+    elif placement.quantization.name:
         quantise_layers(causal_lm, placement.quantization.name, placement.device, placement.dtype)
     logger.info(
-        "loaded %s (commit %s) on %s (%s), %s (%s), attention %s (%s), quantization %s (%s)",
+        "loaded %s (commit %s%s) on %s (%s), %s (%s), attention %s (%s), quantization %s (%s)",
         checkpoint.name,
         checkpoint.commit or "none, a local folder",
+        f", a LoRA adapter merged into {checkpoint.adapter.base}" if checkpoint.adapter else "",
         placement.device,
         placement.device_reason,
         dtype_name(placement.dtype),
@@ -108,8 +122,9 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 def _read_weights(settings: EngineSettings, checkpoint: Checkpoint, placement: Placement) -> Any:
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
+    from transformers import Qwen3Config
 
+    architecture, auto = _classes(checkpoint)
     whole, on_cpu = placement.quantization.name is None, placement.device.type == "cpu"
     options: dict[str, Any] = {
         dtype_word(): placement.dtype if whole else "auto",
@@ -117,14 +132,16 @@ def _read_weights(settings: EngineSettings, checkpoint: Checkpoint, placement: P
         "output_loading_info": True,
     }
     try:
-        if whole and on_cpu and not settings.trust_remote_code:
+        if whole and on_cpu and not (settings.trust_remote_code or checkpoint.stored):
             config = Qwen3Config.from_pretrained(checkpoint.folder, local_files_only=True)
             state = _convert_one_by_one(checkpoint, placement.dtype)
-            loaded: Any = Qwen3ForCausalLM.from_pretrained(None, config=config, state_dict=state, **options)
+            loaded: Any = architecture.from_pretrained(None, config=config, state_dict=state, **options)
         else:
-            loaded = AutoModelForCausalLM.from_pretrained(
+            if checkpoint.stored:
+                options["config"] = unpacked_config(checkpoint.folder, checkpoint.stored, settings.trust_remote_code)
+            loaded = auto.from_pretrained(
                 checkpoint.folder,
-                device_map={"": placement.device} if whole and not on_cpu else None,
+                device_map={"": placement.device if whole else "cpu"} if checkpoint.stored or not on_cpu else None,
                 use_safetensors=True,
                 local_files_only=True,
                 trust_remote_code=settings.trust_remote_code,
@@ -135,12 +152,21 @@ def _read_weights(settings: EngineSettings, checkpoint: Checkpoint, placement: P
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise UnsupportedCheckpointError(f"transformers cannot load {checkpoint.name!r}: {error}") from error
     causal_lm, report = loaded
-    if not isinstance(causal_lm, Qwen3ForCausalLM):
+    if not isinstance(causal_lm, architecture):
         raise UnsupportedCheckpointError(
-            f"{checkpoint.name!r} loaded as {type(causal_lm).__name__}, not Qwen3ForCausalLM."
+            f"{checkpoint.name!r} loaded as {type(causal_lm).__name__}, not {architecture.__name__}."
         )
     _check_complete(checkpoint, report)
     return causal_lm
+
+
+def _classes(checkpoint: Checkpoint) -> tuple[Any, Any]:
+    """What it is made into, and the class by which transformers finds code of its own, if that is trusted."""
+    import transformers
+
+    if checkpoint.classifies:
+        return transformers.Qwen3ForSequenceClassification, transformers.AutoModelForSequenceClassification
+    return transformers.Qwen3ForCausalLM, transformers.AutoModelForCausalLM
 
 
 def _convert_one_by_one(checkpoint: Checkpoint, dtype: torch.dtype) -> dict[str, torch.Tensor]:
@@ -172,7 +198,7 @@ def _check_complete(checkpoint: Checkpoint, report: dict[str, Any]) -> None:
             shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
             raise IncompleteCheckpointError(
                 f"{checkpoint.name!r} is incomplete: {len(names)} parameters are {what} ({shown}). Download or "
-                "export it again; for a LoRA adapter, merge it into its base model first."
+                "export it again."
             )
 
 
