@@ -73,7 +73,7 @@ def read_adapter(name: str, folder: Path, commit: str | None) -> Adapter:
     for whole in _WHOLE_WEIGHTS:
         if (folder / whole).is_file():
             raise UnsupportedCheckpointError(
-                f"{name!r} holds an adapter ({_CONFIG}) and whole weights ({whole}), and only one can be meant. Keep "
+                f"{name!r} holds an adapter ({_CONFIG}) and whole weights ({whole}), and only one can be meant. Save "
                 "each in a folder of its own."
             )
     config = _read_config(name, folder / _CONFIG)
@@ -88,8 +88,8 @@ def read_adapter(name: str, folder: Path, commit: str | None) -> Adapter:
     base = config.get("base_model_name_or_path")
     if not isinstance(base, str) or not base.strip():
         raise UnsupportedCheckpointError(
-            f"The {_CONFIG} of {name!r} does not say base_model_name_or_path. Write the hub id or the folder of the "
-            "model that the adapter was trained over into it."
+            f"The {_CONFIG} of {name!r} does not say base_model_name_or_path. Make it name the hub id or the folder "
+            "of the model that the adapter was trained over."
         )
     revision, task = config.get("revision"), config.get("task_type")
     adapter = Adapter(name, folder, commit, base, revision if isinstance(revision, str) else None, task == "SEQ_CLS")
@@ -104,8 +104,12 @@ def read_adapter(name: str, folder: Path, commit: str | None) -> Adapter:
 def _read_config(name: str, file: Path) -> dict[str, Any]:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UnsupportedCheckpointError(f"The {file.name} of {name!r} is not valid JSON: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UnsupportedCheckpointError(
+            f"The {file.name} of {name!r} cannot be read as JSON: {error}. Download or export the adapter again."
+        ) from error
     if not isinstance(config, dict):
-        raise UnsupportedCheckpointError(f"The {file.name} of {name!r} is not a JSON object.")
+        raise UnsupportedCheckpointError(
+            f"The {file.name} of {name!r} is not a JSON object. Download or export the adapter again."
+        )
     return config

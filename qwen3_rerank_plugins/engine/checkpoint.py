@@ -22,6 +22,7 @@ from qwen3_rerank_plugins.errors import CheckpointNotFoundError, UnsupportedChec
 DEMO = "demo"
 DEMO_FOLDER = Path(__file__).parents[1] / "demo_checkpoint"
 _CAUSAL, _CLASSIFIER = "Qwen3ForCausalLM", "Qwen3ForSequenceClassification"
+_AGAIN = "Download or export the checkpoint again."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,8 +93,10 @@ def score_rows(config: dict[str, Any]) -> int:
     """How many rows of a score a config.json promises: none, where there is an output matrix instead."""
     if config.get("architectures") != [_CLASSIFIER]:
         return 0
-    labels = config.get("id2label")
-    return len(labels) if isinstance(labels, dict) else int(config.get("num_labels", 2))
+    labels, count = config.get("id2label"), config.get("num_labels")
+    if isinstance(labels, dict):
+        return len(labels)
+    return count if isinstance(count, int) else 2  # as transformers has it
 
 
 def find_checkpoint(settings: EngineSettings, family: Family | None = None) -> Checkpoint:
@@ -112,7 +115,9 @@ def find_checkpoint(settings: EngineSettings, family: Family | None = None) -> C
     if not is_adapter(folder):
         return _open(settings.model, folder, commit, family)
     if not family.variants:
-        raise UnsupportedCheckpointError(f"{settings.model!r} holds an adapter. Merge it into its model first.")
+        raise UnsupportedCheckpointError(
+            f"{settings.model!r} holds an adapter. Use a whole model, {family.ids} or a fine-tune."
+        )
     return _find_base(settings, read_adapter(settings.model, folder, commit), family)
 
 
@@ -132,7 +137,7 @@ def _find_folder(settings: EngineSettings, family: Family) -> tuple[Path, str | 
 def _find_base(settings: EngineSettings, adapter: Adapter, family: Family) -> Checkpoint:
     """The checkpoint that an adapter names, found by the same rules, together with it."""
     place = dataclasses.replace(settings, model=adapter.base, revision=adapter.base_revision)
-    named = f"It is the base_model_name_or_path in {adapter.config_file}; write it anew where the model has moved."
+    named = f"Check base_model_name_or_path in {adapter.config_file}: it may name any hub id or folder."
     try:
         folder, commit = _find_folder(place, family)
     except CheckpointNotFoundError as error:
@@ -150,7 +155,7 @@ def _find_base(settings: EngineSettings, adapter: Adapter, family: Family) -> Ch
     if adapter.classifies and not base.classifies:
         raise UnsupportedCheckpointError(
             f"The adapter {adapter.name!r} was trained for sequence classification over {adapter.base!r}, which is no "
-            "model for that. Merge it where it was trained, and save the whole model with save_pretrained."
+            "model for that. Load it where it was trained, merge it there, and save the whole model."
         )
     return dataclasses.replace(base, name=adapter.name, commit=adapter.commit, adapter=adapter)
 
@@ -158,19 +163,17 @@ def _find_base(settings: EngineSettings, adapter: Adapter, family: Family) -> Ch
 def _open(name: str, folder: Path, commit: str | None, family: Family) -> Checkpoint:
     config_file = folder / "config.json"
     if not config_file.is_file():
-        raise CheckpointNotFoundError(f"{name!r} has no config.json, so it is not a model folder: {folder}")
-    try:
-        config = json.loads(config_file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UnsupportedCheckpointError(f"The config.json of {name!r} is not valid JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise UnsupportedCheckpointError(f"The config.json of {name!r} is not a JSON object.")
+        raise CheckpointNotFoundError(
+            f"{name!r} has no config.json, so it is not a model folder: {folder}. Check the path."
+        )
+    config = _read_config(name, config_file)
     family.check(name, config)
-    if "max_position_embeddings" not in config:
-        raise UnsupportedCheckpointError(f"The config.json of {name!r} does not say max_position_embeddings.")
     layer_types = config.get("layer_types") or []
     if config.get("use_sliding_window") or any(kind != "full_attention" for kind in layer_types):
-        raise UnsupportedCheckpointError(f"{name!r} uses sliding-window attention, which none of the family does.")
+        raise UnsupportedCheckpointError(
+            f"{name!r} uses sliding-window attention, which none of the family does. Use {family.ids}, or a "
+            "fine-tune of one."
+        )
     if not (folder / "tokenizer.json").is_file():
         raise UnsupportedCheckpointError(
             f"{name!r} has no tokenizer.json. Save one beside the weights: "
@@ -185,6 +188,31 @@ def _open(name: str, folder: Path, commit: str | None, family: Family) -> Checkp
     return Checkpoint(name, folder, commit, config, read_stored(name, config) if family.variants else None)
 
 
+def _read_config(name: str, file: Path) -> dict[str, Any]:
+    """What config.json says, with the fields that are read here being of their kinds; the others are transformers'."""
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointNotFoundError(
+            f"The config.json of {name!r} cannot be read: {error.strerror or error}. Check who may read {file}."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise UnsupportedCheckpointError(f"The config.json of {name!r} is not valid JSON: {error}. {_AGAIN}") from error
+    if not isinstance(config, dict):
+        raise UnsupportedCheckpointError(f"The config.json of {name!r} is not a JSON object. {_AGAIN}")
+    for field in ("architectures", "layer_types"):
+        words = config.get(field) or []
+        if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
+            raise UnsupportedCheckpointError(f"In the config.json of {name!r}, {field} is no list of words. {_AGAIN}")
+    positions = config.get("max_position_embeddings")
+    if type(positions) is not int or positions < 1:
+        raise UnsupportedCheckpointError(
+            f"In the config.json of {name!r}, max_position_embeddings is {positions!r}, not a number of tokens. "
+            f"{_AGAIN}"
+        )
+    return config
+
+
 def _check_shards(name: str, folder: Path) -> None:
     """The index is the checkpoint's own word: a shard that is no safetensors file here would be unpickled."""
     index = folder / "model.safetensors.index.json"
@@ -192,12 +220,14 @@ def _check_shards(name: str, folder: Path) -> None:
         return
     try:
         shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UnsupportedCheckpointError(f"The {index.name} of {name!r} is not an index of weights: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UnsupportedCheckpointError(
+            f"The {index.name} of {name!r} is not an index of weights: {error}. {_AGAIN}"
+        ) from error
     for shard in shards:
         if not (isinstance(shard, str) and shard.endswith(".safetensors") and Path(shard).name == shard):
             raise UnsupportedCheckpointError(
-                f"The {index.name} of {name!r} names {shard!r}; only *.safetensors files beside it are read."
+                f"The {index.name} of {name!r} names {shard!r}; only *.safetensors files beside it are read. {_AGAIN}"
             )
 
 
@@ -206,8 +236,7 @@ def _check_reranker(name: str, config: dict[str, Any]) -> None:
     if config.get("model_type") != "qwen3" or architectures not in ([], [_CAUSAL], [_CLASSIFIER]):
         found = architectures[0] if architectures else f"model_type {config.get('model_type')!r}"
         raise UnsupportedCheckpointError(
-            f"{name!r} is {found}, neither {_CAUSAL} nor {_CLASSIFIER}. This package scores Qwen3-Reranker checkpoints "
-            "and their fine-tunes only."
+            f"{name!r} is {found}, neither {_CAUSAL} nor {_CLASSIFIER}. Use {RERANKER.ids}, or a fine-tune of one."
         )
     if architectures == [_CLASSIFIER]:
         _check_labels(name, config)
@@ -221,9 +250,9 @@ def _check_labels(name: str, config: dict[str, Any]) -> None:
     if isinstance(labels, dict) and sorted(str(label).lower() for label in labels.values()) == [NO, YES]:
         return
     raise UnsupportedCheckpointError(
-        f"{name!r} classifies into {count} labels ({labels}), and nothing says which of them is relevance. One label "
-        f"is read as it is; two are, where id2label in its config.json calls them {NO!r} and {YES!r}."
+        f"{name!r} classifies into {count} labels ({labels}), and nothing says which of them is relevance. Make "
+        f"id2label in its config.json call the two {NO!r} and {YES!r}, or use a conversion with one label."
     )
 
 
-RERANKER = Family("Qwen/Qwen3-Reranker-0.6B, -4B and -8B", _check_reranker, DEMO_FOLDER, variants=True)
+RERANKER = Family("Qwen/Qwen3-Reranker-0.6B, -4B or -8B", _check_reranker, DEMO_FOLDER, variants=True)

@@ -42,7 +42,8 @@ def fetch_snapshot(settings: EngineSettings, ids: str) -> Path:
         return _fetch(settings)
     except HFValidationError:
         raise CheckpointNotFoundError(
-            f"{asked} is neither a folder on this machine nor a hub id of the form owner/name."
+            f"{asked} is neither a folder on this machine nor a hub id of the form owner/name. Check the spelling, or "
+            f"take {ids}."
         ) from None
     except LocalEntryNotFoundError as error:
         offline = settings.local_files_only or os.environ.get("HF_HUB_OFFLINE", "").upper() in {
@@ -61,12 +62,12 @@ def fetch_snapshot(settings: EngineSettings, ids: str) -> Path:
         raise CheckpointNotFoundError(f"{asked} {reason}") from error
     except GatedRepoError as error:
         raise CheckpointNotFoundError(
-            f"{asked} is gated: accept its terms on the hub, then log in with `hf auth login` or set HF_TOKEN."
+            f"{asked} is gated. Accept its terms on the hub, then log in with `hf auth login` or set HF_TOKEN."
         ) from error
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise CheckpointNotFoundError(
-            f"{asked} is not on the hub (or is private: log in with `hf auth login` or set HF_TOKEN). The family's ids "
-            f"are {ids}."
+            f"{asked} is not on the hub (or is private: log in with `hf auth login` or set HF_TOKEN). Check the "
+            f"spelling, or take {ids}."
         ) from error
     except Exception as error:  # the hub's own, those of its HTTP client, which differs by version, and the disk's
         raise CheckpointNotFoundError(

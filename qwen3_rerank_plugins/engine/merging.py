@@ -42,37 +42,23 @@ def merge_adapter(network: Any, adapter: Adapter) -> None:
     Raises:
         MissingExtraError: peft is not installed.
         IncompleteCheckpointError: parameters of the adapter are missing or left over.
-        UnsupportedCheckpointError: peft cannot put it into this model, or cannot merge it.
+        UnsupportedCheckpointError: it holds something that this version of peft does not know.
+        Exception: whatever peft raises where it cannot put it into this model, or cannot merge it.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     check_peft()
     with without_kernels():  # peft imports bitsandbytes, where that is installed
         peft = importlib.import_module("peft")
     _check_config(peft, adapter)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about deprecations of its own, and tied matrices, which are seen to here
-            wrapped = peft.PeftModel(network, peft.PeftConfig.from_pretrained(str(adapter.folder)))
-        report = peft.set_peft_model_state_dict(wrapped, load_file(adapter.weights_file))
-        _check_complete(adapter, report)
-        _untie(network)
-        _merge(wrapped)
-        wrapped.base_model.unload()
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-        TypeError,
-        AttributeError,
-        KeyError,
-        ImportError,
-        SafetensorError,
-    ) as error:
-        raise UnsupportedCheckpointError(
-            f"peft cannot merge the adapter {adapter.name!r} into {adapter.base!r}: {error}"
-        ) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about deprecations of its own, and tied matrices, which are seen to here
+        wrapped = peft.PeftModel(network, peft.PeftConfig.from_pretrained(str(adapter.folder)))
+    report = peft.set_peft_model_state_dict(wrapped, load_file(adapter.weights_file))
+    _check_complete(adapter, report)
+    _untie(network)
+    _merge(wrapped)
+    wrapped.base_model.unload()
     network.config.tie_word_embeddings = _are_tied(network)
 
 
@@ -120,7 +106,7 @@ def _check_config(peft: Any, adapter: Adapter) -> None:
     if unknown:
         raise UnsupportedCheckpointError(
             f"The adapter {adapter.name!r} was saved by peft {config.get('peft_version', 'of another version')} with "
-            f"{', '.join(unknown)}, which peft {peft.__version__} does not know. Upgrade peft."
+            f"{', '.join(unknown)}, which peft {peft.__version__} does not know. Use a newer peft."
         )
 
 

@@ -39,7 +39,7 @@ def read_stored(name: str, config: dict[str, Any]) -> StoredQuantization | None:
     if not found:
         return None
     if not isinstance(found, dict):
-        raise UnsupportedCheckpointError(f"The quantization_config of {name!r} is not a JSON object.")
+        raise UnsupportedCheckpointError(f"The quantization_config of {name!r} is not a JSON object. {_HELP}")
     method = found.get("quant_method")
     if found.get("load_in_8bit"):
         return StoredQuantization("bitsandbytes", "int8")

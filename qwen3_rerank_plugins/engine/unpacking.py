@@ -79,7 +79,7 @@ def finish_unpacking(network: Any, stored: StoredQuantization, device: torch.dev
     if packed:
         raise UnsupportedCheckpointError(
             f"Weights that the score needs as plain numbers are packed by {stored.method}: {', '.join(packed[:5])}. "
-            "Quantise the layers of the decoder only, or upgrade transformers where these are theirs."
+            "Use a checkpoint with nothing but the layers quantised, or a newer transformers where these are layers."
         )
     if stored.kept_as:
         place(network, device, dtype)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from qwen3_rerank_plugins.engine.adapter import Adapter
 from qwen3_rerank_plugins.engine.attention import AttentionChoice, choose_attention
 from qwen3_rerank_plugins.engine.checkpoint import Checkpoint
 from qwen3_rerank_plugins.engine.merging import check_peft, merge_adapter
@@ -20,7 +21,12 @@ from qwen3_rerank_plugins.engine.quantization import QuantizationChoice, choose_
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.stored import StoredQuantization
 from qwen3_rerank_plugins.engine.unpacking import choose_stored, finish_unpacking, unpacked_config
-from qwen3_rerank_plugins.errors import IncompleteCheckpointError, SettingsError, UnsupportedCheckpointError
+from qwen3_rerank_plugins.errors import (
+    IncompleteCheckpointError,
+    RerankError,
+    SettingsError,
+    UnsupportedCheckpointError,
+)
 
 logger = logging.getLogger("qwen3_rerank_plugins")
 
@@ -84,6 +90,7 @@ def load_model(settings: EngineSettings, checkpoint: Checkpoint) -> LoadedModel:
     Raises:
         IncompleteCheckpointError: a parameter is missing, left over, or of the wrong shape.
         UnsupportedCheckpointError: transformers or peft cannot read it, or it is not what its config says.
+        DeviceMemoryError or what torch says of it: there is not enough memory; see `is_out_of_memory`.
         SettingsError: the placement is impossible here.
         MissingExtraError: the library that it needs is not installed.
     """
@@ -92,7 +99,7 @@ def load_model(settings: EngineSettings, checkpoint: Checkpoint) -> LoadedModel:
         check_peft()
     causal_lm = _read_weights(settings, checkpoint, placement)
     if checkpoint.adapter:
-        merge_adapter(causal_lm, checkpoint.adapter)
+        _merge_adapter(causal_lm, checkpoint.adapter)
     causal_lm.eval().requires_grad_(False)
     if checkpoint.stored:
         finish_unpacking(causal_lm, checkpoint.stored, placement.device, placement.dtype)
@@ -121,7 +128,6 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 
 def _read_weights(settings: EngineSettings, checkpoint: Checkpoint, placement: Placement) -> Any:
-    from safetensors import SafetensorError
     from transformers import Qwen3Config
 
     architecture, auto = _classes(checkpoint)
@@ -129,6 +135,7 @@ def _read_weights(settings: EngineSettings, checkpoint: Checkpoint, placement: P
     options: dict[str, Any] = {
         dtype_word(): placement.dtype if whole else "auto",
         "low_cpu_mem_usage": True,
+        "ignore_mismatched_sizes": True,  # they are reported then, and refused below with their names
         "output_loading_info": True,
     }
     try:
@@ -141,20 +148,24 @@ def _read_weights(settings: EngineSettings, checkpoint: Checkpoint, placement: P
                 options["config"] = unpacked_config(checkpoint.folder, checkpoint.stored, settings.trust_remote_code)
             loaded = auto.from_pretrained(
                 checkpoint.folder,
-                device_map={"": placement.device if whole else "cpu"} if checkpoint.stored or not on_cpu else None,
+                device_map=_device_map(checkpoint, placement),
                 use_safetensors=True,
                 local_files_only=True,
                 trust_remote_code=settings.trust_remote_code,
                 **options,
             )
-    except torch.OutOfMemoryError:
-        raise
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise UnsupportedCheckpointError(f"transformers cannot load {checkpoint.name!r}: {error}") from error
+    except Exception as error:  # each part of transformers has its own
+        if is_out_of_memory(error):
+            raise
+        raise UnsupportedCheckpointError(
+            f"transformers cannot load {checkpoint.name!r}: {type(error).__name__}: {error}. Download or export it "
+            "again."
+        ) from error
     causal_lm, report = loaded
     if not isinstance(causal_lm, architecture):
         raise UnsupportedCheckpointError(
-            f"{checkpoint.name!r} loaded as {type(causal_lm).__name__}, not {architecture.__name__}."
+            f"{checkpoint.name!r} loaded as {type(causal_lm).__name__}, not {architecture.__name__}. Load it without "
+            "its own code: trust_remote_code=False."
         )
     _check_complete(checkpoint, report)
     return causal_lm
@@ -167,6 +178,27 @@ def _classes(checkpoint: Checkpoint) -> tuple[Any, Any]:
     if checkpoint.classifies:
         return transformers.Qwen3ForSequenceClassification, transformers.AutoModelForSequenceClassification
     return transformers.Qwen3ForCausalLM, transformers.AutoModelForCausalLM
+
+
+def _device_map(checkpoint: Checkpoint, placement: Placement) -> dict[str, Any] | None:
+    """In the words of transformers; None is the CPU, except to bitsandbytes."""
+    if placement.quantization.name is None and placement.device.type != "cpu":
+        return {"": placement.device}
+    return {"": "cpu"} if checkpoint.stored else None
+
+
+def _merge_adapter(causal_lm: Any, adapter: Adapter) -> None:
+    try:
+        merge_adapter(causal_lm, adapter)
+    except RerankError:
+        raise
+    except Exception as error:  # peft has no kind of its own
+        if is_out_of_memory(error):
+            raise
+        raise UnsupportedCheckpointError(
+            f"peft cannot merge the adapter {adapter.name!r} into {adapter.base!r}: {type(error).__name__}: {error}. "
+            "Check that it was trained over that base, and download or export it again."
+        ) from error
 
 
 def _convert_one_by_one(checkpoint: Checkpoint, dtype: torch.dtype) -> dict[str, torch.Tensor]:
@@ -193,7 +225,7 @@ def _check_complete(checkpoint: Checkpoint, report: dict[str, Any]) -> None:
         ("unexpected_keys", "in the files but not in the model"),
         ("mismatched_keys", "of the wrong shape"),
     ):
-        names = sorted(str(name) for name in report.get(key) or ())
+        names = sorted(map(_named, report.get(key) or ()))
         if names:
             shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
             raise IncompleteCheckpointError(
@@ -202,12 +234,28 @@ def _check_complete(checkpoint: Checkpoint, report: dict[str, Any]) -> None:
             )
 
 
+def _named(reported: str | tuple[str, torch.Size, torch.Size]) -> str:
+    """A parameter as transformers reports it: by name, and where shapes differ, with that of the file and its own."""
+    if isinstance(reported, str):
+        return reported
+    name, in_file, in_model = reported
+    return f"{name}: {list(in_file)}, not {list(in_model)}"
+
+
 def dtype_word() -> str:
     """Transformers renamed `torch_dtype` to `dtype` in 4.56."""
     import transformers
 
     major, minor = (int(number) for number in transformers.__version__.split(".")[:2])
     return "dtype" if (major, minor) >= (4, 56) else "torch_dtype"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the machine has no memory left; not every allocator of torch says so by its type."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    words = ("can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory", "alloc_failed")
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
 
 
 def _choose_device(asked: str) -> tuple[torch.device, str]:

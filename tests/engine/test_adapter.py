@@ -56,7 +56,8 @@ def test_adapter_and_base_come_from_the_cache_each_at_its_own_revision(tmp_path:
 def test_a_base_that_has_moved_is_named_together_with_the_place_that_names_it(tmp_path: Path) -> None:
     folder = write_adapter(tmp_path / "adapter", base_model_name_or_path="/home/trainer/reranker")
     with pytest.raises(
-        CheckpointNotFoundError, match=r"no folder '/home/trainer/reranker'.*base_model_name_or_path in .*_config\.json"
+        CheckpointNotFoundError,
+        match=r"no folder '/home/trainer/reranker'.*Check base_model_name_or_path in .*_config\.json",
     ):
         find(folder)
     write_adapter(folder, base_model_name_or_path="someone/reranker")
@@ -102,5 +103,5 @@ def test_an_adapter_beside_whole_weights_is_refused_as_either_could_be_meant(tmp
 def test_a_broken_config_is_refused(config: str, tmp_path: Path) -> None:
     folder = write_adapter(tmp_path / "adapter")
     (folder / "adapter_config.json").write_text(config, encoding="utf-8")
-    with pytest.raises(UnsupportedCheckpointError, match=r"adapter_config\.json of .* is not"):
+    with pytest.raises(UnsupportedCheckpointError, match=r"adapter_config\.json of .* (is not|cannot be read)"):
         find(folder)

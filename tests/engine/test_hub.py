@@ -70,7 +70,7 @@ def hub_error(kind: type[Exception]) -> Exception:
     ("kind", "advice"),
     [
         (LocalEntryNotFoundError, "hub cannot be reached"),
-        (GatedRepoError, "accept its terms"),
+        (GatedRepoError, "Accept its terms"),
         (RepositoryNotFoundError, "is not on the hub"),
         (RevisionNotFoundError, "is not on the hub"),
         (HfHubHTTPError, "could not be fetched"),

@@ -172,7 +172,7 @@ def test_what_an_older_transformers_would_leave_packed_is_refused(
 
     original = weights.unpacked_config
     monkeypatch.setattr(weights, "unpacked_config", forget)
-    with pytest.raises(UnsupportedCheckpointError, match="upgrade transformers"):
+    with pytest.raises(UnsupportedCheckpointError, match="a newer transformers"):
         load(tmp_path / "packed")
 
 
