@@ -11,27 +11,30 @@ A request travels in one straight line; each station is one file and one idea:
 7. `checkpoint`  a model's name -> the folder that holds its files
 8. `tokens`      prompt -> ids: one shared prefix, one tail a document, receipts for what was cut
 9. `windows`     a text that does not fit -> overlapping windows that do
-10. `packing`     lengths -> passes under a token budget, in plain ints
-11. `scorer`      the seam: a request in, log-odds out; local, remote and fake engines implement it
-12. `reading`     a request -> ids, long documents read as it asks; log-odds of windows -> those of documents
-13. `results`     log-odds -> ranked documents
-14. `receipts`    what was cut or computed twice -> one line in the log
-15. `pairs`       (query, document) pairs -> one request a query, and scores back in the order of the pairs
+10. `packing`    lengths -> passes under a token budget, in plain ints
+11. `dispatch`   lengths of a request -> parts for several devices, in plain ints
+12. `scorer`     the seam: a request in, log-odds out; local, remote and fake engines implement it
+13. `reading`    a request -> ids, long documents read as it asks; log-odds of windows -> those of documents
+14. `results`    log-odds -> ranked documents
+15. `receipts`   what was cut or computed twice -> one line in the log
+16. `pairs`      (query, document) pairs -> one request a query, and scores back in the order of the pairs
 
 Torch is imported only from here on:
 
-16. `attention`   one signature, several kernels
-17. `batch`       a planned pass -> tensors
-18. `model`       the packed forward pass over the modules that transformers loaded
-19. `float32`     a 16-bit model as a float32 one, a layer at a time, for scores that overflowed
-20. `quantization`  the layers' weights in 8 or 4 bits, where that was asked for
-21. `unpacking`  weights that were quantised before they were saved -> layers that a pass can use
-22. `merging`     a LoRA adapter -> the same change in the weights of its base
-23. `shape`       the sizes of a model, and the memory that follows from them
-24. `weights`     settings -> those modules, on their device, in their dtype
-25. `head`        last hidden states -> yes/no log-odds in float32
-26. `budget`      how many tokens of one pass fit in memory
-27. `passes`      a planned pass -> its log-odds: batch, model and head in a row
-28. `worker`      the one thread that runs passes for everybody who waits
-29. `local`       the whole line behind the seam
+17. `attention`  one signature, several kernels
+18. `batch`      a planned pass -> tensors
+19. `model`      the packed forward pass over the modules that transformers loaded
+20. `float32`    a 16-bit model as a float32 one, a layer at a time, for scores that overflowed
+21. `quantization`  the layers' weights in 8 or 4 bits, where that was asked for
+22. `unpacking`  weights that were quantised before they were saved -> layers that a pass can use
+23. `merging`    a LoRA adapter -> the same change in the weights of its base
+24. `shape`      the sizes of a model, and the memory that follows from them
+25. `device_map` a model that is too large for one GPU -> which layers go to which
+26. `weights`    settings -> those modules, on their device, in their dtype
+27. `head`       last hidden states -> yes/no log-odds in float32
+28. `budget`     how many tokens of one pass fit in memory
+29. `passes`     a planned pass -> its log-odds: batch, model and head in a row
+30. `worker`     the one thread that runs passes for everybody who waits
+31. `replicas`   several of them, each with a model of its own, behind one door
+32. `local`      the whole line behind the seam
 """

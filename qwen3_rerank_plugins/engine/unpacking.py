@@ -25,7 +25,7 @@ from qwen3_rerank_plugins.engine.quantization import (
     place,
     without_kernels,
 )
-from qwen3_rerank_plugins.engine.settings import Quantization
+from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.stored import StoredQuantization
 from qwen3_rerank_plugins.errors import MissingExtraError, SettingsError, UnsupportedCheckpointError
 
@@ -33,20 +33,25 @@ _PLAIN = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def choose_stored(
-    asked: Quantization | None, stored: StoredQuantization, device: torch.device, dtype: torch.dtype
+    settings: EngineSettings, stored: StoredQuantization, device: torch.device, dtype: torch.dtype
 ) -> QuantizationChoice:
     """How such weights are kept here; nothing is imported for the answer.
 
     Raises:
-        SettingsError: another quantization was asked for, or this one cannot run on this device.
+        SettingsError: another quantization was asked for, or this one cannot run there.
         MissingExtraError: the library that reads them is not installed.
     """
-    if asked is not None:
+    if settings.quantization:
         raise SettingsError(
-            f"quantization={asked!r} cannot be had of a checkpoint that is quantised already, by {stored.method}. Use "
-            "quantization=None, or the checkpoint that it was made from."
+            f"quantization={settings.quantization!r} cannot be had of a checkpoint that is quantised already, by "
+            f"{stored.method}. Use quantization=None, or the checkpoint that it was made from."
         )
     if stored.kept_as:
+        if settings.device_map:
+            raise SettingsError(
+                f"device_map={settings.device_map!r} cannot spread weights that stay packed by {stored.method}. Use "
+                "device_map=None, or the checkpoint that it was made from."
+            )
         choose_quantization(stored.kept_as, device, dtype)
         return QuantizationChoice(stored.kept_as, f"as the checkpoint has it, by {stored.method}")
     if stored.method == "compressed-tensors" and importlib.util.find_spec("compressed_tensors") is None:

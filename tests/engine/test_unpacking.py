@@ -17,7 +17,7 @@ from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
 from qwen3_rerank_plugins.engine.quantization import Int4Linear, Int8Linear
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.shape import Shape
-from qwen3_rerank_plugins.engine.weights import LoadedModel, choose_placement, load_model
+from qwen3_rerank_plugins.engine.weights import LoadedModel, load_model
 from qwen3_rerank_plugins.errors import RequestError, SettingsError, UnsupportedCheckpointError
 from tests.checkpoint_kinds import change_json, make_bitsandbytes, make_compressed, make_fp8
 from tests.checkpoints import GROUPED, load_reference, make_checkpoint
@@ -46,7 +46,7 @@ def base(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(folder: Path, **options: Any) -> LoadedModel:
-    settings = EngineSettings(model=str(folder), device="cpu", **options)
+    settings = EngineSettings(**{"model": str(folder), "device": "cpu", **options})
     return load_model(settings, find_checkpoint(settings))
 
 
@@ -133,7 +133,7 @@ def test_what_is_turned_back_is_plain_in_one_dtype_and_says_so(
     assert "fp8 weights are turned back" in caplog.text
 
 
-def test_another_quantization_and_a_rescue_in_float32_are_refused(base: Path, tmp_path: Path) -> None:
+def test_another_quantization_a_rescue_in_float32_and_a_map_of_devices_are_refused(base: Path, tmp_path: Path) -> None:
     make_fp8(base, tmp_path / "fp8")
     folder = make_bitsandbytes(base, tmp_path / "packed", load_in_8bit=True)
     for model in (folder, tmp_path / "fp8"):
@@ -144,12 +144,9 @@ def test_another_quantization_and_a_rescue_in_float32_are_refused(base: Path, tm
         pytest.raises(RequestError, match="needs the weights as they were, and .* is quantised by bitsandbytes"),
     ):
         reranker.rank("a question", ["a text"])
-    found = find_checkpoint(EngineSettings(model=str(folder)))
-    assert found.stored is not None
-    if not torch.backends.mps.is_available():
-        return
-    with pytest.raises(SettingsError, match="not available on mps"):
-        choose_placement(EngineSettings(device="mps"), found.stored)
+    with pytest.raises(SettingsError, match="cannot spread weights that stay packed by bitsandbytes"):
+        load(folder, device="auto", device_map="auto")
+    assert load(tmp_path / "fp8", device="auto", device_map="auto").placement.quantization.name is None
 
 
 def test_a_packed_output_matrix_is_refused(base: Path, tmp_path: Path) -> None:

@@ -81,3 +81,5 @@ def test_it_loads_in_16_bits_and_its_parameters_are_those_that_are_counted(
     assert shape.parameters == sum(parameter.numel() for parameter in loaded.causal_lm.parameters())
     assert shape.output_matrix_bytes(torch.float32) == 0
     loaded.release_output_matrix()  # which it has none of
+    spread = load_model(EngineSettings(model=str(folder), device_map="auto", dtype="bfloat16"), found)
+    assert torch.equal(spread.causal_lm.score.weight, loaded.causal_lm.score.weight)
