@@ -87,7 +87,7 @@ def test_without_the_extra_cli_the_command_is_one_line_with_the_command(module: 
 
 def test_every_extra_is_missed_here() -> None:
     extras = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    assert {extra for extra, *_ in WITHOUT} | {"cli", "all"} == set(extras)
+    assert {extra for extra, *_ in WITHOUT} | {"cli", "examples", "all"} == set(extras)
 
 
 def test_every_dependency_has_one_floor_that_is_pinned_where_the_lowest_are_tested() -> None:

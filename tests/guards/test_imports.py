@@ -56,6 +56,7 @@ LINE = [
     "embedding.fields",
     "sets.lines",
     "sets.tasks",
+    "sets.bundled",
     "sets.ranker",
 ]
 GOLDEN = [
@@ -87,6 +88,7 @@ TORCH_FREE = {
     *(name for name in LINE if name.startswith("embedding.") and name != "embedding.model"),
     "sets.lines",
     "sets.tasks",
+    "sets.bundled",
     "sets.ranker",
 }
 HEAVY = {"torch", "transformers", "sentence_transformers", "langchain_core", "llama_index"}
