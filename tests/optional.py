@@ -38,7 +38,9 @@ DOORS = {
     ),
     "evaluation/test_mteb_adapter.py": ("mteb",),
     "evaluation/test_card.py": ("mteb",),
+    "engine/test_merging.py": ("peft",),
     "engine/test_quantization.py": ("bitsandbytes", "rich"),
+    "engine/test_unpacking.py": ("bitsandbytes", "compressed_tensors"),
     "test_fields.py": ("pydantic",),
 }
 """Folders and files of tests, and what they cannot even be collected without."""

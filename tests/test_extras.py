@@ -31,6 +31,16 @@ WITHOUT = {
         f"{GPU}\nfrom qwen3_rerank_plugins.engine.quantization import choose_quantization\n"
         "choose_quantization('fp8', cuda, torch.bfloat16)"
     ),
+    ("lora", "peft", "peft"): (
+        "from qwen3_rerank_plugins.engine.merging import merge_adapter\nmerge_adapter(None, None)"
+    ),
+    ("compressed", "compressed-tensors", "compressed_tensors"): (
+        "import torch\nfrom qwen3_rerank_plugins.engine.settings import EngineSettings\n"
+        "from qwen3_rerank_plugins.engine.stored import StoredQuantization\n"
+        "from qwen3_rerank_plugins.engine.unpacking import choose_stored\n"
+        "stored = StoredQuantization('compressed-tensors', None)\n"
+        "choose_stored(EngineSettings(), stored, torch.device('cpu'), torch.float32)"
+    ),
     ("flash", "flash-attn", "flash_attn"): (
         f"{GPU}\nfrom qwen3_rerank_plugins.engine.attention import choose_attention\n"
         "choose_attention('flash_attn', cuda, torch.bfloat16)"
