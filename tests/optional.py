@@ -21,6 +21,10 @@ DOORS = {
     "cli": ("typer", "rich"),
     "cli/test_eval.py": ("pytrec_eval", "sklearn", "matplotlib"),
     "bench": ("rich", "matplotlib"),
+    "embedding": ("sentence_transformers",),
+    "parity/test_embeddings.py": ("sentence_transformers",),
+    "test_load.py": ("langchain_core", "llama_index.core", "rich", "matplotlib"),
+    "test_trial.py": ("langchain_core", "llama_index.core", "rich", "matplotlib"),
     "evaluation": ("pytrec_eval", "sklearn", "rich", "matplotlib"),
     "test_two_stages.py": (
         "langchain_core",
