@@ -14,6 +14,7 @@ RerankError
 │   ├── NonFiniteScoreError               NaN or infinity came out
 │   ├── DeviceMemoryError (MemoryError)   one document alone does not fit in the device's memory
 │   └── PassError                         anything else that broke inside a forward pass
+├── BatchError                            a batch job has not answered every row; run it again to go on
 ├── ClosedError                           the reranker was closed, or was loaded before a fork
 └── MissingExtraError (ImportError)       an optional dependency is not installed
 
@@ -97,6 +98,10 @@ class PassError(ScoringError):
     """A forward pass failed for a reason of its own; the original error is the cause."""
 
 
+class BatchError(RerankError):
+    """A batch job could not give every row its one answer. What it finished stays; the same command goes on."""
+
+
 class ClosedError(RerankError, RuntimeError):
     """The reranker was closed, or belongs to the parent of this forked process."""
 
@@ -110,4 +115,9 @@ class MissingExtraError(RerankError, ImportError):
     """
 
     def __init__(self, package: str, extra: str) -> None:
+        self._missing = package, extra
         super().__init__(f"{package} is not installed. Install it with: pip install 'qwen3-rerank-plugins[{extra}]'")
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        """Errors travel between processes, and this one's message is not what it is made of."""
+        return type(self), self._missing
