@@ -33,6 +33,10 @@ lint: .venv/installed-dev
 types: .venv/installed-dev
 	$(BIN)/mypy
 
+# The site, into site/; strict: a broken link or docstring fails. The theme's own notice is about its end of life in 2027.
+docs: .venv/installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 wheel: .venv/installed-dev
 	$(BIN)/python scripts/check_wheel.py
 
@@ -46,10 +50,10 @@ wheel: .venv/installed-dev
 	touch $@
 
 .venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt
-	$(PIP) install --quiet --constraint constraints.txt --editable ".[all,bench,eval,mteb,quantization]" --group dev
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[all,bench,eval,mteb,quantization,ray]" --group dev --group docs
 	touch $@ .venv/installed-demo
 
-TEST_TOOLS := pytest pytest-asyncio pytest-timeout hypothesis
+TEST_TOOLS := pytest pytest-asyncio pytest-timeout hypothesis markdown-it-py packaging pyyaml
 # Hosts and peers that the suite meets in the development environment, as far as they allow such old versions:
 # sentence-transformers 6 and mteb need transformers 5.
 OLD_HOSTS := langchain-classic langchain-community langchain-qdrant rank-bm25 matplotlib
@@ -59,7 +63,7 @@ OLD_HOSTS := langchain-classic langchain-community langchain-qdrant rank-bm25 ma
 	.venv-lowest/bin/python -m pip install --quiet --upgrade "pip>=25.1" packaging
 	.venv-lowest/bin/python scripts/write_floors.py > .venv-lowest/floors.txt
 	.venv-lowest/bin/python -m pip install --quiet --constraint .venv-lowest/floors.txt \
-		--editable ".[all,eval,quantization]" $(TEST_TOOLS) $(OLD_HOSTS)
+		--editable ".[all,eval,quantization,ray]" $(TEST_TOOLS) $(OLD_HOSTS)
 	touch $@
 
 .venv-bare/installed: pyproject.toml constraints.txt
@@ -69,4 +73,4 @@ OLD_HOSTS := langchain-classic langchain-community langchain-qdrant rank-bm25 ma
 	touch $@
 
 clean:
-	rm -rf .venv .venv-lowest .venv-bare dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-bare dist build site .pytest_cache .mypy_cache .ruff_cache .hypothesis

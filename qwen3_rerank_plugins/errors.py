@@ -1,22 +1,22 @@
 """Every error this package raises on purpose, in one tree.
 
-RerankError
-├── SettingsError (ValueError)            an option is unknown, malformed, or impossible on this machine
-├── RequestError (ValueError)             what was asked cannot be ranked
-│   ├── InputTypeError (TypeError)        a query, document or instruction is not text
-│   ├── NoRoomError                       query and instruction leave no room for any document
-│   └── LongDocumentError                 a document does not fit, and was not to be cut
-├── CheckpointError                       the model cannot be used
-│   ├── CheckpointNotFoundError           it is not where the settings say
-│   ├── UnsupportedCheckpointError        it is not a Qwen3-Reranker, or no Qwen3-Embedding for the first stage
-│   └── IncompleteCheckpointError         weights are missing, left over, or of the wrong shape
-├── ScoringError                          the model ran and gave no usable answer
-│   ├── NonFiniteScoreError               NaN or infinity came out
-│   ├── DeviceMemoryError (MemoryError)   one document alone does not fit in the device's memory
-│   └── PassError                         anything else that broke inside a forward pass
-├── BatchError                            a batch job has not answered every row; run it again to go on
-├── ClosedError                           the reranker was closed, or was loaded before a fork
-└── MissingExtraError (ImportError)       an optional dependency is not installed
+    RerankError
+    ├── SettingsError (ValueError)            an option is unknown, malformed, or impossible on this machine
+    ├── RequestError (ValueError)             what was asked cannot be ranked
+    │   ├── InputTypeError (TypeError)        a query, document or instruction is not text
+    │   ├── NoRoomError                       query and instruction leave no room for any document
+    │   └── LongDocumentError                 a document does not fit, and was not to be cut
+    ├── CheckpointError                       the model cannot be used
+    │   ├── CheckpointNotFoundError           it is not where the settings say
+    │   ├── UnsupportedCheckpointError        it is not a Qwen3-Reranker, or no Qwen3-Embedding for the first stage
+    │   └── IncompleteCheckpointError         weights are missing, left over, or of the wrong shape
+    ├── ScoringError                          the model ran and gave no usable answer
+    │   ├── NonFiniteScoreError               NaN or infinity came out
+    │   ├── DeviceMemoryError (MemoryError)   one document alone does not fit in the device's memory
+    │   └── PassError                         anything else that broke inside a forward pass
+    ├── BatchError                            a batch job has not answered every row; run it again to go on
+    ├── ClosedError                           the reranker was closed, or was loaded before a fork
+    └── MissingExtraError (ImportError)       an optional dependency is not installed
 
 Every message says what happened, with the numbers, and what to do next.
 """

@@ -6,12 +6,13 @@ Must not know: documents, nodes, or any host. Pydantic comes with the hosts; pla
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Literal
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
+from qwen3_rerank_plugins.engine.request import check_instruction
 from qwen3_rerank_plugins.engine.settings import (
     DEFAULT_MAX_LENGTH,
     DEFAULT_MODEL,
@@ -40,6 +41,7 @@ _ENGINE_FIELDS = (
 )
 _READING_FIELDS = ("max_length", "long_documents", "on_nonfinite")
 _CALL_FIELDS = ("instruction", "top_n", "min_score")
+"""Of one call: those that an adapter has go before a ready reranker's own."""
 
 
 class CheckpointFields(BaseModel):
@@ -76,12 +78,13 @@ class CheckpointFields(BaseModel):
                 yield name, value
 
 
-class RerankerFields(CheckpointFields):  # noqa: PLW1641  unhashable, as every mutable pydantic model
-    """Mixin for adapters: one field a setting, all serialisable, and the reranker they describe.
+class ScoringFields(CheckpointFields):  # noqa: PLW1641  unhashable, as every mutable pydantic model
+    """Mixin for adapters that score and keep all: one field a setting, and the reranker they describe.
 
     A ready `reranker=` may be passed instead of engine settings; its settings then fill the fields, so that the adapter
-    still serialises to something that can be loaded elsewhere. Instruction and limits that are passed along with it,
-    None included, go before its own.
+    still serialises to something that can be loaded elsewhere. An instruction that is passed along with it, None
+    included, goes before its own. Everything serialises, except an instruction that is a function: that is an error of
+    whoever writes JSON, and pickles as its function does.
     """
 
     model: str = Field(
@@ -93,11 +96,11 @@ class RerankerFields(CheckpointFields):  # noqa: PLW1641  unhashable, as every m
     quantization: Quantization | None = Field(
         default=None, description="int8, int4 or fp8 weights in the decoder layers; None keeps them as they are."
     )
-    instruction: str | None = Field(
-        default=None, description="What relevant means for this task, in English; None is the model card's."
+    instruction: str | SkipJsonSchema[Callable[[str], str | None]] | None = Field(
+        default=None,
+        description="What relevant means for this task, in English, or a function of the query that says so; None is "
+        "the model card's.",
     )
-    top_n: int | None = Field(default=3, ge=0, description="Most documents to return; None returns all.")
-    min_score: float | None = Field(default=None, ge=0, le=1, description="Lowest probability to return, inclusive.")
     max_length: int = Field(
         default=DEFAULT_MAX_LENGTH, description="Tokens of a whole prompt; only documents are ever cut."
     )
@@ -129,12 +132,13 @@ class RerankerFields(CheckpointFields):  # noqa: PLW1641  unhashable, as every m
         if not isinstance(reranker, Qwen3Reranker):
             return values
         _refuse_contradictions(values, reranker)
-        own = {name: getattr(reranker, name) for name in _CALL_FIELDS}
+        own = {name: getattr(reranker, name) for name in _CALL_FIELDS if name in cls.model_fields}
         return {**{name: value for name, value in own.items() if value is not None}, **values, **_settings(reranker)}
 
     @model_validator(mode="after")
-    def _check_settings(self) -> RerankerFields:
+    def _check_settings(self) -> Self:
         """Cheap and idempotent: nothing is loaded before the first document, and equal settings share one engine."""
+        check_instruction(self.instruction)
         _ = self._reranker
         return self
 
@@ -152,8 +156,8 @@ class RerankerFields(CheckpointFields):  # noqa: PLW1641  unhashable, as every m
 
     @property
     def _options(self) -> dict[str, Any]:
-        """Of `Qwen3Reranker.rank`."""
-        return {name: getattr(self, name) for name in _CALL_FIELDS}
+        """Of the reranker's methods."""
+        return {name: getattr(self, name) for name in _CALL_FIELDS if name in type(self).model_fields}
 
     def _describe(self, reranker: Qwen3Reranker) -> bool:
         return all(getattr(self, name) == value for name, value in _settings(reranker).items())
@@ -161,6 +165,13 @@ class RerankerFields(CheckpointFields):  # noqa: PLW1641  unhashable, as every m
     def __eq__(self, other: object) -> bool:
         """Equal fields; which facade was made for them is nobody's business."""
         return type(self) is type(other) and self.__dict__ == other.__dict__
+
+
+class RerankerFields(ScoringFields):
+    """The same for adapters that rank: instruction and limits are of a call, and go before a ready reranker's own."""
+
+    top_n: int | None = Field(default=3, ge=0, description="Most documents to return; None returns all.")
+    min_score: float | None = Field(default=None, ge=0, le=1, description="Lowest probability to return, inclusive.")
 
 
 def _settings(reranker: Qwen3Reranker) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, get_args
 from qwen3_rerank_plugins import registry
 from qwen3_rerank_plugins.engine.pairs import PairGroup, group_pairs, pair_probabilities
 from qwen3_rerank_plugins.engine.receipts import warn_once
-from qwen3_rerank_plugins.engine.request import RerankRequest, make_request
+from qwen3_rerank_plugins.engine.request import Instruction, RerankRequest, check_instruction, make_request
 from qwen3_rerank_plugins.engine.results import RankedDocument, rank_documents
 from qwen3_rerank_plugins.engine.scorer import Scorer, Scores
 from qwen3_rerank_plugins.engine.settings import (
@@ -59,7 +59,8 @@ class Qwen3Reranker:
         dtype: "auto", "bfloat16", "float16" or "float32".
         attention: "auto", "varlen", "flash_attn" or "sdpa".
         quantization: None, or "int8", "int4" or "fp8" for the weights of the decoder layers: less memory, less exact.
-        instruction: what "relevant" means for your task, in English; None is the model card's web-search instruction.
+        instruction: what "relevant" means for your task, in English, or a function of the query that says so; None is
+            the model card's web-search instruction.
         top_n: most documents that `rank` returns; None returns all.
         min_score: lowest probability that `rank` returns, inclusive; None returns all.
         max_length: tokens of one whole prompt. Only documents are ever cut, from their end.
@@ -89,7 +90,7 @@ class Qwen3Reranker:
         dtype: Dtype = "auto",
         attention: AttentionName = "auto",
         quantization: Quantization | None = None,
-        instruction: str | None = None,
+        instruction: Instruction | None = None,
         top_n: int | None = None,
         min_score: float | None = None,
         max_length: int = DEFAULT_MAX_LENGTH,
@@ -133,7 +134,7 @@ class Qwen3Reranker:
                 "on_nonfinite='float32' needs the weights as they were, and "
                 f"quantization={quantization!r} rounds them. Drop one of the two."
             )
-        make_request("", [], instruction)  # refuses an instruction that is not text
+        check_instruction(instruction)
         self.instruction = instruction
         self.top_n = top_n
         self.min_score = min_score
@@ -148,7 +149,7 @@ class Qwen3Reranker:
         query: str,
         documents: Iterable[str],
         *,
-        instruction: str | Own | None = OWN,
+        instruction: Instruction | Own | None = OWN,
         top_n: int | Own | None = OWN,
         min_score: float | Own | None = OWN,
     ) -> list[RankedDocument]:
@@ -157,7 +158,7 @@ class Qwen3Reranker:
         Args:
             query: what is looked for.
             documents: texts; the caller's order breaks ties.
-            instruction: for this call; None is the model card's.
+            instruction: for this call, a sentence or a function of the query; None is the model card's.
             top_n: for this call; None returns all.
             min_score: for this call; None returns all.
 
@@ -171,6 +172,7 @@ class Qwen3Reranker:
                 too long and `long_documents` is "error".
             CheckpointError: the model cannot be loaded.
             ScoringError: the model gave no usable score; nothing is ever ordered by a broken one.
+            Exception: whatever an instruction that is a function raises.
         """
         top_n, min_score = _given(top_n, self.top_n), _given(min_score, self.min_score)
         check_top_n(top_n)
@@ -186,7 +188,7 @@ class Qwen3Reranker:
         query: str,
         documents: Iterable[str],
         *,
-        instruction: str | Own | None = OWN,
+        instruction: Instruction | Own | None = OWN,
         top_n: int | Own | None = OWN,
         min_score: float | Own | None = OWN,
     ) -> list[RankedDocument]:
@@ -200,16 +202,18 @@ class Qwen3Reranker:
         warn_once([scores])
         return ranked
 
-    def score(self, pairs: Iterable[tuple[str, str]], *, instruction: str | Own | None = OWN) -> list[float]:
+    def score(self, pairs: Iterable[tuple[str, str]], *, instruction: Instruction | Own | None = OWN) -> list[float]:
         """Probability of "yes" for each (query, document) pair, in input order; pairs of one query share its prefix.
 
         Raises:
-            As `rank`.
+            RerankError: as `rank`.
         """
         groups = self._groups(pairs, instruction)
         return _probabilities(groups, _wait(self._submit([group.request for group in groups])))
 
-    async def ascore(self, pairs: Iterable[tuple[str, str]], *, instruction: str | Own | None = OWN) -> list[float]:
+    async def ascore(
+        self, pairs: Iterable[tuple[str, str]], *, instruction: Instruction | Own | None = OWN
+    ) -> list[float]:
         """`score` without blocking the event loop."""
         groups = self._groups(pairs, instruction)
         return _probabilities(groups, await self._asubmit([group.request for group in groups]))
@@ -243,7 +247,7 @@ class Qwen3Reranker:
     def __deepcopy__(self, _: dict[int, Any]) -> Qwen3Reranker:
         return self
 
-    def _request(self, query: str, documents: Iterable[str], instruction: str | Own | None) -> RerankRequest:
+    def _request(self, query: str, documents: Iterable[str], instruction: Instruction | Own | None) -> RerankRequest:
         return make_request(
             query,
             documents,
@@ -253,7 +257,7 @@ class Qwen3Reranker:
             self.on_nonfinite,
         )
 
-    def _groups(self, pairs: Iterable[tuple[str, str]], instruction: str | Own | None) -> list[PairGroup]:
+    def _groups(self, pairs: Iterable[tuple[str, str]], instruction: Instruction | Own | None) -> list[PairGroup]:
         return group_pairs(pairs, lambda query, documents: self._request(query, documents, instruction))
 
     def _scorer(self) -> Scorer:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from qwen3_rerank_plugins.errors import MissingExtraError
+from tests.optional import need
 
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
@@ -33,6 +34,8 @@ WITHOUT = {
         f"{GPU}\nfrom qwen3_rerank_plugins.engine.attention import choose_attention\n"
         "choose_attention('flash_attn', cuda, torch.bfloat16)"
     ),
+    ("ray", "ray", "ray"): "import qwen3_rerank_plugins.batch",
+    ("ray", "pyarrow", "pyarrow"): "import qwen3_rerank_plugins.ray",
     ("bench", "matplotlib", "matplotlib"): "import qwen3_rerank_plugins.bench.picture",
     ("eval", "pytrec_eval-terrier", "pytrec_eval"): "import qwen3_rerank_plugins.evaluation",
     ("eval", "scikit-learn", "sklearn"): "import qwen3_rerank_plugins.evaluation",
@@ -85,3 +88,19 @@ def test_without_the_extra_cli_the_command_is_one_line_with_the_command(module: 
 def test_every_extra_is_missed_here() -> None:
     extras = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     assert {extra for extra, *_ in WITHOUT} | {"cli", "all"} == set(extras)
+
+
+def test_every_dependency_has_one_floor_that_is_pinned_where_the_lowest_are_tested() -> None:
+    need("packaging")
+    from packaging.requirements import Requirement
+    from write_floors import floors
+
+    pins = list(
+        floors(iter([Requirement("a>=2"), Requirement("b>=1,<2"), Requirement("a>=1.10"), Requirement("torch")]))
+    )
+    assert pins == ["a==1.10", "b==1"]
+    project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
+    listed = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
+    names = [pin.partition("==")[0] for pin in floors(map(Requirement, listed))]
+    assert len(names) == len(set(names))
+    assert {"transformers", "langchain-core", "sentence-transformers"} <= set(names)

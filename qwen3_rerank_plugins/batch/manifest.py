@@ -28,7 +28,16 @@ Manifest = dict[str, Any]
 
 
 def manifest_of(source: Source, partition_rows: int, reranker: Qwen3Reranker) -> Manifest:
-    """Everything that decides which answers there are, and in which file each stands."""
+    """Everything that decides which answers there are, and in which file each stands.
+
+    Raises:
+        SettingsError: the reranker's instruction is a function, of which nobody could say later whether it is the same.
+    """
+    if callable(reranker.instruction):
+        raise SettingsError(
+            "An instruction that is a function cannot be compared between two runs of a job. Write what it says into "
+            "the rows, as their instruction."
+        )
     engine = dataclasses.asdict(reranker.settings.identity)
     manifest: Manifest = {
         "version": _VERSION,

@@ -29,16 +29,29 @@ def batch(
     ] = "raise",
     partition_rows: Annotated[int, typer.Option(min=1, help="Rows that are written, and resumed, as one.")] = 256,
     address: Annotated[
-        str | None, typer.Option(help="Of a Ray cluster; none starts one here.", rich_help_panel=_CLUSTER)
+        str | None,
+        typer.Option(
+            help="Of a Ray cluster.", show_default="RAY_ADDRESS, or one started here", rich_help_panel=_CLUSTER
+        ),
     ] = None,
     actors: Annotated[
-        int | None, typer.Option(min=1, help="Loaded models; none is one a GPU.", rich_help_panel=_CLUSTER)
+        int | None,
+        typer.Option(
+            min=1, help="Loaded models.", show_default="one a GPU; one without GPUs", rich_help_panel=_CLUSTER
+        ),
     ] = None,
     gpus_per_actor: Annotated[
-        float | None, typer.Option(min=0, help="None is 1 where there are any.", rich_help_panel=_CLUSTER)
+        float | None,
+        typer.Option(min=0, help="May be a fraction.", show_default="1 where there are GPUs", rich_help_panel=_CLUSTER),
     ] = None,
     cpus_per_actor: Annotated[
-        float | None, typer.Option(min=0, help="None is all where there is no GPU.", rich_help_panel=_CLUSTER)
+        float | None,
+        typer.Option(
+            min=0,
+            help="As many threads has its torch.",
+            show_default="1 beside a GPU; else an equal share of all",
+            rich_help_panel=_CLUSTER,
+        ),
     ] = None,
     as_json: options.Json = False,
     instruction: options.Instruction = None,
@@ -114,8 +127,12 @@ def _report(summary: Summary, answers: Path, screen: Screen, *, as_json: bool) -
         typer.echo(json.dumps({"output": str(answers), **dataclasses.asdict(summary)}))
     else:
         before = f", {summary.resumed} of them from an earlier run" if summary.resumed else ""
-        typer.echo(f"{answers} holds {summary.rows} answers in {summary.partitions} files{before}.")
+        typer.echo(f"{answers} holds {summary.rows} answers in {_files(summary.partitions)}{before}.")
     if summary.errors:
         screen.note(f"{summary.errors} of {summary.rows} requests could not be ranked: column error says why.")
     if described := summary.receipt.describe():
         screen.note(described)
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"

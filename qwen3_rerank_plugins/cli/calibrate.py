@@ -15,7 +15,10 @@ NONE_SEPARATES = 1
 def calibrate(
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="Labelled pairs or judged sets; - is stdin.")],
     precision: Annotated[
-        float | None, typer.Option(min=0, max=1, help="The lowest threshold that reaches it, not the best F1.")
+        float | None,
+        typer.Option(
+            min=0, max=1, help="The lowest threshold that reaches this precision.", show_default="the best F1"
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the parts that are held out, and of the bootstrap.")] = 0,
     as_json: options.Json = False,

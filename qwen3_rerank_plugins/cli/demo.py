@@ -30,7 +30,10 @@ QUESTIONS = {
 
 
 def demo(
-    query: Annotated[list[str] | None, typer.Option(help="A question of your own; may be given again.")] = None,
+    query: Annotated[
+        list[str] | None,
+        typer.Option(help="A question of your own; may be given again.", show_default="the five questions"),
+    ] = None,
     top_n: Annotated[int, typer.Option(min=1, help="Passages to show for each question.")] = 4,
     model: options.Model = DEMO,
     revision: options.Revision = None,

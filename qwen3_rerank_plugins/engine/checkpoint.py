@@ -23,6 +23,7 @@ DEMO = "demo"
 DEMO_FOLDER = Path(__file__).parents[1] / "demo_checkpoint"
 _FETCHED = ["*.safetensors", "*.json", "*.txt", "*.jinja"]
 _ARCHITECTURE = "Qwen3ForCausalLM"
+_AGAIN = "Download or export the checkpoint again."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +116,8 @@ def _download(settings: EngineSettings, family: Family) -> Path:
         return _fetch(settings)
     except HFValidationError:
         raise CheckpointNotFoundError(
-            f"{asked} is neither a folder on this machine nor a hub id of the form owner/name."
+            f"{asked} is neither a folder on this machine nor a hub id of the form owner/name. Check the spelling, or "
+            f"take {family.ids}."
         ) from None
     except LocalEntryNotFoundError as error:
         offline = settings.local_files_only or os.environ.get("HF_HUB_OFFLINE", "").upper() in {
@@ -134,12 +136,12 @@ def _download(settings: EngineSettings, family: Family) -> Path:
         raise CheckpointNotFoundError(f"{asked} {reason}") from error
     except GatedRepoError as error:
         raise CheckpointNotFoundError(
-            f"{asked} is gated: accept its terms on the hub, then log in with `hf auth login` or set HF_TOKEN."
+            f"{asked} is gated. Accept its terms on the hub, then log in with `hf auth login` or set HF_TOKEN."
         ) from error
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise CheckpointNotFoundError(
-            f"{asked} is not on the hub (or is private: log in with `hf auth login` or set HF_TOKEN). The family's ids "
-            f"are {family.ids}."
+            f"{asked} is not on the hub (or is private: log in with `hf auth login` or set HF_TOKEN). Check the "
+            f"spelling, or take {family.ids}."
         ) from error
     except Exception as error:  # the hub's own, those of its HTTP client, which differs by version, and the disk's
         raise CheckpointNotFoundError(
@@ -179,19 +181,17 @@ def _forget_local_variables(error: BaseException | None, handled: BaseException 
 def _open(name: str, folder: Path, commit: str | None, family: Family) -> Checkpoint:
     config_file = folder / "config.json"
     if not config_file.is_file():
-        raise CheckpointNotFoundError(f"{name!r} has no config.json, so it is not a model folder: {folder}")
-    try:
-        config = json.loads(config_file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UnsupportedCheckpointError(f"The config.json of {name!r} is not valid JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise UnsupportedCheckpointError(f"The config.json of {name!r} is not a JSON object.")
+        raise CheckpointNotFoundError(
+            f"{name!r} has no config.json, so it is not a model folder: {folder}. Check the path."
+        )
+    config = _read_config(name, config_file)
     family.check(name, config)
-    if "max_position_embeddings" not in config:
-        raise UnsupportedCheckpointError(f"The config.json of {name!r} does not say max_position_embeddings.")
     layer_types = config.get("layer_types") or []
     if config.get("use_sliding_window") or any(kind != "full_attention" for kind in layer_types):
-        raise UnsupportedCheckpointError(f"{name!r} uses sliding-window attention, which none of the family does.")
+        raise UnsupportedCheckpointError(
+            f"{name!r} uses sliding-window attention, which none of the family does. Use {family.ids}, or a "
+            "fine-tune of one."
+        )
     if not (folder / "tokenizer.json").is_file():
         raise UnsupportedCheckpointError(
             f"{name!r} has no tokenizer.json. Save one beside the weights: "
@@ -206,6 +206,31 @@ def _open(name: str, folder: Path, commit: str | None, family: Family) -> Checkp
     return Checkpoint(name, folder, commit, config)
 
 
+def _read_config(name: str, file: Path) -> dict[str, Any]:
+    """What config.json says, with the fields that are read here being of their kinds; the others are transformers'."""
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointNotFoundError(
+            f"The config.json of {name!r} cannot be read: {error.strerror or error}. Check who may read {file}."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise UnsupportedCheckpointError(f"The config.json of {name!r} is not valid JSON: {error}. {_AGAIN}") from error
+    if not isinstance(config, dict):
+        raise UnsupportedCheckpointError(f"The config.json of {name!r} is not a JSON object. {_AGAIN}")
+    for field in ("architectures", "layer_types"):
+        words = config.get(field) or []
+        if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
+            raise UnsupportedCheckpointError(f"In the config.json of {name!r}, {field} is no list of words. {_AGAIN}")
+    positions = config.get("max_position_embeddings")
+    if type(positions) is not int or positions < 1:
+        raise UnsupportedCheckpointError(
+            f"In the config.json of {name!r}, max_position_embeddings is {positions!r}, not a number of tokens. "
+            f"{_AGAIN}"
+        )
+    return config
+
+
 def _check_shards(name: str, folder: Path) -> None:
     """The index is the checkpoint's own word: a shard that is no safetensors file here would be unpickled."""
     index = folder / "model.safetensors.index.json"
@@ -213,12 +238,14 @@ def _check_shards(name: str, folder: Path) -> None:
         return
     try:
         shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UnsupportedCheckpointError(f"The {index.name} of {name!r} is not an index of weights: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UnsupportedCheckpointError(
+            f"The {index.name} of {name!r} is not an index of weights: {error}. {_AGAIN}"
+        ) from error
     for shard in shards:
         if not (isinstance(shard, str) and shard.endswith(".safetensors") and Path(shard).name == shard):
             raise UnsupportedCheckpointError(
-                f"The {index.name} of {name!r} names {shard!r}; only *.safetensors files beside it are read."
+                f"The {index.name} of {name!r} names {shard!r}; only *.safetensors files beside it are read. {_AGAIN}"
             )
 
 
@@ -233,9 +260,8 @@ def _check_reranker(name: str, config: dict[str, Any]) -> None:
     if config.get("model_type") != "qwen3" or architectures not in ([], [_ARCHITECTURE]):
         found = architectures[0] if architectures else f"model_type {config.get('model_type')!r}"
         raise UnsupportedCheckpointError(
-            f"{name!r} is {found}, not {_ARCHITECTURE}. This package scores Qwen3-Reranker checkpoints and their "
-            "fine-tunes only."
+            f"{name!r} is {found}, not {_ARCHITECTURE}. Use {RERANKER.ids}, or a fine-tune of one."
         )
 
 
-RERANKER = Family("Qwen/Qwen3-Reranker-0.6B, -4B and -8B", _check_reranker, DEMO_FOLDER)
+RERANKER = Family("Qwen/Qwen3-Reranker-0.6B, -4B or -8B", _check_reranker, DEMO_FOLDER)

@@ -20,7 +20,7 @@ from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, EngineSettings
 from qwen3_rerank_plugins.engine.tokens import PromptEncoder
 from qwen3_rerank_plugins.engine.worker import Engine, Run, Worker
-from qwen3_rerank_plugins.errors import ClosedError, DeviceMemoryError, RequestError
+from qwen3_rerank_plugins.errors import ClosedError, DeviceMemoryError, RequestError, UnsupportedCheckpointError
 
 if TYPE_CHECKING:
     from qwen3_rerank_plugins.engine.head import YesNoHead
@@ -83,8 +83,8 @@ class LocalScorer:
         from qwen3_rerank_plugins.engine.budget import choose_budget
         from qwen3_rerank_plugins.engine.head import YesNoHead
         from qwen3_rerank_plugins.engine.model import PackedModel
-        from qwen3_rerank_plugins.engine.passes import PassRunner, is_out_of_memory
-        from qwen3_rerank_plugins.engine.weights import load_model
+        from qwen3_rerank_plugins.engine.passes import PassRunner
+        from qwen3_rerank_plugins.engine.weights import is_out_of_memory, load_model
 
         checkpoint, encoder = self._open()
         try:
@@ -93,9 +93,10 @@ class LocalScorer:
             if not is_out_of_memory(error):
                 raise
             raise DeviceMemoryError(
-                f"The weights of {checkpoint.name!r} do not fit into the memory that is free: {error} "
-                "Free memory, use a smaller model or quantization, or see what fits with `qwen3-rerank doctor`."
+                f"The weights of {checkpoint.name!r} do not fit into the memory that is free: {str(error).rstrip('.')}"
+                ". Free memory, use a smaller model or quantization, or see what fits with `qwen3-rerank doctor`."
             ) from error
+        _check_vocabulary(checkpoint, encoder, loaded)
         placement = loaded.placement
         head = YesNoHead(loaded.causal_lm, encoder.yes_id, encoder.no_id)
         loaded.release_output_matrix()
@@ -136,6 +137,16 @@ def _float32_runner(loaded: LoadedModel, head: YesNoHead) -> Run | None:
     # few rows at once: it is there for the memory that is left, not for speed
     model = PackedModel(backbone, sdpa_attention, rows_at_once=CPU_ROWS_AT_ONCE)
     return PassRunner(model, head, placement.device)
+
+
+def _check_vocabulary(checkpoint: Checkpoint, encoder: PromptEncoder, loaded: LoadedModel) -> None:
+    """On a GPU an id without a row ends the whole process's use of the device."""
+    rows = loaded.causal_lm.get_input_embeddings().num_embeddings
+    if encoder.rows > rows:
+        raise UnsupportedCheckpointError(
+            f"The tokenizer of {checkpoint.name!r} has ids up to {encoder.rows - 1}, and its model has rows up to "
+            f"{rows - 1}. Take both from the same checkpoint."
+        )
 
 
 def _check_length(request: RerankRequest, checkpoint: Checkpoint) -> None:

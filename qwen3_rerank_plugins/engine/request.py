@@ -7,13 +7,16 @@ Must not know: tokens, models, or what happens to the scores.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable
 from typing import cast
 
 from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, LongDocuments, OnNonfinite
 from qwen3_rerank_plugins.errors import InputTypeError, RequestError
 
 DEFAULT_INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
+Instruction = str | Callable[[str], str | None]
+"""A sentence, or a function that has one for each query; None, of either, is the default."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,13 +59,12 @@ def make_request(
     Raises:
         InputTypeError: the query, the instruction or a document is not `str`; the message names which.
         RequestError: `documents` is one string instead of a list of them.
+        Exception: whatever an instruction that is a function raises.
     """
     if not isinstance(query, str):
         raise InputTypeError(f"query must be a string, got {_kind(query)}.")
-    if instruction is None:
-        instruction = DEFAULT_INSTRUCTION
-    if not isinstance(instruction, str):
-        raise InputTypeError(f"instruction must be a string or None, got {_kind(instruction)}.")
+    check_instruction(instruction)
+    instruction = _instruction_for(query, cast("Instruction | None", instruction))
     if isinstance(documents, (str, bytes)):
         raise RequestError("documents must be a list of strings, got one string; wrap it in a list: [document].")
     try:
@@ -75,6 +77,23 @@ def make_request(
             raise InputTypeError(f"documents[{index}] must be a string, got {_kind(document)}.{hint}")
     texts = cast("tuple[str, ...]", frozen)
     return RerankRequest(query, texts, instruction, max_length, long_documents, on_nonfinite)
+
+
+def check_instruction(instruction: object) -> None:
+    """Refuse what is neither a sentence nor a function that can be asked for one; it is not asked here."""
+    if inspect.iscoroutinefunction(instruction):
+        raise InputTypeError("instruction must be an ordinary function, got an async one, which nobody would await.")
+    if instruction is not None and not isinstance(instruction, str) and not callable(instruction):
+        raise InputTypeError(
+            f"instruction must be a string, a function of the query or None, got {_kind(instruction)}."
+        )
+
+
+def _instruction_for(query: str, instruction: Instruction | None) -> str:
+    found = instruction(query) if callable(instruction) else instruction
+    if found is not None and not isinstance(found, str):
+        raise InputTypeError(f"instruction({query!r:.80}) must return a string or None, got {_kind(found)}.")
+    return DEFAULT_INSTRUCTION if found is None else found
 
 
 def _kind(value: object) -> str:

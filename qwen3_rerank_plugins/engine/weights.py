@@ -78,6 +78,7 @@ def load_model(settings: EngineSettings, checkpoint: Checkpoint) -> LoadedModel:
     Raises:
         IncompleteCheckpointError: a parameter is missing, left over, or of the wrong shape.
         UnsupportedCheckpointError: transformers cannot read it, or it is not a Qwen3ForCausalLM.
+        DeviceMemoryError or what torch says of it: there is not enough memory; see `is_out_of_memory`.
         SettingsError: the placement is impossible here.
     """
     placement = choose_placement(settings)
@@ -107,13 +108,13 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 
 def _read_weights(settings: EngineSettings, checkpoint: Checkpoint, placement: Placement) -> Any:
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
     whole, on_cpu = placement.quantization.name is None, placement.device.type == "cpu"
     options: dict[str, Any] = {
         dtype_word(): placement.dtype if whole else "auto",
         "low_cpu_mem_usage": True,
+        "ignore_mismatched_sizes": True,  # they are reported then, and refused below with their names
         "output_loading_info": True,
     }
     try:
@@ -130,14 +131,18 @@ def _read_weights(settings: EngineSettings, checkpoint: Checkpoint, placement: P
                 trust_remote_code=settings.trust_remote_code,
                 **options,
             )
-    except torch.OutOfMemoryError:
-        raise
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise UnsupportedCheckpointError(f"transformers cannot load {checkpoint.name!r}: {error}") from error
+    except Exception as error:  # each part of transformers has its own
+        if is_out_of_memory(error):
+            raise
+        raise UnsupportedCheckpointError(
+            f"transformers cannot load {checkpoint.name!r}: {type(error).__name__}: {error}. Download or export it "
+            "again."
+        ) from error
     causal_lm, report = loaded
     if not isinstance(causal_lm, Qwen3ForCausalLM):
         raise UnsupportedCheckpointError(
-            f"{checkpoint.name!r} loaded as {type(causal_lm).__name__}, not Qwen3ForCausalLM."
+            f"{checkpoint.name!r} loaded as {type(causal_lm).__name__}, not Qwen3ForCausalLM. Load it without its own "
+            "code: trust_remote_code=False."
         )
     _check_complete(checkpoint, report)
     return causal_lm
@@ -167,7 +172,7 @@ def _check_complete(checkpoint: Checkpoint, report: dict[str, Any]) -> None:
         ("unexpected_keys", "in the files but not in the model"),
         ("mismatched_keys", "of the wrong shape"),
     ):
-        names = sorted(str(name) for name in report.get(key) or ())
+        names = sorted(map(_named, report.get(key) or ()))
         if names:
             shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
             raise IncompleteCheckpointError(
@@ -176,12 +181,28 @@ def _check_complete(checkpoint: Checkpoint, report: dict[str, Any]) -> None:
             )
 
 
+def _named(reported: str | tuple[str, torch.Size, torch.Size]) -> str:
+    """A parameter as transformers reports it: by name, and where shapes differ, with that of the file and its own."""
+    if isinstance(reported, str):
+        return reported
+    name, in_file, in_model = reported
+    return f"{name}: {list(in_file)}, not {list(in_model)}"
+
+
 def dtype_word() -> str:
     """Transformers renamed `torch_dtype` to `dtype` in 4.56."""
     import transformers
 
     major, minor = (int(number) for number in transformers.__version__.split(".")[:2])
     return "dtype" if (major, minor) >= (4, 56) else "torch_dtype"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the machine has no memory left; not every allocator of torch says so by its type."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    words = ("can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory", "alloc_failed")
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
 
 
 def _choose_device(asked: str) -> tuple[torch.device, str]:

@@ -238,8 +238,8 @@ def _fail(jobs: Sequence[_Job], error: BaseException, what: str = "The forward p
             job.future.set_exception(error)
         else:
             wrapped = PassError(
-                f"{what} failed: {type(error).__name__}: {error}. Other requests are not affected; "
-                "the cause is attached."
+                f"{what} failed: {type(error).__name__}: {error}. Other requests are not affected. The cause is "
+                "attached: report it with that."
             )
             wrapped.__cause__ = error
             wrapped.add_note(told)

@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from qwen3_rerank_plugins.engine.request import Instruction
 from qwen3_rerank_plugins.evaluation.comparison import OnProgress, refuse_running_loop
 from qwen3_rerank_plugins.evaluation.pairs import LabelledTasks, read_labelled
 from qwen3_rerank_plugins.evaluation.thresholds import Calibration, check_counts, propose_threshold
@@ -23,7 +24,7 @@ def calibrate(
     files: Sequence[str | Path],
     *,
     precision: float | None = None,
-    instruction: str | None = None,
+    instruction: Instruction | None = None,
     seed: int = 0,
     on_progress: OnProgress = lambda share: None,
 ) -> Calibration:
@@ -33,7 +34,7 @@ def calibrate(
         reranker: its own `top_n` and `min_score` are not used.
         files: JSONL of pairs with query, text and label, or judged sets.
         precision: to be reached by the lowest threshold that does; None looks for the best F1.
-        instruction: goes before the reranker's own, which goes before that of the pairs.
+        instruction: or a function of the query; goes before the reranker's own, which goes before that of the pairs.
         seed: of the parts and the bootstrap.
         on_progress: told the share of a query that was just scored.
 
@@ -52,7 +53,7 @@ async def acalibrate(
     files: Sequence[str | Path],
     *,
     precision: float | None = None,
-    instruction: str | None = None,
+    instruction: Instruction | None = None,
     seed: int = 0,
     on_progress: OnProgress = lambda share: None,
 ) -> Calibration:
@@ -69,7 +70,7 @@ async def calibrate_on(
     labelled: LabelledTasks,
     *,
     precision: float | None,
-    instruction: str | None,
+    instruction: Instruction | None,
     seed: int,
     on_progress: OnProgress,
 ) -> Calibration:

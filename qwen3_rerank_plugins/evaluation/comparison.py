@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from qwen3_rerank_plugins.engine.request import Instruction
 from qwen3_rerank_plugins.engine.settings import positive_int
 from qwen3_rerank_plugins.errors import RequestError
 from qwen3_rerank_plugins.evaluation.bootstrap import RESAMPLES, Estimate, Numbers, estimate, resample_means
@@ -69,7 +70,7 @@ class Evaluation:
 
     Attributes:
         k: places that nDCG and recall look at.
-        instruction: what was asked of all sets; None where each brought its own.
+        instruction: of all sets, or the name of the function that gave it; None where each set brought its own.
         resamples, seed: of the bootstrap.
     """
 
@@ -96,7 +97,7 @@ def evaluate(
     files: Sequence[str | Path],
     *,
     k: int = 10,
-    instruction: str | None = None,
+    instruction: Instruction | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
     on_progress: OnProgress = lambda share: None,
@@ -107,7 +108,7 @@ def evaluate(
         reranker: its `top_n` and `min_score` are not used.
         files: judged sets (JSONL), each line a query with its candidates in the order of the first stage.
         k: places that nDCG and recall look at.
-        instruction: goes before the reranker's own, which goes before the set's.
+        instruction: or a function of the query; goes before the reranker's own, which goes before the set's.
         resamples: of the bootstrap.
         seed: of the bootstrap.
         on_progress: told the share of a query that was just scored.
@@ -129,7 +130,7 @@ async def aevaluate(
     files: Sequence[str | Path],
     *,
     k: int = 10,
-    instruction: str | None = None,
+    instruction: Instruction | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
     on_progress: OnProgress = lambda share: None,
@@ -146,7 +147,7 @@ async def compare(
     sets: Sequence[JudgedSet],
     *,
     k: int,
-    instruction: str | None,
+    instruction: Instruction | None,
     resamples: int,
     seed: int,
     on_progress: OnProgress,
@@ -162,7 +163,7 @@ async def compare(
     names = measure_names(k)
     return Evaluation(
         k,
-        instruction,
+        _in_words(instruction),
         resamples,
         seed,
         tuple(_describe_set(one, names) for one in measured),
@@ -172,6 +173,10 @@ async def compare(
             np.mean([one.means for one in measured], axis=0),
         ),
     )
+
+
+def _in_words(instruction: Instruction | None) -> str | None:
+    return getattr(instruction, "__name__", repr(instruction)) if callable(instruction) else instruction
 
 
 def refuse_running_loop(name: str, instead: str) -> None:

@@ -118,7 +118,7 @@ def check(
         on_progress: told how many documents were just scored.
 
     Raises:
-        As `record`.
+        RerankError: as `record`.
     """
     if tolerance is not None and not tolerance >= 0:  # NaN is not either
         raise RequestError(f"tolerance must be a number of at least 0, got {tolerance!r}.")

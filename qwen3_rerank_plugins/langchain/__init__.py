@@ -1,6 +1,7 @@
-"""Qwen3-Reranker for LangChain: a document compressor, a retriever around it. Needs the extra `langchain`.
+"""Qwen3-Reranker for LangChain: a document compressor, a retriever around it, a cross-encoder.
 
-And the first stage before it: `Qwen3Embeddings`, which needs the extra `embeddings` too, but only when it is asked for.
+Needs the extra `langchain`. And the first stage before it: `Qwen3Embeddings`, which needs the extra `embeddings` too,
+but only when it is asked for.
 """
 
 from __future__ import annotations
@@ -17,12 +18,17 @@ except ModuleNotFoundError as error:
     raise MissingExtraError("langchain-core", "langchain") from error
 
 from qwen3_rerank_plugins.langchain.compressor import Qwen3Rerank
+from qwen3_rerank_plugins.langchain.cross_encoder import Qwen3CrossEncoder
 from qwen3_rerank_plugins.langchain.retriever import Qwen3RerankRetriever
 
 if TYPE_CHECKING:
     from qwen3_rerank_plugins.langchain.embeddings import Qwen3Embeddings as Qwen3Embeddings
 
-__all__ = ["Qwen3Rerank", "Qwen3RerankRetriever"]  # the other name would make a star import fail without its extra
+__all__ = [
+    "Qwen3CrossEncoder",
+    "Qwen3Rerank",
+    "Qwen3RerankRetriever",
+]  # the other name would make a star import fail without its extra
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ Must not know: engines, tokens. It translates; `Qwen3Reranker` decides.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NotRequired, TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
@@ -15,40 +15,16 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from pydantic import Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from qwen3_rerank_plugins.engine.results import RankedDocument
+from qwen3_rerank_plugins.engine.request import Instruction
 from qwen3_rerank_plugins.errors import InputTypeError, SettingsError
 from qwen3_rerank_plugins.fields import RerankerFields
+from qwen3_rerank_plugins.langchain.notes import AnyDocument, Relevance, annotated, relevances
 from qwen3_rerank_plugins.reranker import OWN, Own
 
 FIELDS_TOP_N = -1
 """As `top_n` of a call: what the field says, in the word that other rerankers for LangChain have for it."""
 
-AnyDocument = str | Document | Mapping[str, Any]
 T = TypeVar("T")
-
-
-class Notes(TypedDict):
-    """What a document's metadata says after reranking.
-
-    Attributes:
-        relevance_score: probability in [0, 1] that the document meets the query.
-        truncated_tokens: tokens of its end that the model did not see; only there if it did not see all.
-        relevant_span: [start, end] characters of the window that the score is of; only there if it was read in windows.
-    """
-
-    relevance_score: float
-    truncated_tokens: NotRequired[int]
-    relevant_span: NotRequired[list[int]]
-
-
-class Relevance(Notes):
-    """The same about a document known by its position in the list.
-
-    Attributes:
-        index: that position.
-    """
-
-    index: int
 
 
 class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
@@ -82,7 +58,14 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
         return self
 
     def compress_documents(
-        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+        self,
+        documents: Sequence[Document],
+        query: str,
+        callbacks: Callbacks | None = None,
+        *,
+        instruction: Instruction | Own | None = OWN,
+        top_n: int | Own | None = OWN,
+        min_score: float | Own | None = OWN,
     ) -> list[Document]:
         """Keep the best documents, best first.
 
@@ -90,23 +73,37 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
             documents: what a retriever found; the order breaks ties.
             query: what was looked for.
             callbacks: of the run that this one belongs to.
+            instruction: for this call, a sentence or a function of the query; None is the model card's.
+            top_n: for this call; None returns all.
+            min_score: for this call; None returns all.
+
+        What is left out is as the fields say.
 
         Returns:
             At most `top_n` copies, those with at least `min_score`.
         """
-        return self.as_runnable().invoke(
-            _Step(query=query, documents=_listed(documents)), RunnableConfig(callbacks=callbacks)
-        )
+        step, config = _Step(query=query, documents=_listed(documents)), RunnableConfig(callbacks=callbacks)
+        return self.as_runnable().invoke(step, config, instruction=instruction, top_n=top_n, min_score=min_score)
 
     async def acompress_documents(
-        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+        self,
+        documents: Sequence[Document],
+        query: str,
+        callbacks: Callbacks | None = None,
+        *,
+        instruction: Instruction | Own | None = OWN,
+        top_n: int | Own | None = OWN,
+        min_score: float | Own | None = OWN,
     ) -> list[Document]:
         """`compress_documents` without blocking the event loop; cancelling the task drops what has not run yet."""
-        step = _Step(query=query, documents=_listed(documents))
-        return await self.as_runnable().ainvoke(step, RunnableConfig(callbacks=callbacks))
+        step, config = _Step(query=query, documents=_listed(documents)), RunnableConfig(callbacks=callbacks)
+        return await self.as_runnable().ainvoke(step, config, instruction=instruction, top_n=top_n, min_score=min_score)
 
     def as_runnable(self) -> Runnable[Any, list[Document]]:
-        """The compressor as a step of a chain: `{"query": ..., "documents": ...}` in, the best documents out."""
+        """The compressor as a step of a chain: `{"query": ..., "documents": ...}` in, the best documents out.
+
+        Its calls take `instruction`, `top_n` and `min_score` by name, and `bind` sets them for a chain.
+        """
         return RunnableLambda(self._compress, self._acompress, name=type(self).__name__)
 
     def rerank(
@@ -115,7 +112,7 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
         query: str,
         *,
         top_n: int | Own | None = OWN,
-        instruction: str | Own | None = OWN,
+        instruction: Instruction | Own | None = OWN,
         min_score: float | Own | None = OWN,
     ) -> list[Relevance]:
         """Order anything that has text, and say where it stood; nothing is copied, and nothing is traced.
@@ -124,7 +121,7 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
             documents: texts, documents, or dicts with the text under "page_content" or "text".
             query: what is looked for.
             top_n: most results; None returns all, -1 as many as the field says.
-            instruction: for this call; None is the model card's.
+            instruction: a sentence, or a function of the query; None is the model card's.
             min_score: lowest probability to return, inclusive; None returns all.
 
         What is left out is as the fields say.
@@ -133,7 +130,7 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
             A dict with "index" and "relevance_score" for each of the best documents, best first.
         """
         options, listed = self._options_of_call(top_n, instruction, min_score), _listed(documents)
-        return _relevances(listed, self._reranker.rank(query, self._texts(listed), **options))
+        return relevances(listed, self._reranker.rank(query, self._texts(listed), **options))
 
     async def arerank(
         self,
@@ -141,22 +138,22 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
         query: str,
         *,
         top_n: int | Own | None = OWN,
-        instruction: str | Own | None = OWN,
+        instruction: Instruction | Own | None = OWN,
         min_score: float | Own | None = OWN,
     ) -> list[Relevance]:
         """`rerank` without blocking the event loop."""
         options, listed = self._options_of_call(top_n, instruction, min_score), _listed(documents)
-        return _relevances(listed, await self._reranker.arank(query, self._texts(listed), **options))
+        return relevances(listed, await self._reranker.arank(query, self._texts(listed), **options))
 
-    def _compress(self, step: _Step) -> list[Document]:
-        documents = _listed(_take(step, "documents"))
-        ranked = self._reranker.rank(_take(step, "query"), self._read(documents), **self._options)
-        return _copies(documents, ranked)
+    def _compress(self, step: _Step, **given: Any) -> list[Document]:
+        options, documents = self._options_of_call(**given), _listed(_take(step, "documents"))
+        ranked = self._reranker.rank(_take(step, "query"), self._read(documents), **options)
+        return annotated(documents, ranked)
 
-    async def _acompress(self, step: _Step) -> list[Document]:
-        documents = _listed(_take(step, "documents"))
-        ranked = await self._reranker.arank(_take(step, "query"), self._read(documents), **self._options)
-        return _copies(documents, ranked)
+    async def _acompress(self, step: _Step, **given: Any) -> list[Document]:
+        options, documents = self._options_of_call(**given), _listed(_take(step, "documents"))
+        ranked = await self._reranker.arank(_take(step, "query"), self._read(documents), **options)
+        return annotated(documents, ranked)
 
     def _read(self, documents: Iterable[object]) -> list[str]:
         """The texts; whether they are text is checked where every text is."""
@@ -184,7 +181,10 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
         return "\n".join([*lines, "", document.page_content]) if lines else document.page_content
 
     def _options_of_call(
-        self, top_n: int | Own | None, instruction: str | Own | None, min_score: float | Own | None
+        self,
+        top_n: int | Own | None = OWN,
+        instruction: Instruction | Own | None = OWN,
+        min_score: float | Own | None = OWN,
     ) -> dict[str, Any]:
         given = {"top_n": OWN if top_n == FIELDS_TOP_N else top_n, "instruction": instruction, "min_score": min_score}
         return self._options | {name: value for name, value in given.items() if value is not OWN}
@@ -222,27 +222,3 @@ def _text(index: int, document: AnyDocument) -> Any:
         f'documents[{index}] has neither "page_content" nor "text", only {list(document)!r:.80}. '
         "Put its text under one of the two."
     )
-
-
-def _notes(found: RankedDocument, own: str) -> Notes:
-    notes = Notes(relevance_score=found.score)
-    if found.truncated_tokens:
-        notes["truncated_tokens"] = found.truncated_tokens
-    if span := found.span_within(own):
-        notes["relevant_span"] = list(span)
-    return notes
-
-
-def _relevances(documents: Sequence[AnyDocument], ranked: Iterable[RankedDocument]) -> list[Relevance]:
-    owns = [document.page_content if isinstance(document, Document) else None for document in documents]
-    return [{"index": found.index, **_notes(found, owns[found.index] or found.text)} for found in ranked]
-
-
-def _copies(documents: Sequence[Document], ranked: Iterable[RankedDocument]) -> list[Document]:
-    return [_with_notes(documents[found.index], _notes(found, documents[found.index].page_content)) for found in ranked]
-
-
-def _with_notes(document: Document, notes: Notes) -> Document:
-    """A shallow copy: metadata may hold what cannot be copied, and the caller's dict is never written to."""
-    metadata = {name: value for name, value in (document.metadata or {}).items() if name not in Notes.__annotations__}
-    return document.model_copy(update={"metadata": metadata | dict(notes)})

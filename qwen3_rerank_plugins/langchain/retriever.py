@@ -20,6 +20,10 @@ class Qwen3RerankRetriever(BaseRetriever):
 
     Both steps show in a trace as children of this one.
 
+    Attributes:
+        retriever: the first stage: a retriever, or any runnable from query to documents.
+        reranker: orders what was found, and keeps the best.
+
     Raises:
         RerankError: as `Qwen3Rerank`.
     """

@@ -126,8 +126,8 @@ class Qwen3Rerank(RerankerFields, BaseNodePostprocessor):
             yield NodeWithScore(node=_with_notes(old.node, notes), score=document.score)
 
     def __getstate__(self) -> dict[Any, Any]:
-        """The host drops what cannot be pickled; without its own reranker the copy would load another model."""
-        pickle.dumps(self.reranker)
+        """The host drops what cannot be pickled; without its reranker or instruction the copy would rank otherwise."""
+        pickle.dumps((self.reranker, self.instruction))
         return super().__getstate__()
 
 

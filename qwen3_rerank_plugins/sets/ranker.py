@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 
 from qwen3_rerank_plugins.engine.receipts import Receipt, receipt_of
-from qwen3_rerank_plugins.engine.request import make_request
+from qwen3_rerank_plugins.engine.request import Instruction, make_request
 from qwen3_rerank_plugins.engine.results import RankedDocument, rank_documents
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.errors import RequestError
@@ -50,13 +50,13 @@ class TaskRanker:
     Attributes:
         reranker: its own instruction and limits are not used.
         on_progress: told the share of a task that was just scored.
-        instruction: goes before the tasks' own instructions; None leaves them.
+        instruction: goes before the tasks' own instructions, a sentence or a function of the query; None leaves them.
         top_n, min_score: what to keep of each task; None keeps all.
     """
 
     reranker: Qwen3Reranker
     on_progress: Callable[[float], None]
-    instruction: str | None = None
+    instruction: Instruction | None = None
     top_n: int | None = None
     min_score: float | None = None
 
@@ -73,13 +73,14 @@ class TaskRanker:
     async def rank(self, task: RankingTask) -> RankedTask:
         """Score the different texts piece by piece, then order all candidates by what was found."""
         instruction = task.instruction if self.instruction is None else self.instruction
+        request = make_request(task.query, [candidate.text for candidate in task.candidates], instruction)
         texts = list(dict.fromkeys(candidate.text for candidate in task.candidates))
         found: dict[str, RankedDocument] = {}
 
         async def score(piece: list[str]) -> None:
             try:
                 ranked = await self.reranker.arank(
-                    task.query, piece, instruction=instruction, top_n=None, min_score=None
+                    task.query, piece, instruction=request.instruction, top_n=None, min_score=None
                 )
             except RequestError as error:
                 if not task.place:
@@ -89,7 +90,6 @@ class TaskRanker:
             self.on_progress(len(piece) / len(texts))
 
         await asyncio.gather(*(score(texts[start : start + PIECE]) for start in range(0, len(texts), PIECE)))
-        request = make_request(task.query, [candidate.text for candidate in task.candidates], instruction)
         scores = Scores(
             tuple(found[text].logit for text in request.documents),
             tuple(found[text].truncated_tokens for text in request.documents),

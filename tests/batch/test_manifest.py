@@ -53,6 +53,11 @@ def test_what_moves_no_answer_may_change_between_runs_and_no_secret_is_written(
     assert "hf_secret" not in (tmp_path / NAME).read_text()
 
 
+def test_an_instruction_that_is_a_function_is_refused() -> None:
+    with pytest.raises(SettingsError, match="Write what it says into the rows"):
+        a_manifest(instruction=lambda query: f"Find {query}")
+
+
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(SettingsError, match="holds files that are of no batch job"):

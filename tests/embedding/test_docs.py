@@ -10,7 +10,8 @@ import pytest
 from qwen3_rerank_plugins.embedding.fields import EmbeddingFields
 from qwen3_rerank_plugins.langchain import Qwen3Embeddings
 from qwen3_rerank_plugins.llama_index import Qwen3Embedding
-from tests.guards.test_docs import PYTHON, ROOT, own_loop
+from tests.guards.test_docs import own_loop
+from tests.pages import ROOT, python_blocks
 
 __all__ = ["own_loop"]
 
@@ -23,7 +24,7 @@ QUESTION = "What is the capital of China?"
 def page(embedding_checkpoint: Path) -> dict[str, Any]:
     """What the page defines, with the random checkpoint for the published one."""
     found: dict[str, Any] = {"__name__": "__main__"}
-    for block in PYTHON.findall(PAGE):
+    for block in python_blocks(PAGE):
         exec(block.replace("Qwen/Qwen3-Embedding-0.6B", str(embedding_checkpoint)), found)
     return found
 

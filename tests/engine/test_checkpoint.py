@@ -95,7 +95,7 @@ def hub_error(kind: type[Exception]) -> Exception:
     ("kind", "advice"),
     [
         (LocalEntryNotFoundError, "hub cannot be reached"),
-        (GatedRepoError, "accept its terms"),
+        (GatedRepoError, "Accept its terms"),
         (RepositoryNotFoundError, "is not on the hub"),
         (RevisionNotFoundError, "is not on the hub"),
         (HfHubHTTPError, "could not be fetched"),
@@ -139,6 +139,39 @@ def test_a_broken_config_is_refused(copy: Path) -> None:
         find(copy)
     (copy / "config.json").write_text("[]", encoding="utf-8")
     with pytest.raises(UnsupportedCheckpointError, match="not a JSON object"):
+        find(copy)
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"architectures": 5}, "architectures is no list of words"),
+        ({"architectures": [None]}, "architectures is no list of words"),
+        ({"layer_types": "full_attention"}, "layer_types is no list of words"),
+        ({"max_position_embeddings": None}, "max_position_embeddings is None, not a number of tokens"),
+        ({"max_position_embeddings": "many"}, "max_position_embeddings is 'many', not a number of tokens"),
+        ({"max_position_embeddings": True}, "max_position_embeddings is True, not a number of tokens"),
+        ({"max_position_embeddings": 0}, "max_position_embeddings is 0, not a number of tokens"),
+    ],
+)
+def test_a_config_with_a_field_of_another_kind_is_refused_with_advice(
+    copy: Path, changes: dict[str, Any], word: str
+) -> None:
+    change_config(copy, **changes)
+    with pytest.raises(UnsupportedCheckpointError, match=rf"{word}\. Download or export the checkpoint again"):
+        find(copy)
+
+
+def test_a_config_that_is_too_deep_or_cannot_be_read_is_refused(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (copy / "config.json").write_text("[" * 100_000, encoding="utf-8")
+    with pytest.raises(UnsupportedCheckpointError, match="not valid JSON"):
+        find(copy)
+
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refuse)  # the suite may run as root, who may read everything
+    with pytest.raises(CheckpointNotFoundError, match=r"cannot be read: Permission denied\. Check who may read"):
         find(copy)
 
 

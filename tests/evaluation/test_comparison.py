@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from qwen3_rerank_plugins import Qwen3Reranker
+from qwen3_rerank_plugins.engine.request import DEFAULT_INSTRUCTION
 from qwen3_rerank_plugins.errors import RequestError, SettingsError
 from qwen3_rerank_plugins.evaluation import aevaluate, evaluate
 from qwen3_rerank_plugins.evaluation.measures import measure
@@ -52,6 +53,19 @@ def test_a_query_without_a_relevant_candidate_is_counted_and_changes_nothing(
     assert found.mean == without.mean
     assert (found.sets[0].queries, found.sets[0].left_out) == (2, 1)
     assert len(scorer.requests) == 2 * asked, "what is left out is not ranked either"
+
+
+def by_length(query: str) -> str | None:
+    return f"Find {query}" if len(query) < 3 else None
+
+
+def test_an_instruction_may_be_a_function_and_the_evaluation_says_which(
+    write_set: WriteSet, scorer: OverlapScorer
+) -> None:
+    file = write_set("a.jsonl", ("ab", [("a", 1), ("b", 0)]), ("abc", [("a", 1), ("b", 0)]), instruction="SET")
+    found = evaluate(Qwen3Reranker(scorer=scorer, instruction=by_length), [file])
+    assert [request.instruction for request in scorer.requests] == ["Find ab", DEFAULT_INSTRUCTION]
+    assert found.instruction == "by_length"
 
 
 @pytest.mark.parametrize(("asked", "own", "expected"), [("A", "B", "A"), (None, "B", "B"), (None, None, "SET")])

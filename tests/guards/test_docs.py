@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
@@ -18,24 +19,16 @@ import qwen3_rerank_plugins
 from qwen3_rerank_plugins import errors
 from qwen3_rerank_plugins.engine.shape import Shape
 from tests.optional import need
-
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-
-
-def read(page: Path) -> str:
-    return page.read_text(encoding="utf-8")
+from tests.pages import EVERY_PAGE, PAGES, ROOT, label, python_blocks, read
 
 
 def run_blocks(page: Path) -> int:
     """Run a page's Python blocks in order, as one program; how many there were."""
-    blocks = PYTHON.findall(read(page))
-    assert len(blocks) == read(page).count("```python"), "a block is indented or not closed, and would not run"
+    found = python_blocks(read(page))
     namespace = {"__name__": "__main__"}
-    for block in blocks:
+    for block in found:
         exec(compile(block, str(page), "exec"), namespace)
-    return len(blocks)
+    return len(found)
 
 
 @pytest.fixture
@@ -50,16 +43,19 @@ def own_loop() -> Iterator[None]:
 
 @pytest.mark.usefixtures("own_loop")
 @pytest.mark.filterwarnings("default")  # what the hosts warn about is theirs to mend
-@pytest.mark.parametrize("page", [page for page in PAGES if "```python" in read(page)], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [page for page in PAGES if "```python" in read(page)], ids=label)
 def test_every_python_block_of_a_page_runs_in_order(page: Path) -> None:
-    for package in re.findall(r"^(?:from|import) ([\w.]+)", "\n".join(PYTHON.findall(read(page))), re.M):
+    for package in re.findall(r"^(?:from|import) ([\w.]+)", "\n".join(python_blocks(read(page))), re.M):
         if package.partition(".")[0] != qwen3_rerank_plugins.__name__:
             need(package)
     assert run_blocks(page)
 
 
-@pytest.mark.parametrize("page", ["```python\nassert 1 == 2\n```\n", "- ```python\n  assert 1 == 1\n  ```\n"])
-def test_the_guard_sees_a_block_that_fails_and_one_it_would_not_run(page: str, tmp_path: Path) -> None:
+FAILS = "```python\nassert 1 == 2\n```\n"
+
+
+@pytest.mark.parametrize("page", [FAILS, indent(FAILS, "  "), f'=== "In a tab"\n\n{indent(FAILS, "    ")}'])
+def test_the_guard_sees_a_block_that_fails(page: str, tmp_path: Path) -> None:
     (tmp_path / "page.md").write_text(page, encoding="utf-8")
     with pytest.raises(AssertionError):
         run_blocks(tmp_path / "page.md")
@@ -98,16 +94,21 @@ def test_every_error_is_in_the_drawn_tree_and_in_the_table() -> None:
 def test_the_drawn_tree_is_the_real_tree() -> None:
     """Indentation in the drawing says whose child an error is, parentheses what else it is."""
     path: list[str] = []
-    for line in (errors.__doc__ or "").splitlines():
+    seen = set()
+    for line in re.findall(r"^    (.*)", errors.__doc__ or "", re.M):
         drawn = re.match(r"^([│ ]*)(?:[├└]── )?(\w+Error)(?: \((\w+)\))?", line)
         if not drawn:
             continue
         depth = len(drawn[1]) // 4 + ("──" in line)
         path = [*path[:depth], drawn[2]]
         error = getattr(errors, drawn[2])
+        seen.add(error)
         assert depth == 0 or issubclass(error, getattr(errors, path[depth - 1]))
         if drawn[3]:
             assert drawn[3] in {base.__name__ for base in error.__mro__}
+    assert seen == {
+        error for error in vars(errors).values() if isinstance(error, type) and error.__module__ == errors.__name__
+    }
 
 
 def test_the_readmes_table_of_sizes_is_what_the_shapes_give(data: Path) -> None:
@@ -118,7 +119,7 @@ def test_the_readmes_table_of_sizes_is_what_the_shapes_give(data: Path) -> None:
         assert row in read(ROOT / "README.md")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=label)
 def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", read(page)):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
@@ -144,13 +145,6 @@ def test_every_public_function_and_class_has_a_docstring() -> None:
                 if not documented and node.col_offset == 0:
                     bare.append(f"{path.name}:{node.name}")
     assert bare == []
-
-
-def test_the_package_says_which_version_it_is() -> None:
-    version = re.search(r'^version = "(.+)"', read(ROOT / "pyproject.toml"), re.M)
-    assert version is not None
-    assert qwen3_rerank_plugins.__version__ == version[1]
-    assert sys.version_info >= (3, 11)
 
 
 @pytest.mark.parametrize("page", ["performance", "reliability"])
@@ -201,3 +195,18 @@ def test_the_cards_table_on_the_page_is_the_one_that_its_command_compares_with()
     for model, figures in PUBLISHED.items():
         cells = " | ".join(f"{figure:.2f}" for figure in figures.values())
         assert re.search(rf"^\| {model.removeprefix('Qwen/')}[^|]* \| {re.escape(cells)} \|$", page, re.M), model
+
+
+def test_the_front_page_says_of_speed_what_the_record_says() -> None:
+    results = json.loads(read(ROOT / "benchmarks" / "results" / "cpu-speed.json"))["results"]
+    peers = [row for workload in results["workloads"] for row in workload["rows"] if row["peer"] == "st"]
+    ratios = sorted(row["ratio"]["median"] for row in peers)
+    assert f" {ratios[0]:.2f} to {ratios[-1]:.2f} times as long " in read(ROOT / "docs" / "index.md")
+
+
+def test_the_pictures_are_what_the_engine_gives() -> None:
+    need("typer")
+    done = subprocess.run(
+        [sys.executable, "scripts/draw_pictures.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

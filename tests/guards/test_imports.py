@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.optional import need
+
 PACKAGE = Path(__file__).parents[2] / "qwen3_rerank_plugins"
 NAME = PACKAGE.name
 
@@ -51,6 +53,7 @@ LINE = [
     "embedding.fields",
     "sets.lines",
     "sets.tasks",
+    "sets.results",
     "sets.ranker",
 ]
 GOLDEN = [
@@ -65,9 +68,10 @@ GOLDEN = [
 ]
 """A leaf with a line of its own, from the ground up; its door stands on top."""
 PACKAGES = {"engine", "embedding", "sets"}
-LEAVES = ["langchain", "llama_index", "bench", "golden", "evaluation", "cli"]
+LEAVES = ["langchain", "llama_index", "ray", "batch", "bench", "golden", "evaluation", "cli"]
 STANDS_ON = {  # the leaves that may import others
-    "cli": {"bench", "golden", "evaluation"},  # it is their command line
+    "batch": {"ray"},  # the same answers, for files
+    "cli": {"batch", "bench", "golden", "evaluation"},  # it is their command line
     "evaluation": {"bench"},  # a record and its tables look alike, whatever was measured
 }
 TORCH_FREE = {
@@ -81,6 +85,7 @@ TORCH_FREE = {
     *(name for name in LINE if name.startswith("embedding.") and name != "embedding.model"),
     "sets.lines",
     "sets.tasks",
+    "sets.results",
     "sets.ranker",
 }
 HEAVY = {"torch", "transformers", "sentence_transformers", "langchain_core", "llama_index"}
@@ -164,7 +169,7 @@ def test_adapters_never_import_torch_or_the_inside_of_the_engine(leaf: str) -> N
                 "transformers",
                 "sentence_transformers",
             }
-            facades = {"reranker", "registry", "fields", "errors", "engine.results", "engine"}
+            facades = {"reranker", "registry", "fields", "errors", "engine.request", "engine.results", "engine"}
             first_stage = {"embedding.fields", "embedding.request", "embedding.settings"}
             assert ours(path) <= facades | first_stage | {leaf} | {
                 other for other in modules() if other.startswith(leaf)
@@ -202,6 +207,23 @@ def test_importing_and_constructing_loads_neither_torch_nor_a_host(statement: st
 
 def test_importing_the_package_loads_none_of_its_dependencies() -> None:
     assert not loaded_after(f"import {NAME}") & {"tokenizers", "huggingface_hub", "numpy", "pydantic"}
+
+
+@pytest.mark.parametrize(
+    ("statement", "most"),
+    [(f"import {NAME}", 0.2), (f"import sys; from {NAME}.cli import main; sys.argv[1:] = ['--help']; main()", 0.5)],
+    ids=["import", "help"],
+)
+def test_importing_is_a_matter_of_tenths_of_a_second_and_so_is_the_help(statement: str, most: float) -> None:
+    """Seconds of processor time, which others on the machine hardly change, the interpreter's start included."""
+    if "cli" in statement:
+        need("typer")
+        need("rich")
+    program = f"import sys, time\ntry: {statement}\nfinally: sys.stderr.write(str(time.process_time()))"
+    runs = [
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True) for _ in range(3)
+    ]
+    assert min(float(done.stderr) for done in runs) < most
 
 
 def test_no_file_is_a_drawer_for_odds_and_ends() -> None:

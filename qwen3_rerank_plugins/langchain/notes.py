@@ -1,0 +1,68 @@
+"""What reranking notes about a document: in the metadata of a copy, or beside its position.
+
+Comes in: documents as they were given, and what the reranker made of their texts. Goes out: copies, or `Relevance`s.
+Must not know: the reranker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NotRequired, TypedDict
+
+from langchain_core.documents import Document
+
+from qwen3_rerank_plugins.engine.results import RankedDocument
+
+AnyDocument = str | Document | Mapping[str, Any]
+
+
+class Notes(TypedDict):
+    """What a document's metadata says after reranking.
+
+    Attributes:
+        relevance_score: probability in [0, 1] that the document meets the query.
+        truncated_tokens: tokens of its end that the model did not see; only there if it did not see all.
+        relevant_span: [start, end] characters of the window that the score is of; only there if it was read in windows.
+    """
+
+    relevance_score: float
+    truncated_tokens: NotRequired[int]
+    relevant_span: NotRequired[list[int]]
+
+
+class Relevance(Notes):
+    """The same about a document known by its position in the list.
+
+    Attributes:
+        index: that position.
+    """
+
+    index: int
+
+
+def _notes_on(found: RankedDocument, own: str) -> Notes:
+    notes = Notes(relevance_score=found.score)
+    if found.truncated_tokens:
+        notes["truncated_tokens"] = found.truncated_tokens
+    if span := found.span_within(own):
+        notes["relevant_span"] = list(span)
+    return notes
+
+
+def relevances(documents: Sequence[AnyDocument], ranked: Iterable[RankedDocument]) -> list[Relevance]:
+    """Positions and scores, best first."""
+    owns = [document.page_content if isinstance(document, Document) else None for document in documents]
+    return [{"index": found.index, **_notes_on(found, owns[found.index] or found.text)} for found in ranked]
+
+
+def annotated(documents: Sequence[Document], ranked: Iterable[RankedDocument]) -> list[Document]:
+    """Shallow copies with their notes, best first; notes of an earlier reranker are replaced."""
+    return [
+        _with_notes(documents[found.index], _notes_on(found, documents[found.index].page_content)) for found in ranked
+    ]
+
+
+def _with_notes(document: Document, notes: Notes) -> Document:
+    """A shallow copy: metadata may hold what cannot be copied, and the caller's dict is never written to."""
+    metadata = {name: value for name, value in (document.metadata or {}).items() if name not in Notes.__annotations__}
+    return document.model_copy(update={"metadata": metadata | dict(notes)})

@@ -1,0 +1,64 @@
+"""Shapes -> an SVG file: readable on light and dark pages, and on a phone.
+
+Comes in: boxes, lines and words. Goes out: text, the same to the last byte for the same shapes.
+Must not know: what is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from xml.sax.saxutils import escape
+
+WIDTH = 600
+"""Units of every picture; letters are 15 of them high, and can be read where all of it is as wide as a phone."""
+
+_STYLE = """\
+text { font: 15px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; fill: #24262b }
+.quiet { fill: #5f6570 }
+.strong { font-weight: 600 }
+.big { font-size: 26px; font-weight: 700 }
+.template { fill: #5b3fd6 } .text { fill: #4aa38c } .ask { fill: #e08e45 }
+.padding { fill: url(#hatch) } .hatch { stroke: #b3b8c2 }
+.rise { stroke: #5b3fd6; stroke-width: 4 } .other { stroke: #b3b8c2; stroke-width: 2 }
+.answer { fill: #5b3fd6; font-weight: 700 }
+@media (prefers-color-scheme: dark) {
+  text { fill: #e4e6eb }
+  .quiet { fill: #a4abb8 }
+  .template { fill: #8f7bf0 } .text { fill: #4fb79c } .ask { fill: #e8a061 }
+  .hatch { stroke: #6d7482 }
+  .rise { stroke: #a794ff } .other { stroke: #6d7482 }
+  .answer { fill: #b9abff }
+}"""
+
+
+def picture(title: str, height: float, shapes: Iterable[str]) -> str:
+    """The whole file; the title is what a screen reader says."""
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" role="img">',
+            f"<title>{escape(title)}</title>",
+            f"<style>\n{_STYLE}\n</style>",
+            "<defs>",
+            '<pattern id="hatch" width="7" height="7" patternTransform="rotate(45)" patternUnits="userSpaceOnUse">',
+            '<line class="hatch" x1="0" y1="0" x2="0" y2="7" stroke-width="2.5"/>',
+            "</pattern></defs>",
+            *shapes,
+            "</svg>\n",
+        ]
+    )
+
+
+def box(kind: str, x: float, y: float, width: float, height: float) -> str:
+    """A rectangle; half a unit is left free at its right, so that neighbours stay apart."""
+    return f'<rect class="{kind}" x="{x:.1f}" y="{y:g}" width="{width - 0.5:.1f}" height="{height:g}" rx="1.5"/>'
+
+
+def line(kind: str, x1: float, y1: float, x2: float, y2: float) -> str:
+    """A curve that leaves and arrives level."""
+    middle = (x1 + x2) / 2
+    return f'<path class="{kind}" fill="none" d="M{x1:g} {y1:g} C{middle:g} {y1:g} {middle:g} {y2:g} {x2:g} {y2:g}"/>'
+
+
+def words(text: str, x: float, y: float, kind: str = "", anchor: str = "start") -> str:
+    """One line of text, on its base line."""
+    return f'<text class="{kind}" x="{x:g}" y="{y:g}" text-anchor="{anchor}">{escape(text)}</text>'
