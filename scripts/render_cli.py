@@ -119,7 +119,7 @@ def _meaning(text: str, kind: object) -> str:
 
 def _cell(text: str) -> str:
     """A text as a cell of a table: what is quoted in it, and names of options, are code here."""
-    text = re.sub(r'"([\w:.-]+)"', r"`\1`", " ".join(text.split()))
+    text = re.sub(r'"([\w:.,-]+)"', r"`\1`", " ".join(text.split()))
     return re.sub(r"(?<![\w`])(--[a-z][\w-]*)", r"`\1`", text).replace("|", "\\|")
 
 

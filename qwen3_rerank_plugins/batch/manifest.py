@@ -20,8 +20,11 @@ from qwen3_rerank_plugins.reranker import Qwen3Reranker
 NAME = "_manifest.json"
 """Readers of folders of files pass over names that begin like this."""
 _VERSION = 1
-_WITHOUT_EFFECT = {"token", "max_batch_tokens", "cache_dir", "local_files_only", "trust_remote_code"}
-"""Settings that say where files are found and how much is computed at once; a run may go on with others."""
+_WITHOUT_EFFECT = {
+    *("token", "cache_dir", "local_files_only", "trust_remote_code"),
+    *("devices", "device_map", "max_batch_tokens"),
+}
+"""Settings that say how the model is found, and how it is spread; a run may go on with others."""
 _OWN = ("instruction", "top_n", "min_score", "max_length", "long_documents", "on_nonfinite")
 
 Manifest = dict[str, Any]

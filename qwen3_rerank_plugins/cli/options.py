@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from qwen3_rerank_plugins.engine.settings import AttentionName
+from qwen3_rerank_plugins.engine.settings import DeviceMap as DeviceMapName
 from qwen3_rerank_plugins.engine.settings import Dtype as DtypeName
 from qwen3_rerank_plugins.engine.settings import LongDocuments as LongDocumentsName
 from qwen3_rerank_plugins.engine.settings import OnNonfinite as OnNonfiniteName
@@ -29,6 +30,10 @@ def _batch_tokens(typed: str) -> int | str:
         raise typer.BadParameter(f"{typed!r} is neither a whole number nor 'auto'.") from None
 
 
+def _device_names(typed: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in typed.split(","))
+
+
 Model = Annotated[
     str, typer.Option(help='Hub id, local folder, or "demo" for the bundled checkpoint.', rich_help_panel=_ENGINE)
 ]
@@ -38,6 +43,19 @@ Revision = Annotated[
 Device = Annotated[
     str,
     typer.Option(help='A torch device such as "cuda:1"; "auto" is CUDA, then MPS, then CPU.', rich_help_panel=_ENGINE),
+]
+Devices = Annotated[
+    Any,  # tuple[str, ...] | None, of one word on the command line
+    typer.Option(
+        parser=_device_names,
+        metavar="DEVICE,DEVICE...",
+        help='Several devices, with a whole model on each, such as "cuda:0,cuda:1".',
+        rich_help_panel=_ENGINE,
+    ),
+]
+DeviceMap = Annotated[
+    DeviceMapName | None,
+    typer.Option(help="Spread one model over all GPUs, if none is large enough.", rich_help_panel=_ENGINE),
 ]
 Dtype = Annotated[DtypeName, typer.Option(help="Number format of the weights.", rich_help_panel=_ENGINE)]
 Attention = Annotated[

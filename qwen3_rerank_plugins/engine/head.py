@@ -30,4 +30,5 @@ class YesNoHead:
 
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
         """[N, hidden] -> [N] float32 log-odds."""
+        hidden = hidden.to(self._direction.device)  # in a spread model, that of the output matrix
         return hidden.float() @ self._direction

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
+import threading
 from typing import Any
 
 import torch
 
 from qwen3_rerank_plugins.engine.attention import AttentionChoice, choose_attention
 from qwen3_rerank_plugins.engine.checkpoint import Checkpoint
+from qwen3_rerank_plugins.engine.device_map import choose_map
 from qwen3_rerank_plugins.engine.model import rows_at_once
 from qwen3_rerank_plugins.engine.quantization import QuantizationChoice, choose_quantization, quantise_layers
 from qwen3_rerank_plugins.engine.settings import EngineSettings
@@ -46,6 +49,11 @@ class LoadedModel:
     causal_lm: Any
     placement: Placement
 
+    @property
+    def devices(self) -> list[torch.device]:
+        """Where its parameters are, in the order of the layers."""
+        return list(dict.fromkeys(parameter.device for parameter in self.causal_lm.parameters()))
+
     def release_output_matrix(self) -> None:
         """Free the output matrix, once its two rows are taken; a tied one is the input's, and stays."""
         if self.causal_lm.config.tie_word_embeddings:
@@ -58,13 +66,22 @@ class LoadedModel:
 def choose_placement(settings: EngineSettings) -> Placement:
     """Resolve every "auto" of the settings for this machine.
 
+    Of several devices it is the first one's, see `EngineSettings.replicas`; of a spread model, where its layers begin,
+    with a dtype and an attention that all of its GPUs have.
+
     Raises:
         SettingsError: a device, dtype, attention or quantization was asked for that this machine does not have.
         MissingExtraError: the library behind the quantization is not installed.
     """
+    settings = settings.replicas[0]
     device, device_reason = _choose_device(settings.device)
-    dtype, dtype_reason = _choose_dtype(settings.dtype, device)
-    attention = choose_attention(settings.attention, device, dtype)
+    weakest = device
+    if settings.device_map and device.type == "cuda":
+        gpus = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+        device, device_reason = gpus[0], f"the first of {len(gpus)} that share the layers"
+        weakest = min(gpus, key=torch.cuda.get_device_capability)
+    dtype, dtype_reason = _choose_dtype(settings.dtype, weakest)
+    attention = choose_attention(settings.attention, weakest, dtype)
     quantization = choose_quantization(settings.quantization, device, dtype)
     return Placement(device, device_reason, dtype, dtype_reason, attention, quantization)
 
@@ -82,7 +99,10 @@ def load_model(settings: EngineSettings, checkpoint: Checkpoint) -> LoadedModel:
         SettingsError: the placement is impossible here.
     """
     placement = choose_placement(settings)
-    causal_lm = _read_weights(settings, checkpoint, placement)
+    if placement.device.type == "cuda":
+        torch.cuda.set_device(placement.device)  # of this thread: not every kernel looks where its inputs are
+    with _reading:
+        causal_lm = _read_weights(settings, checkpoint, placement)
     causal_lm.eval().requires_grad_(False)
     if placement.quantization.name:
         quantise_layers(causal_lm, placement.quantization.name, placement.device, placement.dtype)
@@ -102,6 +122,19 @@ def load_model(settings: EngineSettings, checkpoint: Checkpoint) -> LoadedModel:
     return LoadedModel(causal_lm, placement)
 
 
+_reading = threading.Lock()
+"""While transformers makes a model, it changes torch's default dtype for all threads: one after the other."""
+
+
+def _renew_lock() -> None:
+    """A forked child may have inherited it while a thread of the parent held it."""
+    global _reading  # noqa: PLW0603
+    _reading = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+
 def dtype_name(dtype: torch.dtype) -> str:
     """Torch's name of a dtype without its "torch." in front."""
     return str(dtype).removeprefix("torch.")
@@ -118,14 +151,14 @@ def _read_weights(settings: EngineSettings, checkpoint: Checkpoint, placement: P
         "output_loading_info": True,
     }
     try:
-        if whole and on_cpu and not settings.trust_remote_code:
+        if whole and on_cpu and not (settings.trust_remote_code or settings.device_map):
             config = Qwen3Config.from_pretrained(checkpoint.folder, local_files_only=True)
             state = _convert_one_by_one(checkpoint, placement.dtype)
             loaded: Any = Qwen3ForCausalLM.from_pretrained(None, config=config, state_dict=state, **options)
         else:
             loaded = AutoModelForCausalLM.from_pretrained(
                 checkpoint.folder,
-                device_map={"": placement.device} if whole and not on_cpu else None,
+                device_map=_device_map(settings, checkpoint, placement),
                 use_safetensors=True,
                 local_files_only=True,
                 trust_remote_code=settings.trust_remote_code,
@@ -139,6 +172,8 @@ def _read_weights(settings: EngineSettings, checkpoint: Checkpoint, placement: P
             "again."
         ) from error
     causal_lm, report = loaded
+    if settings.device_map:
+        _remove_hooks(causal_lm)
     if not isinstance(causal_lm, Qwen3ForCausalLM):
         raise UnsupportedCheckpointError(
             f"{checkpoint.name!r} loaded as {type(causal_lm).__name__}, not Qwen3ForCausalLM. Load it without its own "
@@ -146,6 +181,22 @@ def _read_weights(settings: EngineSettings, checkpoint: Checkpoint, placement: P
         )
     _check_complete(checkpoint, report)
     return causal_lm
+
+
+def _device_map(settings: EngineSettings, checkpoint: Checkpoint, placement: Placement) -> dict[str, Any] | None:
+    """In the words of transformers; None reads everything on the CPU."""
+    if settings.device_map:
+        device_map = choose_map(checkpoint.folder, placement.dtype)
+        logger.info("device_map=%r puts %s", settings.device_map, device_map.describe())
+        return device_map.places
+    return {"": placement.device} if placement.quantization.name is None and placement.device.type != "cpu" else None
+
+
+def _remove_hooks(causal_lm: Any) -> None:
+    """Of accelerate, which send the inputs of every module to its device: the packed pass follows the layers itself."""
+    from accelerate.hooks import remove_hook_from_module
+
+    remove_hook_from_module(causal_lm, recurse=True)
 
 
 def _convert_one_by_one(checkpoint: Checkpoint, dtype: torch.dtype) -> dict[str, torch.Tensor]:

@@ -43,7 +43,8 @@ def test_another_job_is_refused_and_told_what_differs(other: dict[str, Any], say
 
 
 @pytest.mark.parametrize(
-    "other", [{"token": "hf_secret"}, {"max_batch_tokens": 99}, {"cache_dir": "/elsewhere"}, {"local_files_only": True}]
+    "other",
+    [{"token": "hf_secret"}, {"max_batch_tokens": 99}, {"cache_dir": "/elsewhere"}, {"devices": ["cpu", "cpu"]}],
 )
 def test_what_moves_no_answer_may_change_between_runs_and_no_secret_is_written(
     other: dict[str, Any], tmp_path: Path

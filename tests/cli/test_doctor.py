@@ -14,12 +14,12 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from qwen3_rerank_plugins import registry
-from qwen3_rerank_plugins.engine import budget
+from qwen3_rerank_plugins.engine import budget, device_map
 from qwen3_rerank_plugins.engine.budget import Shape
 from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER
 from qwen3_rerank_plugins.engine.prompt import template_hash
 from qwen3_rerank_plugins.engine.shape import POSITIONS, PUBLISHED
-from qwen3_rerank_plugins.errors import PassError
+from qwen3_rerank_plugins.errors import DeviceMemoryError, PassError
 from tests.cli.conftest import MODEL, Run
 from tests.doubles import OverlapScorer
 from tests.optional import need
@@ -114,6 +114,69 @@ def test_quantised_weights_are_counted_as_they_will_be_and_the_mode_says_what_it
     assert "saves memory, not time" in small["quantization"]["note"]
     assert small["weights"]["value"] < plain["weights"]["value"]
     assert small["sanity pair"]["passed"]
+
+
+def test_several_devices_have_sections_of_their_own_and_replicas_on_one_are_counted(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def report(*arguments: str) -> tuple[int, dict[tuple[str, str], dict[str, Any]]]:
+        done = run("doctor", "--json", "--model", MODEL, *arguments)
+        findings = json.loads(done.stdout)["findings"]
+        return done.exit_code, {(finding["section"], finding["name"]): finding for finding in findings}
+
+    code, alone = report("--devices", "cpu")
+    assert code == 0
+    code, both = report("--devices", "cpu,cpu")
+    assert code == 0
+    assert both["machine", "device"]["note"] == "asked for, 2 replicas"
+    assert both["memory", "weights"]["value"] == 2 * alone["memory", "weights"]["value"]
+    assert both["scores", "sanity pair"]["passed"]
+    monkeypatch.setattr(budget, "free_memory", lambda device: alone["memory", "weights"]["value"] * 3 // 2)
+    code, crowded = report("--devices", "cpu,cpu", "--max-batch-tokens", "1")
+    assert code == 1
+    assert crowded["memory", "memory needed"]["passed"] is False
+    code, broken = report("--devices", "cpu,cuda:7")
+    assert code == 1
+    assert broken["machine cpu", "device"]["passed"]
+    assert "device='cuda:7' is not usable here" in broken["machine cuda:7", "device"]["note"]
+    assert broken["scores", "sanity pair"]["note"] == "not every device is there"
+
+
+def test_doctor_warms_every_replica_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Cold(OverlapScorer):
+        def warmup(self) -> None:
+            raise PassError("the second one is broken")
+
+    monkeypatch.setattr(registry, "acquire", lambda settings, user: Cold())
+    assert examined(run, "--model", MODEL, code=1)["sanity pair"]["note"] == "the second one is broken"
+
+
+def test_a_spread_model_is_shown_before_it_is_loaded(run: Run, monkeypatch: pytest.MonkeyPatch, data: Path) -> None:
+    def examined_with(free: int, code: int) -> dict[str, Any]:
+        gpus = {torch.device("cuda", 0): 3 * GIB, torch.device("cuda", 1): 4 * GIB}
+        monkeypatch.setattr(device_map, "choose_map", lambda *_: device_map.DeviceMap({"model.layers.0": 0}, gpus))
+        monkeypatch.setattr(budget, "free_memory", lambda device: free)
+        done = run("doctor", "--json", "--model", MODEL, "--device-map", "auto")
+        assert done.exit_code == code, done.stdout
+        found = json.loads(done.stdout)["findings"]
+        return {f"{finding['section']}, {finding['name']}": finding for finding in found}
+
+    fine = examined_with(9 * GIB, 0)
+    assert fine["memory, device map"]["value"] == ["cuda:0", "cuda:1"]
+    assert fine["memory, device map"]["note"] == "layers 0-0 on cuda:0"
+    assert [fine[f"memory cuda:{gpu}, weights"]["value"] for gpu in (0, 1)] == [3 * GIB, 4 * GIB]
+    small = examined_with(4 * GIB, 1)
+    assert small["memory cuda:0, memory needed"]["passed"]
+    assert small["memory cuda:1, memory needed"]["passed"] is False
+
+
+def test_a_model_that_no_gpus_hold_together_is_a_finding(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def choose_map(*_: object) -> None:
+        raise DeviceMemoryError("no room for 3.0 of 9.0 GiB")
+
+    monkeypatch.setattr(device_map, "choose_map", choose_map)
+    done = run("doctor", "--json", "--model", MODEL, "--device-map", "auto")
+    assert (done.exit_code, json.loads(done.stdout)["failed"]) == (1, ["device map"])
 
 
 def test_a_quantization_that_cannot_run_here_is_a_finding(run: Run) -> None:
