@@ -56,7 +56,7 @@ def times(folder: Path) -> dict[str, int]:
 
 @pytest.mark.slow
 def test_an_actor_that_is_killed_in_the_middle_loses_and_doubles_nothing(cluster: None, tmp_path: Path) -> None:
-    rows = some_requests(48, documents=8, words=80)
+    rows = some_requests(48, documents=6, words=40)
     ourselves = psutil.Process()
     first: set[int] = set()
     later: set[int] = set()

@@ -23,7 +23,7 @@ from tests.requests import read_answers, some_requests, write_jsonl
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
 def test_a_driver_that_is_killed_goes_on_where_it_was_and_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
-    rows = some_requests(60, documents=8, words=80)
+    rows = some_requests(60, documents=4, words=40)
     file, out = write_jsonl(tmp_path / "requests.jsonl", rows), tmp_path / "out"
     command = ["batch", str(file), str(out), "--model", MODEL, "--partition-rows", "2", "--top-n", "3", "--json"]
     first = subprocess.Popen(
