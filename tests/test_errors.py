@@ -137,7 +137,7 @@ PROVOKED: dict[str, tuple[Callable[[Path, pytest.MonkeyPatch], None], str]] = {
         r"1 of 2 documents do not fit in max_length=100: the longest, documents\[1\], by \d+ tokens. Raise max_length",
     ),
     "CheckpointNotFoundError": (a_folder_that_is_not_there, "There is no folder .*Check the path"),
-    "UnsupportedCheckpointError": (a_model_of_another_family, "is BertModel, not Qwen3ForCausalLM"),
+    "UnsupportedCheckpointError": (a_model_of_another_family, "is BertModel, neither Qwen3ForCausalLM"),
     "IncompleteCheckpointError": (a_matrix_that_is_missing, "1 parameters are missing from the files .*Download"),
     "NonFiniteScoreError": (infinite_weights, r"no finite score for 1 of 1 documents \(positions 0\).*dtype='float32'"),
     "DeviceMemoryError": (memory_for_nothing, r"A pass of \d+ tokens .* ran out of device memory: tried .* Lower"),

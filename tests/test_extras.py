@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from qwen3_rerank_plugins.errors import MissingExtraError
-from tests.optional import need
+from tests.optional import PARTIAL, need
 
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
@@ -29,6 +30,16 @@ WITHOUT = {
     ("fp8", "torchao", "torchao"): (
         f"{GPU}\nfrom qwen3_rerank_plugins.engine.quantization import choose_quantization\n"
         "choose_quantization('fp8', cuda, torch.bfloat16)"
+    ),
+    ("lora", "peft", "peft"): (
+        "from qwen3_rerank_plugins.engine.merging import merge_adapter\nmerge_adapter(None, None)"
+    ),
+    ("compressed", "compressed-tensors", "compressed_tensors"): (
+        "import torch\nfrom qwen3_rerank_plugins.engine.settings import EngineSettings\n"
+        "from qwen3_rerank_plugins.engine.stored import StoredQuantization\n"
+        "from qwen3_rerank_plugins.engine.unpacking import choose_stored\n"
+        "stored = StoredQuantization('compressed-tensors', None)\n"
+        "choose_stored(EngineSettings(), stored, torch.device('cpu'), torch.float32)"
     ),
     ("flash", "flash-attn", "flash_attn"): (
         f"{GPU}\nfrom qwen3_rerank_plugins.engine.attention import choose_attention\n"
@@ -51,7 +62,8 @@ import importlib.machinery, sys
 class Finder(importlib.machinery.PathFinder):
     @classmethod
     def find_spec(cls, name, path=None, target=None):
-        return None if f"{{name}}.".startswith({module!r} + ".") else super().find_spec(name, path, target)
+        absent = any(f"{{name}}.".startswith(f"{{module}}.") for module in {modules!r})
+        return None if absent else super().find_spec(name, path, target)
 
 sys.meta_path[:] = [Finder if one is importlib.machinery.PathFinder else one for one in sys.meta_path]
 """
@@ -59,7 +71,7 @@ sys.meta_path[:] = [Finder if one is importlib.machinery.PathFinder else one for
 
 def python_without(module: str, program: str) -> subprocess.CompletedProcess[str]:
     """A program in an interpreter that cannot find a module, whether it is installed or not."""
-    command = [sys.executable, "-c", ABSENT.format(module=module) + program]
+    command = [sys.executable, "-c", ABSENT.format(modules=(module,)) + program]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -87,7 +99,7 @@ def test_without_the_extra_cli_the_command_is_one_line_with_the_command(module: 
 
 def test_every_extra_is_missed_here() -> None:
     extras = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    assert {extra for extra, *_ in WITHOUT} | {"cli", "all"} == set(extras)
+    assert {extra for extra, *_ in WITHOUT} | {"cli", "examples", "all"} == set(extras)
 
 
 def test_every_dependency_has_one_floor_that_is_pinned_where_the_lowest_are_tested() -> None:
@@ -104,3 +116,34 @@ def test_every_dependency_has_one_floor_that_is_pinned_where_the_lowest_are_test
     names = [pin.partition("==")[0] for pin in floors(map(Requirement, listed))]
     assert len(names) == len(set(names))
     assert {"transformers", "langchain-core", "sentence-transformers"} <= set(names)
+
+
+COLLECT = "import pytest; sys.exit(pytest.main(['--collect-only', '-q', '-p', 'no:cacheprovider']))"
+NOT_IN_BARE = (
+    *("langchain_core", "langchain_classic", "langchain_community", "langchain_qdrant", "langchain_tests", "rank_bm25"),
+    *(
+        "llama_index",
+        "sentence_transformers",
+        "mteb",
+        "pytrec_eval",
+        "sklearn",
+        "matplotlib",
+        "bitsandbytes",
+        "torchao",
+    ),
+    *("twine", "build", "hatch_fancy_pypi_readme"),
+)
+
+
+@pytest.mark.slow
+def test_the_suite_can_be_collected_without_any_extra() -> None:
+    """Or `make test-bare` ends before its first test, and only who runs it would know."""
+    done = subprocess.run(
+        [sys.executable, "-c", ABSENT.format(modules=NOT_IN_BARE) + COLLECT],
+        cwd=PYPROJECT.parent,
+        env={**os.environ, PARTIAL: "bare"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]

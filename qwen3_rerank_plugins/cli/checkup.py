@@ -70,9 +70,11 @@ class Checkup:
         each = list(dict.fromkeys(self._settings.replicas))
         placements = [self._examine_placement(settings) for settings in each]
         checkpoint = self._examine_checkpoint()
+        if checkpoint and all(placements):
+            placements = self._examine_kind(each, checkpoint)
         shape = self._examine_shape(checkpoint) if any(placements) else None
         fits = True
-        for settings, placement in zip(each, placements, strict=True):
+        for settings, placement in zip(each, placements, strict=False):  # none where it cannot be loaded
             if placement and shape:
                 fits &= self._examine_memory(settings, placement, shape, checkpoint)
         self._examine_scores(_obstacle(placements, checkpoint, fits))
@@ -130,6 +132,23 @@ class Checkup:
         self._add("model", "answers", ids, "one token each", shown=f"yes {ids['yes']}, no {ids['no']}", passed=True)
         return checkpoint
 
+    def _examine_kind(self, each: Sequence[EngineSettings], checkpoint: Checkpoint) -> list[Placement | None]:
+        """What has to be done to its weights as they are loaded; returns how they run then, nothing if they cannot."""
+        from qwen3_rerank_plugins.engine.merging import check_peft
+        from qwen3_rerank_plugins.engine.weights import choose_placement
+
+        try:
+            placements = [choose_placement(settings, checkpoint.stored) for settings in each]
+            if checkpoint.adapter:
+                self._add("model", "adapter", checkpoint.adapter.base, "its base, into which it is merged at load")
+                check_peft()
+        except (RerankError, ImportError) as error:
+            self._add("model", "loading", None, str(error), shown="impossible", passed=False)
+            return []
+        if checkpoint.stored:
+            self._add("model", "stored as", checkpoint.stored.method, placements[0].quantization.reason)
+        return [*placements]
+
     def _examine_shape(self, checkpoint: Checkpoint | None) -> Shape | None:
         from qwen3_rerank_plugins.engine.shape import POSITIONS, Shape
 
@@ -142,7 +161,10 @@ class Checkup:
             return None
         self._add("model", "size", shape.parameters, "parameters", shown=f"{shape.parameters:,}")
         reason = "the output shares the input's matrix" if shape.tied else "the output has a matrix of its own"
-        self._add("model", "embeddings", "tied" if shape.tied else "untied", reason)
+        if shape.score_rows:
+            self._add("model", "output", shape.score_rows, "a classifier", shown=f"{shape.score_rows} score row(s)")
+        else:
+            self._add("model", "embeddings", "tied" if shape.tied else "untied", reason)
         positions = checkpoint.positions if checkpoint else POSITIONS
         self._add("model", "positions", positions, "tokens, the longest prompt", shown=f"{positions:,}")
         return shape
@@ -171,7 +193,9 @@ class Checkup:
             if device_map is None:
                 return False
         reason = "the automatic budget" if settings.max_batch_tokens == "auto" else "as asked for"
-        needs = predict_needs(settings, placement, shape, self._settings.replicas.count(settings), device_map)
+        merged = checkpoint.adapter.weights_file.stat().st_size if checkpoint and checkpoint.adapter else 0
+        models = self._settings.replicas.count(settings)
+        needs = predict_needs(settings, placement, shape, models, device_map, merged)
         for need in needs:
             section = self._section("memory", str(need.device), len(needs) > 1)
             times = f", {need.models} times" if need.models > 1 else ""
@@ -243,6 +267,8 @@ def _published_shape(model: str) -> Shape | None:
 
 def _obstacle(placements: Sequence[Placement | None], checkpoint: Checkpoint | None, fits: bool) -> str | None:
     """Why the model is not loaded, if it is not: trying what does not fit may take the machine down."""
+    if checkpoint and not placements:
+        return "it cannot be loaded here"
     if not all(placements):
         return "not every device is there" if any(placements) else "there is no device to run on"
     if checkpoint is None:

@@ -46,7 +46,12 @@ class Need:
 
 
 def predict_needs(
-    settings: EngineSettings, placement: Placement, shape: Shape, models: int, device_map: DeviceMap | None
+    settings: EngineSettings,
+    placement: Placement,
+    shape: Shape,
+    models: int,
+    device_map: DeviceMap | None,
+    merged: int = 0,
 ) -> list[Need]:
     """One need a device; several for a model that is spread.
 
@@ -56,6 +61,7 @@ def predict_needs(
         shape: its sizes.
         models: how many of it share the device.
         device_map: how it is spread.
+        merged: bytes of an adapter, which is there while a model loads.
     """
     dtype, rows = placement.dtype, placement.rows_at_once
     whole = shape.weight_bytes(dtype, placement.quantization.name)
@@ -75,7 +81,7 @@ def predict_needs(
             models * held,
             models * largest_pass,
             tokens,
-            models * max(held, held - released + largest_pass),
+            models * max(held + merged, held - released + largest_pass),
             free[device],
         )
         for device, held in weights.items()

@@ -64,10 +64,12 @@ def choose_map(folder: Path, dtype: torch.dtype, most: dict[Place, int] | None =
     """
     from accelerate import infer_auto_device_map, init_empty_weights
     from accelerate.utils import compute_module_sizes, get_balanced_memory
-    from transformers import Qwen3Config, Qwen3ForCausalLM
+    from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3ForSequenceClassification
 
+    config = Qwen3Config.from_pretrained(folder, local_files_only=True)
+    classifies = config.architectures == [Qwen3ForSequenceClassification.__name__]
     with init_empty_weights():
-        skeleton: Any = Qwen3ForCausalLM(Qwen3Config.from_pretrained(folder, local_files_only=True))
+        skeleton: Any = (Qwen3ForSequenceClassification if classifies else Qwen3ForCausalLM)(config)
     skeleton.tie_weights()
     whole = {"no_split_module_classes": skeleton._no_split_modules, "dtype": dtype}
     places: dict[str, Place] = infer_auto_device_map(skeleton, get_balanced_memory(skeleton, most, **whole), **whole)

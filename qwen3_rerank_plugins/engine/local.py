@@ -94,6 +94,7 @@ class LocalScorer:
     def _read(self, request: RerankRequest) -> Reading:
         checkpoint, encoder = self._open()
         _check_length(request, checkpoint)
+        _check_rescue(request, checkpoint)
         return read_documents(request, encoder)
 
     def _make_workers(self) -> list[Worker]:
@@ -186,4 +187,12 @@ def _check_length(request: RerankRequest, checkpoint: Checkpoint) -> None:
         raise RequestError(
             f"max_length={request.max_length} is more than the {checkpoint.positions} positions of "
             f"{checkpoint.name!r}. Use max_length={checkpoint.positions} or less."
+        )
+
+
+def _check_rescue(request: RerankRequest, checkpoint: Checkpoint) -> None:
+    if request.on_nonfinite == "float32" and checkpoint.stored and checkpoint.stored.kept_as:
+        raise RequestError(
+            f"on_nonfinite='float32' needs the weights as they were, and {checkpoint.name!r} is quantised by "
+            f"{checkpoint.stored.method}. Use on_nonfinite='error', or the checkpoint that it was made from."
         )

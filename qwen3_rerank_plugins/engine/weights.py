@@ -14,13 +14,22 @@ from typing import Any
 
 import torch
 
+from qwen3_rerank_plugins.engine.adapter import Adapter
 from qwen3_rerank_plugins.engine.attention import AttentionChoice, choose_attention
 from qwen3_rerank_plugins.engine.checkpoint import Checkpoint
 from qwen3_rerank_plugins.engine.device_map import choose_map
+from qwen3_rerank_plugins.engine.merging import check_peft, merge_adapter
 from qwen3_rerank_plugins.engine.model import rows_at_once
 from qwen3_rerank_plugins.engine.quantization import QuantizationChoice, choose_quantization, quantise_layers
 from qwen3_rerank_plugins.engine.settings import EngineSettings
-from qwen3_rerank_plugins.errors import IncompleteCheckpointError, SettingsError, UnsupportedCheckpointError
+from qwen3_rerank_plugins.engine.stored import StoredQuantization
+from qwen3_rerank_plugins.engine.unpacking import choose_stored, finish_unpacking, unpacked_config
+from qwen3_rerank_plugins.errors import (
+    IncompleteCheckpointError,
+    RerankError,
+    SettingsError,
+    UnsupportedCheckpointError,
+)
 
 logger = logging.getLogger("qwen3_rerank_plugins")
 
@@ -44,7 +53,7 @@ class Placement:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A Qwen3ForCausalLM in inference mode, and its placement."""
+    """A Qwen3ForCausalLM in inference mode, or its conversion for sequence classification, and its placement."""
 
     causal_lm: Any
     placement: Placement
@@ -56,15 +65,15 @@ class LoadedModel:
 
     def release_output_matrix(self) -> None:
         """Free the output matrix, once its two rows are taken; a tied one is the input's, and stays."""
-        if self.causal_lm.config.tie_word_embeddings:
+        if self.causal_lm.config.tie_word_embeddings or self.causal_lm.get_output_embeddings() is None:
             return
         self.causal_lm.lm_head = torch.nn.Identity()
         if self.placement.device.type == "cuda":
             torch.cuda.empty_cache()
 
 
-def choose_placement(settings: EngineSettings) -> Placement:
-    """Resolve every "auto" of the settings for this machine.
+def choose_placement(settings: EngineSettings, stored: StoredQuantization | None = None) -> Placement:
+    """Resolve every "auto" of the settings for this machine, for a checkpoint that may be quantised already.
 
     Of several devices it is the first one's, see `EngineSettings.replicas`; of a spread model, where its layers begin,
     with a dtype and an attention that all of its GPUs have.
@@ -82,7 +91,10 @@ def choose_placement(settings: EngineSettings) -> Placement:
         weakest = min(gpus, key=torch.cuda.get_device_capability)
     dtype, dtype_reason = _choose_dtype(settings.dtype, weakest)
     attention = choose_attention(settings.attention, weakest, dtype)
-    quantization = choose_quantization(settings.quantization, device, dtype)
+    if stored:
+        quantization = choose_stored(settings, stored, device, dtype)
+    else:
+        quantization = choose_quantization(settings.quantization, device, dtype)
     return Placement(device, device_reason, dtype, dtype_reason, attention, quantization)
 
 
@@ -94,22 +106,30 @@ def load_model(settings: EngineSettings, checkpoint: Checkpoint) -> LoadedModel:
 
     Raises:
         IncompleteCheckpointError: a parameter is missing, left over, or of the wrong shape.
-        UnsupportedCheckpointError: transformers cannot read it, or it is not a Qwen3ForCausalLM.
+        UnsupportedCheckpointError: transformers or peft cannot read it, or it is not what its config says.
         DeviceMemoryError or what torch says of it: there is not enough memory; see `is_out_of_memory`.
         SettingsError: the placement is impossible here.
+        MissingExtraError: the library that it needs is not installed.
     """
-    placement = choose_placement(settings)
+    placement = choose_placement(settings, checkpoint.stored)
+    if checkpoint.adapter:
+        check_peft()
     if placement.device.type == "cuda":
         torch.cuda.set_device(placement.device)  # of this thread: not every kernel looks where its inputs are
     with _reading:
         causal_lm = _read_weights(settings, checkpoint, placement)
+        if checkpoint.adapter:
+            _merge_adapter(causal_lm, checkpoint.adapter)
     causal_lm.eval().requires_grad_(False)
-    if placement.quantization.name:
+    if checkpoint.stored:
+        finish_unpacking(causal_lm, checkpoint.stored, placement.device, placement.dtype)
+    elif placement.quantization.name:
         quantise_layers(causal_lm, placement.quantization.name, placement.device, placement.dtype)
     logger.info(
-        "loaded %s (commit %s) on %s (%s), %s (%s), attention %s (%s), quantization %s (%s)",
+        "loaded %s (commit %s%s) on %s (%s), %s (%s), attention %s (%s), quantization %s (%s)",
         checkpoint.name,
         checkpoint.commit or "none, a local folder",
+        f", a LoRA adapter merged into {checkpoint.adapter.base}" if checkpoint.adapter else "",
         placement.device,
         placement.device_reason,
         dtype_name(placement.dtype),
@@ -141,8 +161,9 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 
 def _read_weights(settings: EngineSettings, checkpoint: Checkpoint, placement: Placement) -> Any:
-    from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
+    from transformers import Qwen3Config
 
+    architecture, auto = _classes(checkpoint)
     whole, on_cpu = placement.quantization.name is None, placement.device.type == "cpu"
     options: dict[str, Any] = {
         dtype_word(): placement.dtype if whole else "auto",
@@ -151,12 +172,14 @@ def _read_weights(settings: EngineSettings, checkpoint: Checkpoint, placement: P
         "output_loading_info": True,
     }
     try:
-        if whole and on_cpu and not (settings.trust_remote_code or settings.device_map):
+        if whole and on_cpu and not (settings.trust_remote_code or settings.device_map or checkpoint.stored):
             config = Qwen3Config.from_pretrained(checkpoint.folder, local_files_only=True)
             state = _convert_one_by_one(checkpoint, placement.dtype)
-            loaded: Any = Qwen3ForCausalLM.from_pretrained(None, config=config, state_dict=state, **options)
+            loaded: Any = architecture.from_pretrained(None, config=config, state_dict=state, **options)
         else:
-            loaded = AutoModelForCausalLM.from_pretrained(
+            if checkpoint.stored:
+                options["config"] = unpacked_config(checkpoint.folder, checkpoint.stored, settings.trust_remote_code)
+            loaded = auto.from_pretrained(
                 checkpoint.folder,
                 device_map=_device_map(settings, checkpoint, placement),
                 use_safetensors=True,
@@ -174,22 +197,33 @@ def _read_weights(settings: EngineSettings, checkpoint: Checkpoint, placement: P
     causal_lm, report = loaded
     if settings.device_map:
         _remove_hooks(causal_lm)
-    if not isinstance(causal_lm, Qwen3ForCausalLM):
+    if not isinstance(causal_lm, architecture):
         raise UnsupportedCheckpointError(
-            f"{checkpoint.name!r} loaded as {type(causal_lm).__name__}, not Qwen3ForCausalLM. Load it without its own "
-            "code: trust_remote_code=False."
+            f"{checkpoint.name!r} loaded as {type(causal_lm).__name__}, not {architecture.__name__}. Load it without "
+            "its own code: trust_remote_code=False."
         )
     _check_complete(checkpoint, report)
     return causal_lm
 
 
+def _classes(checkpoint: Checkpoint) -> tuple[Any, Any]:
+    """What it is made into, and the class by which transformers finds code of its own, if that is trusted."""
+    import transformers
+
+    if checkpoint.classifies:
+        return transformers.Qwen3ForSequenceClassification, transformers.AutoModelForSequenceClassification
+    return transformers.Qwen3ForCausalLM, transformers.AutoModelForCausalLM
+
+
 def _device_map(settings: EngineSettings, checkpoint: Checkpoint, placement: Placement) -> dict[str, Any] | None:
-    """In the words of transformers; None reads everything on the CPU."""
+    """In the words of transformers; None is the CPU, except to bitsandbytes."""
     if settings.device_map:
         device_map = choose_map(checkpoint.folder, placement.dtype)
         logger.info("device_map=%r puts %s", settings.device_map, device_map.describe())
         return device_map.places
-    return {"": placement.device} if placement.quantization.name is None and placement.device.type != "cpu" else None
+    if placement.quantization.name is None and placement.device.type != "cpu":
+        return {"": placement.device}
+    return {"": "cpu"} if checkpoint.stored else None
 
 
 def _remove_hooks(causal_lm: Any) -> None:
@@ -197,6 +231,20 @@ def _remove_hooks(causal_lm: Any) -> None:
     from accelerate.hooks import remove_hook_from_module
 
     remove_hook_from_module(causal_lm, recurse=True)
+
+
+def _merge_adapter(causal_lm: Any, adapter: Adapter) -> None:
+    try:
+        merge_adapter(causal_lm, adapter)
+    except RerankError:
+        raise
+    except Exception as error:  # peft has no kind of its own
+        if is_out_of_memory(error):
+            raise
+        raise UnsupportedCheckpointError(
+            f"peft cannot merge the adapter {adapter.name!r} into {adapter.base!r}: {type(error).__name__}: {error}. "
+            "Check that it was trained over that base, and download or export it again."
+        ) from error
 
 
 def _convert_one_by_one(checkpoint: Checkpoint, dtype: torch.dtype) -> dict[str, torch.Tensor]:
@@ -228,7 +276,7 @@ def _check_complete(checkpoint: Checkpoint, report: dict[str, Any]) -> None:
             shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
             raise IncompleteCheckpointError(
                 f"{checkpoint.name!r} is incomplete: {len(names)} parameters are {what} ({shown}). Download or "
-                "export it again; for a LoRA adapter, merge it into its base model first."
+                "export it again."
             )
 
 

@@ -20,6 +20,7 @@ from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER
 from qwen3_rerank_plugins.engine.prompt import template_hash
 from qwen3_rerank_plugins.engine.shape import POSITIONS, PUBLISHED
 from qwen3_rerank_plugins.errors import DeviceMemoryError, PassError
+from tests.checkpoint_kinds import make_adapter, make_bitsandbytes, make_classifier
 from tests.cli.conftest import MODEL, Run
 from tests.doubles import OverlapScorer
 from tests.optional import need
@@ -247,3 +248,39 @@ def test_the_published_shapes_are_those_of_the_published_configs(name: str, data
 
 def test_the_published_shapes_have_the_published_numbers_of_parameters() -> None:
     assert [shape.parameters for shape in PUBLISHED.values()] == [595_776_512, 4_021_784_576, 8_188_548_096]
+
+
+def test_an_adapter_is_examined_with_its_base_and_counted_while_it_is_merged(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("peft")
+    make_adapter(DEMO_FOLDER, tmp_path / "adapter", target_modules=["q_proj"])
+    plain = examined(run, "--model", MODEL, code=0)
+    found = examined(run, "--model", str(tmp_path / "adapter"), "--max-batch-tokens", "1", code=0)
+    assert found["adapter"]["value"] == str(DEMO_FOLDER)
+    assert found["size"]["value"] == plain["size"]["value"]
+    size = (tmp_path / "adapter" / "adapter_model.safetensors").stat().st_size
+    assert found["memory needed"]["value"] >= found["weights"]["value"] + size
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    found = examined(run, "--model", str(tmp_path / "adapter"), code=1)
+    assert found["failed"] == ["loading"]
+    assert "pip install 'qwen3-rerank-plugins[lora]'" in found["loading"]["note"]
+    assert found["sanity pair"]["note"] == "it cannot be loaded here"
+
+
+def test_a_quantised_checkpoint_is_counted_as_it_will_be_in_memory(run: Run, tmp_path: Path) -> None:
+    need("bitsandbytes")
+    folder = make_bitsandbytes(DEMO_FOLDER, tmp_path / "packed", load_in_8bit=True)
+    found = examined(run, "--model", str(folder), code=0)
+    same = examined(run, "--model", MODEL, "--quantization", "int8", code=0)
+    assert (found["stored as"]["value"], found["weights"]["value"]) == ("bitsandbytes", same["weights"]["value"])
+    assert found["sanity pair"]["passed"]
+    found = examined(run, "--model", str(folder), "--quantization", "int4", code=1)
+    assert "quantised already, by bitsandbytes" in found["loading"]["note"]
+
+
+def test_a_classifier_has_a_score_row_instead_of_an_output_matrix(run: Run, tmp_path: Path) -> None:
+    found = examined(run, "--model", str(make_classifier(DEMO_FOLDER, tmp_path / "classifier")), code=0)
+    assert found["output"]["shown"] == "1 score row(s)"
+    assert "embeddings" not in found
+    assert found["sanity pair"]["passed"]

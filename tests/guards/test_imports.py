@@ -21,6 +21,9 @@ LINE = [
     "engine.request",
     "instructions",
     "engine.prompt",
+    "engine.hub",
+    "engine.adapter",
+    "engine.stored",
     "engine.checkpoint",
     "engine.tokens",
     "engine.windows",
@@ -36,6 +39,8 @@ LINE = [
     "engine.model",
     "engine.float32",
     "engine.quantization",
+    "engine.unpacking",
+    "engine.merging",
     "engine.shape",
     "engine.device_map",
     "engine.weights",
@@ -57,6 +62,7 @@ LINE = [
     "sets.lines",
     "sets.tasks",
     "sets.results",
+    "sets.bundled",
     "sets.ranker",
 ]
 GOLDEN = [
@@ -90,6 +96,7 @@ TORCH_FREE = {
     "sets.lines",
     "sets.tasks",
     "sets.results",
+    "sets.bundled",
     "sets.ranker",
 }
 HEAVY = {"torch", "transformers", "sentence_transformers", "langchain_core", "llama_index"}
