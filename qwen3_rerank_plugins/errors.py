@@ -13,7 +13,12 @@
     ├── ScoringError                          the model ran and gave no usable answer
     │   ├── NonFiniteScoreError               NaN or infinity came out
     │   ├── DeviceMemoryError (MemoryError)   one document alone does not fit in the device's memory
-    │   └── PassError                         anything else that broke inside a forward pass
+    │   ├── PassError                         anything else that broke inside a forward pass
+    │   └── RemoteError                       somebody else's server gave no usable answer
+    │       ├── RemoteUnreachableError (ConnectionError)   none at all, or not in time
+    │       ├── RemoteRefusedError            a status that is not 200
+    │       ├── RemoteAnswerError             something else than one score for each document
+    │       └── RemoteTemplateError           scores that show a template missing, doubled or damaged
     ├── BatchError                            a batch job has not answered every row; run it again to go on
     ├── ClosedError                           the reranker was closed, or was loaded before a fork
     └── MissingExtraError (ImportError)       an optional dependency is not installed
@@ -96,6 +101,44 @@ class DeviceMemoryError(ScoringError, MemoryError):
 
 class PassError(ScoringError):
     """A forward pass failed for a reason of its own; the original error is the cause."""
+
+
+class RemoteError(ScoringError):
+    """Somebody else's server gave no usable answer."""
+
+
+class RemoteUnreachableError(RemoteError, ConnectionError):
+    """The server gave no answer: nobody listens there, the connection broke, or the time was up.
+
+    Attributes:
+        again: whether another attempt might help; all that were allowed have been made.
+    """
+
+    def __init__(self, message: str, *, again: bool = True) -> None:
+        super().__init__(message)
+        self.again = again
+
+
+class RemoteRefusedError(RemoteError):
+    """The server answered with a status other than 200.
+
+    Attributes:
+        status: that status.
+        retry_after: seconds that the server asked to wait; None if it did not.
+    """
+
+    def __init__(self, message: str, *, status: int = 0, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+
+
+class RemoteAnswerError(RemoteError):
+    """The server's answer is malformed, partial, or about something else."""
+
+
+class RemoteTemplateError(RemoteError):
+    """The server's answers to known questions show that the template is missing, doubled or damaged."""
 
 
 class BatchError(RerankError):

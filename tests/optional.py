@@ -43,6 +43,8 @@ DOORS = {
     "evaluation/test_card.py": ("mteb",),
     "engine/test_merging.py": ("peft",),
     "engine/test_quantization.py": ("bitsandbytes", "rich"),
+    "remote": ("httpx", "tenacity", "uvicorn"),
+    "remote/test_adapters.py": ("langchain_core", "llama_index.core"),
     "engine/test_unpacking.py": ("bitsandbytes", "compressed_tensors"),
     "test_fields.py": ("pydantic",),
 }

@@ -51,6 +51,11 @@ WITHOUT = {
     ("eval", "pytrec_eval-terrier", "pytrec_eval"): "import qwen3_rerank_plugins.evaluation",
     ("eval", "scikit-learn", "sklearn"): "import qwen3_rerank_plugins.evaluation",
     ("eval", "matplotlib", "matplotlib"): "import qwen3_rerank_plugins.evaluation.picture",
+    ("remote", "httpx", "httpx"): (
+        "from qwen3_rerank_plugins import Qwen3Reranker\n"
+        "Qwen3Reranker('m', remote='http://localhost:1', template='client')"
+    ),
+    ("remote", "tenacity", "tenacity"): "from qwen3_rerank_plugins.remote import RemoteScorer",
     ("mteb", "mteb", "mteb"): "from qwen3_rerank_plugins.evaluation import mteb_model\nmteb_model('demo')",
 }
 """(extra, distribution, module) -> the first thing that needs it."""

@@ -26,6 +26,8 @@ _WITHOUT_EFFECT = {
 }
 """Settings that say how the model is found, and how it is spread; a run may go on with others."""
 _OWN = ("instruction", "top_n", "min_score", "max_length", "long_documents", "on_nonfinite")
+_OF_A_SERVER = ("template", "scores")
+"""Not where it is: an address may move, and may hold a password."""
 
 Manifest = dict[str, Any]
 
@@ -47,7 +49,8 @@ def manifest_of(source: Source, partition_rows: int, reranker: Qwen3Reranker) ->
         "input": [{"name": file.path.name, "sha256": file.sha256, "rows": file.rows} for file in source.files],
         "partition_rows": partition_rows,
         "settings": {name: value for name, value in engine.items() if name not in _WITHOUT_EFFECT}
-        | {name: getattr(reranker, name) for name in _OWN},
+        | {name: getattr(reranker, name) for name in _OWN}
+        | {name: getattr(reranker.remote, name) for name in _OF_A_SERVER if reranker.remote},
     }
     return _parsed(json.dumps(manifest))
 

@@ -30,6 +30,7 @@ class Qwen3Rerank:
         on_error: what becomes of a row that cannot be ranked: "raise" fails the job, "column" adds a column `error`,
             which is null for all other rows. Errors of the model or the machine always fail the job.
         token: hub access token. Ray carries it to the actors as it is; HF_TOKEN on the nodes needs no carrying.
+        api_key: of a server, with `remote`; carried as the token is.
         settings: all other words of `Qwen3Reranker`; an `instruction` goes before the rows' own.
 
     Raises:
@@ -37,10 +38,19 @@ class Qwen3Rerank:
     """
 
     def __init__(
-        self, model: str = DEFAULT_MODEL, *, on_error: OnError = "raise", token: str | None = None, **settings: Any
+        self,
+        model: str = DEFAULT_MODEL,
+        *,
+        on_error: OnError = "raise",
+        token: str | None = None,
+        api_key: str | None = None,
+        **settings: Any,
     ) -> None:
-        token = hidden(token)  # before anything here can fail, and be reported with its local variables
-        self._answerer = Answerer(Qwen3Reranker(model, token=token, **settings), on_error)
+        token, api_key = (
+            hidden(token),
+            hidden(api_key),
+        )  # before anything here can fail, and be reported with its local variables
+        self._answerer = Answerer(Qwen3Reranker(model, token=token, api_key=api_key, **settings), on_error)
 
     def __call__(self, batch: object) -> pa.Table:
         """The batch with its answers.
