@@ -118,6 +118,7 @@ def test_the_drawn_tree_is_the_real_tree() -> None:
         path = [*path[:depth], drawn[2]]
         error = getattr(errors, drawn[2])
         seen.add(error)
+        assert (depth == 0) is (error is errors.RerankError)
         assert depth == 0 or issubclass(error, getattr(errors, path[depth - 1]))
         if drawn[3]:
             assert drawn[3] in {base.__name__ for base in error.__mro__}
