@@ -19,6 +19,7 @@
     │       ├── RemoteRefusedError            a status that is not 200
     │       ├── RemoteAnswerError             something else than one score for each document
     │       └── RemoteTemplateError           scores that show a template missing, doubled or damaged
+    ├── BatchError                            a batch job has not answered every row; run it again to go on
     ├── ClosedError                           the reranker was closed, or was loaded before a fork
     └── MissingExtraError (ImportError)       an optional dependency is not installed
 
@@ -140,6 +141,10 @@ class RemoteTemplateError(RemoteError):
     """The server's answers to known questions show that the template is missing, doubled or damaged."""
 
 
+class BatchError(RerankError):
+    """A batch job could not give every row its one answer. What it finished stays; the same command goes on."""
+
+
 class ClosedError(RerankError, RuntimeError):
     """The reranker was closed, or belongs to the parent of this forked process."""
 
@@ -153,4 +158,9 @@ class MissingExtraError(RerankError, ImportError):
     """
 
     def __init__(self, package: str, extra: str) -> None:
+        self._missing = package, extra
         super().__init__(f"{package} is not installed. Install it with: pip install 'qwen3-rerank-plugins[{extra}]'")
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        """Errors travel between processes, and this one's message is not what it is made of."""
+        return type(self), self._missing

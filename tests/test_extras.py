@@ -45,6 +45,8 @@ WITHOUT = {
         f"{GPU}\nfrom qwen3_rerank_plugins.engine.attention import choose_attention\n"
         "choose_attention('flash_attn', cuda, torch.bfloat16)"
     ),
+    ("ray", "ray", "ray"): "import qwen3_rerank_plugins.batch",
+    ("ray", "pyarrow", "pyarrow"): "import qwen3_rerank_plugins.ray",
     ("bench", "matplotlib", "matplotlib"): "import qwen3_rerank_plugins.bench.picture",
     ("eval", "pytrec_eval-terrier", "pytrec_eval"): "import qwen3_rerank_plugins.evaluation",
     ("eval", "scikit-learn", "sklearn"): "import qwen3_rerank_plugins.evaluation",
