@@ -54,7 +54,7 @@ wheel: .venv/installed-dev
 	touch $@
 
 .venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt
-	$(PIP) install --quiet --constraint constraints.txt --editable ".[all,bench,eval,mteb,quantization]" --group dev --group docs
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[all,bench,eval,mteb,quantization,lora,compressed]" --group dev --group docs
 	touch $@ .venv/installed-demo
 
 TEST_TOOLS := pytest pytest-asyncio pytest-timeout hypothesis markdown-it-py packaging pyyaml

@@ -17,6 +17,7 @@ from qwen3_rerank_plugins.engine.settings import (
     DEFAULT_MAX_LENGTH,
     DEFAULT_MODEL,
     AttentionName,
+    DeviceMap,
     Dtype,
     LongDocuments,
     OnNonfinite,
@@ -30,6 +31,8 @@ _ENGINE_FIELDS = (
     "model",
     "revision",
     "device",
+    "devices",
+    "device_map",
     "dtype",
     "attention",
     "quantization",
@@ -89,6 +92,12 @@ class ScoringFields(CheckpointFields):  # noqa: PLW1641  unhashable, as every mu
 
     model: str = Field(
         default=DEFAULT_MODEL, description='Hub id, local folder, or "demo" for the bundled demo checkpoint.'
+    )
+    devices: tuple[str, ...] | None = Field(
+        default=None, description="Torch device strings, instead of device: a whole model on each of them."
+    )
+    device_map: DeviceMap | None = Field(
+        default=None, description='"auto" spreads the layers of a model that is too large for one GPU over all of them.'
     )
     attention: AttentionName = Field(
         default="auto", description="Flash attention wherever it can run, unless said otherwise."
@@ -160,7 +169,7 @@ class ScoringFields(CheckpointFields):  # noqa: PLW1641  unhashable, as every mu
         return {name: getattr(self, name) for name in _CALL_FIELDS if name in type(self).model_fields}
 
     def _describe(self, reranker: Qwen3Reranker) -> bool:
-        return all(getattr(self, name) == value for name, value in _settings(reranker).items())
+        return all(_agree(getattr(self, name), value) for name, value in _settings(reranker).items())
 
     def __eq__(self, other: object) -> bool:
         """Equal fields; which facade was made for them is nobody's business."""
@@ -180,9 +189,14 @@ def _settings(reranker: Qwen3Reranker) -> dict[str, Any]:
     return engine | {name: getattr(reranker, name) for name in _READING_FIELDS}
 
 
+def _agree(given: Any, own: Any) -> bool:
+    """Whether a field says the same as a setting; devices may be given as a list, and are kept as a tuple."""
+    return bool((tuple(given) if isinstance(given, list) else given) == own)
+
+
 def _refuse_contradictions(values: dict[str, Any], reranker: Qwen3Reranker) -> None:
     for name, value in _settings(reranker).items():
-        if name in values and values[name] != value:
+        if name in values and not _agree(values[name], value):
             raise SettingsError(
                 f"{name}={values[name]!r} contradicts the reranker's own {name}={value!r}; pass only one."
             )

@@ -19,6 +19,7 @@ from qwen3_rerank_plugins.engine.settings import (
     DEFAULT_MODEL,
     SHORTEST_MAX_LENGTH,
     AttentionName,
+    DeviceMap,
     Dtype,
     EngineSettings,
     LongDocuments,
@@ -56,6 +57,9 @@ class Qwen3Reranker:
         model: hub id, local folder, or "demo" for the bundled demo checkpoint.
         revision: branch, tag or commit on the hub.
         device: "auto", or a torch device string.
+        devices: several of them, such as ["cuda:0", "cuda:1"], instead of `device`: a whole model on each, and every
+            call goes where there is least to do, a large one to all of them.
+        device_map: "auto" spreads the layers of one model over all GPUs, for one that is too large for any of them.
         dtype: "auto", "bfloat16", "float16" or "float32".
         attention: "auto", "varlen", "flash_attn" or "sdpa".
         quantization: None, or "int8", "int4" or "fp8" for the weights of the decoder layers: less memory, less exact.
@@ -87,6 +91,8 @@ class Qwen3Reranker:
         *,
         revision: str | None = None,
         device: str = "auto",
+        devices: Sequence[str] | None = None,
+        device_map: DeviceMap | None = None,
         dtype: Dtype = "auto",
         attention: AttentionName = "auto",
         quantization: Quantization | None = None,
@@ -109,6 +115,8 @@ class Qwen3Reranker:
             model=model,
             revision=revision,
             device=device,
+            devices=devices,  # type: ignore[arg-type]  # the settings check it, and make it a tuple
+            device_map=device_map,
             dtype=dtype,
             attention=attention,
             quantization=quantization,
@@ -239,7 +247,9 @@ class Qwen3Reranker:
     def __repr__(self) -> str:
         if "settings" not in vars(self):  # refused, and shown by a reporter of the error
             return "Qwen3Reranker(unmade)"
-        return f"Qwen3Reranker({self.settings.model!r}, device={self.settings.device!r}, dtype={self.settings.dtype!r})"
+        settings = self.settings
+        where = f"devices={list(settings.devices)!r}" if settings.devices else f"device={settings.device!r}"
+        return f"Qwen3Reranker({settings.model!r}, {where}, dtype={settings.dtype!r})"
 
     def __copy__(self) -> Qwen3Reranker:
         return self

@@ -1,4 +1,4 @@
-"""Write docs/performance.md and docs/evaluation.md from their frames and the records in benchmarks/results.
+"""Write docs/performance.md, evaluation.md and two-stages.md from their frames and the records in benchmarks/results.
 
     python scripts/render_performance.py            # writes the pages
     python scripts/render_performance.py --check    # fails if a page is not what the records give
@@ -20,7 +20,7 @@ from qwen3_rerank_plugins.evaluation import report as evaluation_report
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "benchmarks" / "results"
-PAGES = ("performance", "evaluation")
+PAGES = ("performance", "evaluation", "two-stages")
 
 
 def render(name: str) -> str:

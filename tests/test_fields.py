@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import json
 import pickle
 from typing import Any
 
@@ -48,6 +49,10 @@ def test_every_field_has_a_description() -> None:
         {"on_nonfinite": "ignore"},
         {"batch_size": 8},
         {"max_batch_tokens": 0},
+        {"devices": []},
+        {"devices": "cuda:0"},
+        {"devices": ["cpu"], "device": "cpu"},
+        {"device_map": "sequential"},
     ],
     ids=str,
 )
@@ -83,6 +88,27 @@ def test_what_is_dumped_makes_an_equal_one() -> None:
     assert RerankerFields.model_validate(fields.model_dump()) == fields
     assert RerankerFields.model_validate_json(fields.model_dump_json()) == fields
     assert pickle.loads(pickle.dumps(fields)) == fields
+
+
+@pytest.mark.parametrize("several", [{"devices": ["cuda:0", "cuda:1"]}, {"device_map": "auto"}], ids=str)
+def test_several_devices_are_dumped_and_read_again(several: dict[str, Any]) -> None:
+    fields = RerankerFields(model="demo", **several)
+    assert RerankerFields.model_validate(fields.model_dump()) == fields
+    assert RerankerFields.model_validate_json(fields.model_dump_json()) == fields
+    assert json.loads(fields.model_dump_json())[next(iter(several))] == next(iter(several.values()))
+    assert fields._reranker.settings == Qwen3Reranker("demo", **several).settings
+    assert pickle.loads(pickle.dumps(fields)) == fields
+
+
+def test_devices_that_are_assigned_or_agree_with_a_ready_reranker_may_be_a_list() -> None:
+    fields = RerankerFields(model="demo")
+    fields.devices = ["cpu", "cpu"]  # type: ignore[assignment]
+    assert fields._reranker.settings.devices == ("cpu", "cpu")
+    assert fields._reranker is fields._reranker
+    ready = Qwen3Reranker("demo", devices=["cpu", "cpu"], scorer=OverlapScorer())
+    assert RerankerFields(reranker=ready, devices=["cpu", "cpu"]).devices == ("cpu", "cpu")
+    with pytest.raises(ValidationError, match="contradicts"):
+        RerankerFields(reranker=ready, devices=["cpu"])
 
 
 def test_deep_copies_share_the_engine() -> None:

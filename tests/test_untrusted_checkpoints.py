@@ -14,7 +14,7 @@ import pytest
 from huggingface_hub.utils import filter_repo_objects
 
 from qwen3_rerank_plugins import Qwen3Reranker
-from qwen3_rerank_plugins.engine import checkpoint as station
+from qwen3_rerank_plugins.engine import hub as station
 from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER, find_checkpoint
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.errors import UnsupportedCheckpointError
@@ -150,6 +150,20 @@ def test_pickled_weights_alone_are_refused_and_never_opened(copy: Path, marker: 
     with pytest.raises(UnsupportedCheckpointError, match="pickled weights are not read"):
         rank(copy)
     done = run_sealed(in_a_process(copy, None), tmp_path)
+    assert done.returncode == 1
+    assert not [path for path in done.opened if path.endswith(".bin")]
+    assert not marker.exists()
+
+
+def test_a_pickled_adapter_is_refused_and_never_opened(marker: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    config = {"peft_type": "LORA", "base_model_name_or_path": str(DEMO_FOLDER)}
+    (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    plant_pickle(folder, marker).rename(folder / "adapter_model.bin")
+    with pytest.raises(UnsupportedCheckpointError, match="pickled weights are not read"):
+        rank(folder)
+    done = run_sealed(in_a_process(folder, None), tmp_path)
     assert done.returncode == 1
     assert not [path for path in done.opened if path.endswith(".bin")]
     assert not marker.exists()

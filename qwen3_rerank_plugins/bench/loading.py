@@ -21,6 +21,7 @@ from qwen3_rerank_plugins.bench.stopwatch import measure
 from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.weights import choose_placement, load_model
+from qwen3_rerank_plugins.errors import SettingsError
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def watch(settings: EngineSettings) -> Loading:
     torch.empty(1, device=device)
     measured = measure(lambda: _load_and_touch(settings), device)
     if measured.peak_growth is None:
-        raise RuntimeError("Peak memory can be watched on CUDA and on Linux only.")
+        raise SettingsError(f"Peak memory cannot be watched on {device} here. Use device='cuda', or Linux.")
     weights = sum(parameter.nbytes for parameter in measured.answer.parameters())
     return Loading(
         stored_dtype(find_checkpoint(settings).folder), weights, measured.peak_growth, measured.peak_growth / weights

@@ -24,6 +24,7 @@ from qwen3_rerank_plugins.engine.passes import PassRunner
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.tokens import PromptEncoder, TokenisedRequest
 from qwen3_rerank_plugins.engine.weights import load_model
+from qwen3_rerank_plugins.errors import SettingsError
 
 PREFIX, TAIL = 90, 400
 
@@ -131,7 +132,7 @@ def _grow(run: PassRunner, device: torch.device, request: TokenisedRequest) -> i
     (plan,) = plan_passes([lengths], lengths.prefix + sum(lengths.tails))
     growth = measure(lambda: run([request], plan), device).peak_growth
     if growth is None:
-        raise RuntimeError("Peak memory can be watched on CUDA and on Linux only.")
+        raise SettingsError(f"Peak memory cannot be watched on {device} here. Use device='cuda', or Linux.")
     return growth
 
 

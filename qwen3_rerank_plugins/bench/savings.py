@@ -133,10 +133,10 @@ class _EveryHiddenState(PackedModel):
     """The slow twin of the short last layer: returns the normalised hidden states of all tokens, [T, hidden]."""
 
     def __call__(self, batch: PackedBatch) -> torch.Tensor:
-        hidden, rotation = self._embed(batch)
+        stream = self._embed(batch)
         for layer in self._backbone.layers:
-            self._run_layer(layer, hidden, rotation, batch.layout)
-        everything: torch.Tensor = self._backbone.norm(hidden)
+            stream = self._run_layer(layer, stream)
+        everything: torch.Tensor = self._backbone.norm(stream.hidden)
         return everything
 
 

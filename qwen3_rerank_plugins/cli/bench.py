@@ -17,20 +17,37 @@ SizeChoice = Literal["auto", "full", "short"]
 def bench(
     study: Annotated[StudyName, typer.Argument(help="What to measure.")] = "speed",
     shape: Annotated[ShapeChoice, typer.Option(help="A published shape, with random weights.")] = "0.6b",
-    layers: Annotated[int | None, typer.Option(min=1, help="Cut the random model to so many layers.")] = None,
-    model: Annotated[str | None, typer.Option(help='Real weights instead: hub id, folder or "demo".')] = None,
-    workload: Annotated[list[str] | None, typer.Option(help="Only this workload; may be given again.")] = None,
-    peer: Annotated[list[str] | None, typer.Option(help="Only this peer beside ours; may be given again.")] = None,
+    layers: Annotated[
+        int | None, typer.Option(min=1, help="Cut the random model to so many layers.", show_default="all")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help='Real weights: hub id, folder or "demo".', show_default="random weights, which cost the same"
+        ),
+    ] = None,
+    workload: Annotated[
+        list[str] | None, typer.Option(help="Only this workload; may be given again.", show_default="all five")
+    ] = None,
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this peer beside ours; may be given again.", show_default="all that are installed"),
+    ] = None,
     size: Annotated[
         SizeChoice, typer.Option(help='Of the workloads: "auto" is full on CUDA, short elsewhere.')
     ] = "auto",
-    rounds: Annotated[int, typer.Option(min=1, help="How often each runs.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help='How often each runs; "small" runs five times as often.')] = 3,
     seed: Annotated[int, typer.Option(help="Of the texts.")] = 0,
     texts: Annotated[
-        list[Path] | None, typer.Option(help="Reranking sets to draw texts from; may be given again.")
+        list[Path] | None,
+        typer.Option(help="Reranking sets to draw texts from; may be given again.", show_default="bundled passages"),
     ] = None,
-    tokenizer: Annotated[Path | None, typer.Option(help="Folder of a tokenizer for random weights.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the record as JSON, and a picture beside it.")] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Folder of a tokenizer for random weights.", show_default="the demo's")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File for the record in JSON; the picture of speed goes beside it.")
+    ] = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     attention: options.Attention = "auto",

@@ -15,7 +15,10 @@ NONE_SEPARATES = 1
 def calibrate(
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="Labelled pairs or judged sets; - is stdin.")],
     precision: Annotated[
-        float | None, typer.Option(min=0, max=1, help="The lowest threshold that reaches it, not the best F1.")
+        float | None,
+        typer.Option(
+            min=0, max=1, help="The lowest threshold that reaches this precision.", show_default="the best F1"
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the parts that are held out, and of the bootstrap.")] = 0,
     as_json: options.Json = False,
@@ -26,6 +29,8 @@ def calibrate(
     model: options.Model = DEFAULT_MODEL,
     revision: options.Revision = None,
     device: options.Device = "auto",
+    devices: options.Devices = None,
+    device_map: options.DeviceMap = None,
     dtype: options.Dtype = "auto",
     attention: options.Attention = "auto",
     quantization: options.Quantization = None,
@@ -54,6 +59,8 @@ def calibrate(
         model,
         revision=revision,
         device=device,
+        devices=devices,
+        device_map=device_map,
         dtype=dtype,
         attention=attention,
         quantization=quantization,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import platform
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from qwen3_rerank_plugins import __version__
@@ -16,10 +17,13 @@ from qwen3_rerank_plugins.cli.loading import quiet_libraries
 from qwen3_rerank_plugins.engine.checkpoint import DEMO, Checkpoint, find_checkpoint
 from qwen3_rerank_plugins.engine.prompt import template_hash
 from qwen3_rerank_plugins.engine.tokens import PromptEncoder
-from qwen3_rerank_plugins.errors import CheckpointNotFoundError, RerankError
+from qwen3_rerank_plugins.errors import CheckpointNotFoundError, DeviceMemoryError, RerankError
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
 if TYPE_CHECKING:
+    from qwen3_rerank_plugins.cli.needs import Need
+    from qwen3_rerank_plugins.engine.device_map import DeviceMap
+    from qwen3_rerank_plugins.engine.settings import EngineSettings
     from qwen3_rerank_plugins.engine.shape import Shape
     from qwen3_rerank_plugins.engine.weights import Placement
 
@@ -33,7 +37,7 @@ class Finding:
     """One thing that was found out.
 
     Attributes:
-        section, name: what it is about.
+        section, name: what it is about; of several devices, each has sections of its own.
         value: for programs; memory is in bytes.
         shown: for people.
         note: why it is so, or what to do about it.
@@ -63,11 +67,17 @@ class Checkup:
     def run(self) -> list[Finding]:
         """Everything there is to find out, from the ground up."""
         self._examine_software()
-        placement = self._examine_placement()
+        each = list(dict.fromkeys(self._settings.replicas))
+        placements = [self._examine_placement(settings) for settings in each]
         checkpoint = self._examine_checkpoint()
-        shape = self._examine_shape(checkpoint) if placement else None
-        fits = self._examine_memory(placement, shape) if placement and shape else None
-        self._examine_scores(_obstacle(placement, checkpoint, fits))
+        if checkpoint and all(placements):
+            placements = self._examine_kind(each, checkpoint)
+        shape = self._examine_shape(checkpoint) if any(placements) else None
+        fits = True
+        for settings, placement in zip(each, placements, strict=False):  # none where it cannot be loaded
+            if placement and shape:
+                fits &= self._examine_memory(settings, placement, shape, checkpoint)
+        self._examine_scores(_obstacle(placements, checkpoint, fits))
         return self._findings
 
     def _examine_software(self) -> None:
@@ -79,24 +89,28 @@ class Checkup:
             except importlib.metadata.PackageNotFoundError:
                 self._add("software", package, None, "install this package again", shown="missing", passed=False)
 
-    def _examine_placement(self) -> Placement | None:
+    def _examine_placement(self, settings: EngineSettings) -> Placement | None:
+        section = self._section("machine", settings.device)
         try:
             import torch
 
             from qwen3_rerank_plugins.engine.weights import choose_placement, dtype_name
 
-            self._add("software", "cuda", torch.version.cuda, shown=torch.version.cuda or "none in this torch")
-            placement = choose_placement(self._settings)
+            if settings == self._settings.replicas[0]:
+                self._add("software", "cuda", torch.version.cuda, shown=torch.version.cuda or "none in this torch")
+            placement = choose_placement(settings)
         except (RerankError, ImportError, OSError) as error:  # a broken installation of torch shows as any of them
-            self._add("machine", "device", None, str(error), shown="unusable", passed=False)
+            self._add(section, "device", None, str(error), shown="unusable", passed=False)
             return None
         device = placement.device
         hardware = f", a {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
-        self._add("machine", "device", str(device), f"{placement.device_reason}{hardware}", passed=True)
-        self._add("machine", "dtype", dtype_name(placement.dtype), placement.dtype_reason)
-        self._add("machine", "attention", placement.attention.name, placement.attention.reason)
+        replicas = self._settings.replicas.count(settings)
+        together = f", {replicas} replicas" if replicas > 1 else ""
+        self._add(section, "device", str(device), f"{placement.device_reason}{hardware}{together}", passed=True)
+        self._add(section, "dtype", dtype_name(placement.dtype), placement.dtype_reason)
+        self._add(section, "attention", placement.attention.name, placement.attention.reason)
         quantization = placement.quantization
-        self._add("machine", "quantization", quantization.name, quantization.reason, shown=quantization.name or "none")
+        self._add(section, "quantization", quantization.name, quantization.reason, shown=quantization.name or "none")
         return placement
 
     def _examine_checkpoint(self) -> Checkpoint | None:
@@ -118,6 +132,23 @@ class Checkup:
         self._add("model", "answers", ids, "one token each", shown=f"yes {ids['yes']}, no {ids['no']}", passed=True)
         return checkpoint
 
+    def _examine_kind(self, each: Sequence[EngineSettings], checkpoint: Checkpoint) -> list[Placement | None]:
+        """What has to be done to its weights as they are loaded; returns how they run then, nothing if they cannot."""
+        from qwen3_rerank_plugins.engine.merging import check_peft
+        from qwen3_rerank_plugins.engine.weights import choose_placement
+
+        try:
+            placements = [choose_placement(settings, checkpoint.stored) for settings in each]
+            if checkpoint.adapter:
+                self._add("model", "adapter", checkpoint.adapter.base, "its base, into which it is merged at load")
+                check_peft()
+        except (RerankError, ImportError) as error:
+            self._add("model", "loading", None, str(error), shown="impossible", passed=False)
+            return []
+        if checkpoint.stored:
+            self._add("model", "stored as", checkpoint.stored.method, placements[0].quantization.reason)
+        return [*placements]
+
     def _examine_shape(self, checkpoint: Checkpoint | None) -> Shape | None:
         from qwen3_rerank_plugins.engine.shape import POSITIONS, Shape
 
@@ -130,36 +161,55 @@ class Checkup:
             return None
         self._add("model", "size", shape.parameters, "parameters", shown=f"{shape.parameters:,}")
         reason = "the output shares the input's matrix" if shape.tied else "the output has a matrix of its own"
-        self._add("model", "embeddings", "tied" if shape.tied else "untied", reason)
+        if shape.score_rows:
+            self._add("model", "output", shape.score_rows, "a classifier", shown=f"{shape.score_rows} score row(s)")
+        else:
+            self._add("model", "embeddings", "tied" if shape.tied else "untied", reason)
         positions = checkpoint.positions if checkpoint else POSITIONS
         self._add("model", "positions", positions, "tokens, the longest prompt", shown=f"{positions:,}")
         return shape
 
-    def _examine_memory(self, placement: Placement, shape: Shape) -> bool:
-        """Returns whether the model fits."""
-        from qwen3_rerank_plugins.engine.budget import SMALLEST_AUTO_BUDGET, auto_budget, free_memory
-        from qwen3_rerank_plugins.engine.shape import PUBLISHED
+    def _examine_map(self, placement: Placement, checkpoint: Checkpoint) -> DeviceMap | None:
+        from qwen3_rerank_plugins.engine.device_map import choose_map
 
-        dtype, mode, free = placement.dtype, placement.quantization.name, free_memory(placement.device)
-        weights, asked = shape.weight_bytes(dtype, mode), self._settings.max_batch_tokens
-        rows = placement.rows_at_once
-        budget = auto_budget(shape, dtype, rows, max(0, free - weights)) if asked == "auto" else asked
-        largest_pass = shape.pass_bytes(budget, dtype, rows)
-        # the output matrix is there while the model loads, and gone before the first pass
-        needed = max(weights, weights - shape.output_matrix_bytes(dtype) + largest_pass)
-        reason = "the automatic budget" if asked == "auto" else "as asked for"
-        self._add("memory", "weights", weights, shown=size(weights))
-        self._add("memory", "largest pass", largest_pass, f"{budget:,} tokens, {reason}", shown=size(largest_pass))
-        self._add("memory", "free", free, shown=size(free))
-        fitting = [
-            name.removeprefix("Qwen/Qwen3-Reranker-")
-            for name, other in PUBLISHED.items()
-            if other.weight_bytes(dtype, mode) + other.pass_bytes(SMALLEST_AUTO_BUDGET, dtype, rows) <= free
-        ]
-        advice = f"more than is free; published sizes that fit here: {', '.join(fitting) or 'none'}"
-        fits = needed <= free
-        self._add("memory", "memory needed", needed, "fits" if fits else advice, shown=size(needed), passed=fits)
-        return fits
+        try:
+            device_map = choose_map(checkpoint.folder, placement.dtype)
+        except DeviceMemoryError as error:
+            self._add("memory", "device map", None, str(error), shown="impossible", passed=False)
+            return None
+        places = [str(device) for device in device_map.weights]
+        self._add("memory", "device map", places, device_map.describe(), shown=", ".join(places))
+        return device_map
+
+    def _examine_memory(
+        self, settings: EngineSettings, placement: Placement, shape: Shape, checkpoint: Checkpoint | None
+    ) -> bool:
+        """Returns whether the model fits."""
+        from qwen3_rerank_plugins.cli.needs import predict_needs
+
+        device_map = None
+        if settings.device_map and checkpoint:
+            device_map = self._examine_map(placement, checkpoint)
+            if device_map is None:
+                return False
+        reason = "the automatic budget" if settings.max_batch_tokens == "auto" else "as asked for"
+        merged = checkpoint.adapter.weights_file.stat().st_size if checkpoint and checkpoint.adapter else 0
+        models = self._settings.replicas.count(settings)
+        needs = predict_needs(settings, placement, shape, models, device_map, merged)
+        for need in needs:
+            section = self._section("memory", str(need.device), len(needs) > 1)
+            times = f", {need.models} times" if need.models > 1 else ""
+            self._add(section, "weights", need.weights, times.removeprefix(", "), shown=size(need.weights))
+            note = f"{need.tokens:,} tokens, {reason}{times}"
+            self._add(section, "largest pass", need.largest_pass, note, shown=size(need.largest_pass))
+            self._add(section, "free", need.free, shown=size(need.free))
+            note = (
+                "fits"
+                if need.fits
+                else f"more than is free; published sizes that fit here: {_fitting(need, placement)}"
+            )
+            self._add(section, "memory needed", need.at_most, note, shown=size(need.at_most), passed=need.fits)
+        return all(need.fits for need in needs)
 
     def _examine_scores(self, obstacle: str | None) -> None:
         """One pair that any Qwen3-Reranker tells apart, with a probability on either side of one half."""
@@ -168,6 +218,7 @@ class Checkup:
             return
         try:
             with quiet_libraries():
+                self._reranker.warmup()  # on every device, where the pair goes to one
                 relevant, irrelevant = self._reranker.score([(QUESTION, RELEVANT), (QUESTION, IRRELEVANT)])
         except (RerankError, ImportError) as error:
             self._add("scores", "sanity pair", None, str(error), shown="failed", passed=False)
@@ -178,6 +229,9 @@ class Checkup:
             note += "; a demo, for wiring and tests, not for quality"
         scores = {"relevant": relevant, "irrelevant": irrelevant}
         self._add("scores", "sanity pair", scores, note, shown=f"{relevant:.3f} vs {irrelevant:.3f}", passed=passed)
+
+    def _section(self, name: str, device: str, several: bool = False) -> str:
+        return f"{name} {device}" if several or len(set(self._settings.replicas)) > 1 else name
 
     def _add(
         self, section: str, name: str, value: Any, note: str = "", *, shown: str = "", passed: bool | None = None
@@ -190,16 +244,33 @@ def size(memory: int) -> str:
     return f"{memory / 2**30:.1f} GiB" if memory >= 2**29 else f"{memory / 2**20:.1f} MiB"
 
 
+def _fitting(need: Need, placement: Placement) -> str:
+    """Published sizes of which one fits where another did not."""
+    from qwen3_rerank_plugins.engine.budget import SMALLEST_AUTO_BUDGET
+    from qwen3_rerank_plugins.engine.shape import PUBLISHED
+
+    dtype, mode, rows = placement.dtype, placement.quantization.name, placement.rows_at_once
+    fitting = [
+        name.removeprefix("Qwen/Qwen3-Reranker-")
+        for name, shape in PUBLISHED.items()
+        if need.models * (shape.weight_bytes(dtype, mode) + shape.pass_bytes(SMALLEST_AUTO_BUDGET, dtype, rows))
+        <= need.free
+    ]
+    return ", ".join(fitting) or "none"
+
+
 def _published_shape(model: str) -> Shape | None:
     from qwen3_rerank_plugins.engine.shape import PUBLISHED
 
     return PUBLISHED.get(model)
 
 
-def _obstacle(placement: Placement | None, checkpoint: Checkpoint | None, fits: bool | None) -> str | None:
+def _obstacle(placements: Sequence[Placement | None], checkpoint: Checkpoint | None, fits: bool) -> str | None:
     """Why the model is not loaded, if it is not: trying what does not fit may take the machine down."""
-    if placement is None:
-        return "there is no device to run on"
+    if checkpoint and not placements:
+        return "it cannot be loaded here"
+    if not all(placements):
+        return "not every device is there" if any(placements) else "there is no device to run on"
     if checkpoint is None:
         return "there is no checkpoint to load"
-    return "the model would not fit in memory" if fits is False else None
+    return None if fits else "the model would not fit in memory"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,24 +11,18 @@ import typer
 from qwen3_rerank_plugins.cli import options
 from qwen3_rerank_plugins.cli.keywords import keyword_order
 from qwen3_rerank_plugins.engine.checkpoint import DEMO
+from qwen3_rerank_plugins.sets.bundled import QUESTIONS, read_corpus
 from qwen3_rerank_plugins.sets.tasks import Candidate, RankingTask
 
 if TYPE_CHECKING:
     from qwen3_rerank_plugins.sets.ranker import RankedTask, TaskRanker
 
-CORPUS = Path(__file__).parents[1] / "corpus.jsonl"
-QUESTIONS = {
-    "Why do leaves change colour in autumn?": "autumn-colours",
-    "How do bees tell each other where to find food?": "waggle-dance",
-    "What keeps a satellite from falling back to Earth?": "orbits",
-    "Why does bread rise in a hot oven?": "bread",
-    "When did a cable first carry messages under the Atlantic?": "atlantic-cable",
-}
-"""Each with the passage that answers it. Some others share as many words with the question, and mislead keywords."""
-
 
 def demo(
-    query: Annotated[list[str] | None, typer.Option(help="A question of your own; may be given again.")] = None,
+    query: Annotated[
+        list[str] | None,
+        typer.Option(help="A question of your own; may be given again.", show_default="the five questions"),
+    ] = None,
     top_n: Annotated[int, typer.Option(min=1, help="Passages to show for each question.")] = 4,
     model: options.Model = DEMO,
     revision: options.Revision = None,
@@ -73,12 +65,6 @@ def demo(
     screen.show(Text.assemble("Ranked by ", (describe(reranker), "bold"), "."))
     if model == DEMO:
         screen.show("[dim]It is tiny and only matches words: there for wiring and tests, not for quality.[/]")
-
-
-def read_corpus() -> list[Candidate]:
-    """The bundled passages."""
-    lines = CORPUS.read_text(encoding="utf-8").splitlines()
-    return [Candidate(passage["text"], passage["doc_id"]) for passage in map(json.loads, lines)]
 
 
 def order_by_keywords(question: str, corpus: Sequence[Candidate]) -> RankingTask:

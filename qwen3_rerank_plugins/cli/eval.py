@@ -13,10 +13,12 @@ from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, DEFAULT_MOD
 
 def eval(
     files: Annotated[list[str], typer.Argument(metavar="SET", help="Judged reranking sets (JSONL).")],
-    k: Annotated[int, typer.Option("--k", min=1, help="Places that nDCG and recall look at.")] = 10,
+    k: Annotated[
+        int, typer.Option("--k", min=1, help="Places that nDCG and recall look at; MRR and MAP look at all.")
+    ] = 10,
     resamples: Annotated[int, typer.Option(min=1, help="Of the bootstrap that gives the intervals.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Write the record as JSON, and a picture beside it.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File for the record in JSON; a picture goes beside it.")] = None,
     as_json: options.Json = False,
     instruction: options.Instruction = None,
     max_length: options.MaxLength = DEFAULT_MAX_LENGTH,
@@ -25,6 +27,8 @@ def eval(
     model: options.Model = DEFAULT_MODEL,
     revision: options.Revision = None,
     device: options.Device = "auto",
+    devices: options.Devices = None,
+    device_map: options.DeviceMap = None,
     dtype: options.Dtype = "auto",
     attention: options.Attention = "auto",
     quantization: options.Quantization = None,
@@ -54,6 +58,8 @@ def eval(
         model,
         revision=revision,
         device=device,
+        devices=devices,
+        device_map=device_map,
         dtype=dtype,
         attention=attention,
         quantization=quantization,

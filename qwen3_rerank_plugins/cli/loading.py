@@ -88,4 +88,8 @@ def describe(reranker: Qwen3Reranker) -> str:
 
     placement = choose_placement(reranker.settings)
     kernel = f"{placement.attention.name} attention"
-    return f"{reranker.settings.model} on {placement.device}, {dtype_name(placement.dtype)}, {kernel}"
+    settings = reranker.settings
+    where = ", ".join(settings.devices) if settings.devices else str(placement.device)
+    if settings.device_map:
+        where += f" (device_map={settings.device_map!r})"
+    return f"{settings.model} on {where}, {dtype_name(placement.dtype)}, {kernel}"

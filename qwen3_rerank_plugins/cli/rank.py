@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 def rank(
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="Files to rank; - is stdin.")],
-    query: Annotated[str | None, typer.Option(help="What is looked for; sets bring their own.")] = None,
+    query: Annotated[
+        str | None, typer.Option(help="What is looked for; needed for lines and JSONL, refused for sets.")
+    ] = None,
     format: Annotated[FormatName, typer.Option(help='"auto" looks at the first line of each file.')] = "auto",
     text_field: Annotated[str, typer.Option(help="Field of a JSONL document that holds its text.")] = "text",
     as_json: options.Json = False,
@@ -31,6 +33,8 @@ def rank(
     model: options.Model = DEFAULT_MODEL,
     revision: options.Revision = None,
     device: options.Device = "auto",
+    devices: options.Devices = None,
+    device_map: options.DeviceMap = None,
     dtype: options.Dtype = "auto",
     attention: options.Attention = "auto",
     quantization: options.Quantization = None,
@@ -59,6 +63,8 @@ def rank(
         model,
         revision=revision,
         device=device,
+        devices=devices,
+        device_map=device_map,
         dtype=dtype,
         attention=attention,
         quantization=quantization,

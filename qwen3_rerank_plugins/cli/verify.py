@@ -24,29 +24,53 @@ def verify(
     files: Annotated[
         list[str] | None, typer.Argument(metavar="SET", help="Texts to record, as `rank` reads them; - is stdin.")
     ] = None,
-    record: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a golden file of the texts.")] = None,
-    check: Annotated[Path | None, typer.Option(metavar="FILE", help="Score a golden file's texts again.")] = None,
-    tolerance: Annotated[
-        float | None, typer.Option(min=0, help="How far log-odds may move with --check; by dtype if left out.")
+    record: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a golden file: the texts, their scores, and what made them."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file that --record names.")] = False,
-    query: Annotated[str | None, typer.Option(help="For --record: what is looked for; sets bring their own.")] = None,
-    format: Annotated[FormatName, typer.Option(help='For --record: "auto" looks at each first line.')] = "auto",
-    text_field: Annotated[str, typer.Option(help="For --record: field that holds a JSONL document's text.")] = "text",
+    check: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Score the texts of a golden file again; exit code 1 if any has moved."),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="With --check: how far log-odds may move.", show_default="0.001 in float32, 0.15 in 16 bits"
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="With --record: replace a file that is there.")] = False,
+    query: Annotated[
+        str | None,
+        typer.Option(help="With --record: what is looked for; needed for lines and JSONL, refused for sets."),
+    ] = None,
+    format: Annotated[
+        FormatName, typer.Option(help='With --record: "auto" looks at the first line of each file.')
+    ] = "auto",
+    text_field: Annotated[
+        str, typer.Option(help="With --record: field of a JSONL document that holds its text.")
+    ] = "text",
     as_json: options.Json = False,
     instruction: options.Instruction = None,
     max_length: Annotated[
         int | None,
-        typer.Option(help="Tokens of a whole prompt; with --check, as recorded.", rich_help_panel="Ranking"),
+        typer.Option(
+            help="Tokens of a whole prompt; only documents are ever cut.",
+            show_default=f"{DEFAULT_MAX_LENGTH}, or with --check as recorded",
+            rich_help_panel="Ranking",
+        ),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
-            help='Hub id, local folder, or "demo"; with --check, as recorded.', rich_help_panel="Model and machine"
+            help='Hub id, local folder, or "demo" for the bundled checkpoint.',
+            show_default=f"{DEFAULT_MODEL}, or with --check as recorded",
+            rich_help_panel="Model and machine",
         ),
     ] = None,
     revision: options.Revision = None,
     device: options.Device = "auto",
+    devices: options.Devices = None,
+    device_map: options.DeviceMap = None,
     dtype: options.Dtype = "auto",
     attention: options.Attention = "auto",
     quantization: options.Quantization = None,
@@ -88,6 +112,8 @@ def verify(
         model,
         revision=revision,
         device=device,
+        devices=devices,
+        device_map=device_map,
         dtype=dtype,
         attention=attention,
         quantization=quantization,

@@ -14,9 +14,9 @@ from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
 from qwen3_rerank_plugins.engine.checkpoint import Checkpoint, Family, find_checkpoint
 from qwen3_rerank_plugins.errors import UnsupportedCheckpointError
 
-_IDS = "Qwen/Qwen3-Embedding-0.6B, -4B and -8B"
+_IDS = "Qwen/Qwen3-Embedding-0.6B, -4B or -8B"
 _MODULES = (["Transformer", "Pooling", "Normalize"], ["Transformer", "Pooling"])
-_HELP = f"The first stage is a Qwen3-Embedding checkpoint or a fine-tune of one; the family's ids are {_IDS}."
+_HELP = f"Use {_IDS}, or a fine-tune of one."
 
 
 def find_embedding_checkpoint(settings: EmbeddingSettings) -> Checkpoint:
@@ -46,7 +46,7 @@ def _check_config(name: str, config: dict[str, Any]) -> None:
     if config.get("model_type") != "qwen3":
         raise UnsupportedCheckpointError(f"{name!r} has model_type {config.get('model_type')!r}, not 'qwen3'. {_HELP}")
     if "hidden_size" not in config:
-        raise UnsupportedCheckpointError(f"The config.json of {name!r} does not say hidden_size.")
+        raise UnsupportedCheckpointError(f"The config.json of {name!r} does not say hidden_size. {_HELP}")
 
 
 def _read(checkpoint: Checkpoint, file: Path, kind: type[Any]) -> Any:
@@ -57,10 +57,12 @@ def _read(checkpoint: Checkpoint, file: Path, kind: type[Any]) -> Any:
         )
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UnsupportedCheckpointError(f"The {where} of {checkpoint.name!r} is not valid JSON: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UnsupportedCheckpointError(
+            f"The {where} of {checkpoint.name!r} cannot be read as JSON: {error}. {_HELP}"
+        ) from error
     if not isinstance(found, kind):
-        raise UnsupportedCheckpointError(f"The {where} of {checkpoint.name!r} is not a JSON {kind.__name__}.")
+        raise UnsupportedCheckpointError(f"The {where} of {checkpoint.name!r} is not a JSON {kind.__name__}. {_HELP}")
     return found
 
 

@@ -19,8 +19,7 @@ from qwen3_rerank_plugins.embedding.checkpoint import find_embedding_checkpoint
 from qwen3_rerank_plugins.embedding.request import EmbeddingRequest
 from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
 from qwen3_rerank_plugins.engine.checkpoint import Checkpoint
-from qwen3_rerank_plugins.engine.passes import is_out_of_memory
-from qwen3_rerank_plugins.engine.weights import choose_placement, dtype_name, dtype_word
+from qwen3_rerank_plugins.engine.weights import choose_placement, dtype_name, dtype_word, is_out_of_memory
 from qwen3_rerank_plugins.errors import (
     DeviceMemoryError,
     IncompleteCheckpointError,
@@ -91,7 +90,10 @@ class LoadedEmbedder:
             )
         except Exception as error:
             if not is_out_of_memory(error):
-                raise PassError(f"sentence-transformers failed: {type(error).__name__}: {error}") from error
+                raise PassError(
+                    f"sentence-transformers failed: {type(error).__name__}: {error}. The cause is attached: report it "
+                    "with that."
+                ) from error
             message = (str(error).splitlines() or ["no more of it"])[0]
         else:
             return encoded
@@ -127,7 +129,6 @@ class LoadedEmbedder:
 
 
 def _load(settings: EmbeddingSettings, checkpoint: Checkpoint) -> Any:
-    from safetensors import SafetensorError
     from sentence_transformers import SentenceTransformer
 
     placement = choose_placement(settings.engine)
@@ -142,12 +143,13 @@ def _load(settings: EmbeddingSettings, checkpoint: Checkpoint) -> Any:
     except Exception as error:
         if is_out_of_memory(error):
             raise DeviceMemoryError(
-                f"The weights of {checkpoint.name!r} do not fit into the memory that is free: {error} "
-                "Free memory, or use a smaller model."
+                f"The weights of {checkpoint.name!r} do not fit into the memory that is free: {str(error).rstrip('.')}"
+                ". Free memory, or use a smaller model."
             ) from error
-        if not isinstance(error, (OSError, ValueError, RuntimeError, KeyError, SafetensorError)):
-            raise
-        raise UnsupportedCheckpointError(f"sentence-transformers cannot load {checkpoint.name!r}: {error}") from error
+        raise UnsupportedCheckpointError(
+            f"sentence-transformers cannot load {checkpoint.name!r}: {type(error).__name__}: {error}. Download or "
+            "export it again."
+        ) from error
     _check_complete(checkpoint, transformer)
     logger.info(
         "loaded %s (commit %s) on %s (%s), %s (%s)",

@@ -34,6 +34,16 @@ class PackedBatch:
     layout: AttentionLayout
     last_layout: AttentionLayout
 
+    def to(self, device: torch.device) -> PackedBatch:
+        """A copy on another device."""
+        return PackedBatch(
+            self.input_ids.to(device),
+            self.positions.to(device),
+            self.last_rows.to(device),
+            AttentionLayout(self.layout.segments, device),
+            AttentionLayout(self.last_layout.segments, device),
+        )
+
 
 def build_batch(requests: Sequence[TokenisedRequest], plan: PassPlan, device: torch.device) -> PackedBatch:
     """Lay the tails of a plan in one row and note who attends to whom."""

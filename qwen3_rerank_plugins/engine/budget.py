@@ -23,12 +23,19 @@ SMALLEST_AUTO_BUDGET = 512
 _SHARE_OF_FREE_MEMORY = 0.5
 
 
-def choose_budget(asked: int | Literal["auto"], loaded: LoadedModel) -> int:
-    """Unique tokens a pass may hold: what was asked, or what half of the free memory holds, within fixed limits."""
+def choose_budget(asked: int | Literal["auto"], loaded: LoadedModel, *, sharing: int = 1) -> int:
+    """Unique tokens a pass may hold: what was asked, or what half of the free memory holds, within fixed limits.
+
+    Args:
+        asked: as of the settings.
+        loaded: the model. Of one that is spread over several devices, the device with the least free memory counts.
+        sharing: how many models run on the device, at the same time.
+    """
     if asked != "auto":
         return asked
     shape, placement = Shape.from_config(loaded.causal_lm.config.to_dict()), loaded.placement
-    return auto_budget(shape, placement.dtype, placement.rows_at_once, free_memory(placement.device))
+    free = min(map(free_memory, loaded.devices)) // sharing
+    return auto_budget(shape, placement.dtype, placement.rows_at_once, free)
 
 
 def auto_budget(shape: Shape, dtype: torch.dtype, rows_at_once: int | None, free: int) -> int:

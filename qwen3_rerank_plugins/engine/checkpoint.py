@@ -1,7 +1,6 @@
 """A model's name -> the folder that holds its files, and what its config.json says.
 
-Comes in: `EngineSettings`, and the `Family` it should be of. Goes out: `Checkpoint`. Only safetensors, JSON and text
-files are ever fetched.
+Comes in: `EngineSettings`, and the `Family` it should be of. Goes out: `Checkpoint`.
 Must not know: torch, or how the weights are used.
 """
 
@@ -9,20 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from qwen3_rerank_plugins.engine.adapter import Adapter, is_adapter, read_adapter
+from qwen3_rerank_plugins.engine.hub import fetch_snapshot
+from qwen3_rerank_plugins.engine.prompt import NO, YES
 from qwen3_rerank_plugins.engine.settings import EngineSettings
+from qwen3_rerank_plugins.engine.stored import StoredQuantization, read_stored
 from qwen3_rerank_plugins.errors import CheckpointNotFoundError, UnsupportedCheckpointError
 
 DEMO = "demo"
 DEMO_FOLDER = Path(__file__).parents[1] / "demo_checkpoint"
-_FETCHED = ["*.safetensors", "*.json", "*.txt", "*.jinja"]
-_ARCHITECTURE = "Qwen3ForCausalLM"
+_CAUSAL, _CLASSIFIER = "Qwen3ForCausalLM", "Qwen3ForSequenceClassification"
+_AGAIN = "Download or export the checkpoint again."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,12 +34,16 @@ class Checkpoint:
         folder: where its files are.
         commit: hub commit, or None for a local folder.
         config: the parsed config.json.
+        stored: how its weights are quantised in its files, if they are.
+        adapter: what is merged into the weights once they are loaded, if anything is.
     """
 
     name: str
     folder: Path
     commit: str | None
     config: dict[str, Any]
+    stored: StoredQuantization | None = None
+    adapter: Adapter | None = None
 
     @property
     def positions(self) -> int:
@@ -58,8 +62,14 @@ class Checkpoint:
 
     @property
     def tokenizer_file(self) -> Path:
-        """The fast tokenizer's own file; every published Qwen3-Reranker has one."""
-        return self.folder / "tokenizer.json"
+        """The fast tokenizer's own file; every published Qwen3-Reranker has one. An adapter's own goes first."""
+        own = self.adapter.folder / "tokenizer.json" if self.adapter else None
+        return own if own and own.is_file() else self.folder / "tokenizer.json"
+
+    @property
+    def classifies(self) -> bool:
+        """Whether it holds a score row instead of an output matrix."""
+        return score_rows(self.config) > 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,11 +80,23 @@ class Family:
         ids: the published ones, for messages.
         check: refuses a config.json by the name of its checkpoint.
         demo: folder of the bundled one, if there is one.
+        variants: whether adapters and quantised weights are of use, too.
     """
 
     ids: str
     check: Callable[[str, dict[str, Any]], None]
     demo: Path | None = None
+    variants: bool = False
+
+
+def score_rows(config: dict[str, Any]) -> int:
+    """How many rows of a score a config.json promises: none, where there is an output matrix instead."""
+    if config.get("architectures") != [_CLASSIFIER]:
+        return 0
+    labels, count = config.get("id2label"), config.get("num_labels")
+    if isinstance(labels, dict):
+        return len(labels)
+    return count if isinstance(count, int) else 2  # as transformers has it
 
 
 def find_checkpoint(settings: EngineSettings, family: Family | None = None) -> Checkpoint:
@@ -89,109 +111,69 @@ def find_checkpoint(settings: EngineSettings, family: Family | None = None) -> C
         UnsupportedCheckpointError: the files are not those of the family.
     """
     family = family or RERANKER
+    folder, commit = _find_folder(settings, family)
+    if not is_adapter(folder):
+        return _open(settings.model, folder, commit, family)
+    if not family.variants:
+        raise UnsupportedCheckpointError(
+            f"{settings.model!r} holds an adapter. Use a whole model, {family.ids} or a fine-tune."
+        )
+    return _find_base(settings, read_adapter(settings.model, folder, commit), family)
+
+
+def _find_folder(settings: EngineSettings, family: Family) -> tuple[Path, str | None]:
+    """Where the files are, and the commit they are of."""
     local = Path(settings.model).expanduser()
     if settings.model == DEMO and family.demo:
-        return _open(DEMO, family.demo, None, family)
+        return family.demo, None
     if local.is_dir():
-        return _open(settings.model, local, None, family)
+        return local, None
     if local.is_absolute() or settings.model.startswith(("./", "../", "~")):
         raise CheckpointNotFoundError(f"There is no folder {settings.model!r}. Check the path, or pass a hub id.")
-    folder = _download(settings, family)
-    return _open(settings.model, folder, folder.name, family)
+    folder = fetch_snapshot(settings, family.ids)
+    return folder, folder.name
 
 
-def _download(settings: EngineSettings, family: Family) -> Path:
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    # the messages name what the command line and Python share: plain words and the hub's own variables
-    asked = f"{settings.model!r}" + (f" at revision {settings.revision!r}" if settings.revision else "")
+def _find_base(settings: EngineSettings, adapter: Adapter, family: Family) -> Checkpoint:
+    """The checkpoint that an adapter names, found by the same rules, together with it."""
+    place = dataclasses.replace(settings, model=adapter.base, revision=adapter.base_revision)
+    named = f"Check base_model_name_or_path in {adapter.config_file}: it may name any hub id or folder."
     try:
-        return _fetch(settings)
-    except HFValidationError:
+        folder, commit = _find_folder(place, family)
+    except CheckpointNotFoundError as error:
         raise CheckpointNotFoundError(
-            f"{asked} is neither a folder on this machine nor a hub id of the form owner/name."
-        ) from None
-    except LocalEntryNotFoundError as error:
-        offline = settings.local_files_only or os.environ.get("HF_HUB_OFFLINE", "").upper() in {
-            "1",
-            "ON",
-            "YES",
-            "TRUE",
-        }
-        reason = (
-            "is not in the cache, and fetching is switched off (by local files only, or by HF_HUB_OFFLINE). Allow the "
-            "network once, or name a cache folder that has it, or pass a local folder."
-            if offline
-            else "is not in the cache and the hub cannot be reached. Check the network, or pass a local folder; "
-            "once it is cached, HF_HUB_OFFLINE=1 loads it without the network."
+            f"The base of the adapter {adapter.name!r} is missing: {error} {named}"
+        ) from error
+    if is_adapter(folder):
+        raise UnsupportedCheckpointError(f"The base of the adapter {adapter.name!r} is an adapter, too. {named}")
+    base = _open(adapter.base, folder, commit, family)
+    if base.stored:
+        raise UnsupportedCheckpointError(
+            f"The base of the adapter {adapter.name!r} is quantised, by {base.stored.method}, so nothing can be merged "
+            f"into it; the checkpoint that it was made from takes the adapter as well. {named}"
         )
-        raise CheckpointNotFoundError(f"{asked} {reason}") from error
-    except GatedRepoError as error:
-        raise CheckpointNotFoundError(
-            f"{asked} is gated: accept its terms on the hub, then log in with `hf auth login` or set HF_TOKEN."
-        ) from error
-    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise CheckpointNotFoundError(
-            f"{asked} is not on the hub (or is private: log in with `hf auth login` or set HF_TOKEN). The family's ids "
-            f"are {family.ids}."
-        ) from error
-    except Exception as error:  # the hub's own, those of its HTTP client, which differs by version, and the disk's
-        raise CheckpointNotFoundError(
-            f"{asked} could not be fetched from the hub: {error}. Try again, or pass a local folder."
-        ) from error
-
-
-def _fetch(settings: EngineSettings) -> Path:
-    from huggingface_hub import snapshot_download
-
-    handled = sys.exception()  # the caller's own, if any
-    try:
-        return Path(
-            snapshot_download(
-                settings.model,
-                revision=settings.revision,
-                cache_dir=settings.cache_dir,
-                local_files_only=settings.local_files_only,
-                token=settings.token,
-                allow_patterns=_FETCHED,
-            )
+    if adapter.classifies and not base.classifies:
+        raise UnsupportedCheckpointError(
+            f"The adapter {adapter.name!r} was trained for sequence classification over {adapter.base!r}, which is no "
+            "model for that. Load it where it was trained, merge it there, and save the whole model."
         )
-    except BaseException as error:
-        _forget_local_variables(error, handled)
-        raise
-
-
-def _forget_local_variables(error: BaseException | None, handled: BaseException | None) -> None:
-    """Of the calls that failed: the hub's client keeps the token in some, and reporters of errors may print them."""
-    if error is None or error is handled:
-        return
-    traceback.clear_frames(error.__traceback__)  # calls that still run, ours among them, keep theirs
-    for earlier in (error.__cause__, error.__context__):
-        _forget_local_variables(earlier, handled)
+    return dataclasses.replace(base, name=adapter.name, commit=adapter.commit, adapter=adapter)
 
 
 def _open(name: str, folder: Path, commit: str | None, family: Family) -> Checkpoint:
     config_file = folder / "config.json"
     if not config_file.is_file():
-        raise CheckpointNotFoundError(f"{name!r} has no config.json, so it is not a model folder: {folder}")
-    try:
-        config = json.loads(config_file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UnsupportedCheckpointError(f"The config.json of {name!r} is not valid JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise UnsupportedCheckpointError(f"The config.json of {name!r} is not a JSON object.")
+        raise CheckpointNotFoundError(
+            f"{name!r} has no config.json, so it is not a model folder: {folder}. Check the path."
+        )
+    config = _read_config(name, config_file)
     family.check(name, config)
-    if "max_position_embeddings" not in config:
-        raise UnsupportedCheckpointError(f"The config.json of {name!r} does not say max_position_embeddings.")
     layer_types = config.get("layer_types") or []
     if config.get("use_sliding_window") or any(kind != "full_attention" for kind in layer_types):
-        raise UnsupportedCheckpointError(f"{name!r} uses sliding-window attention, which none of the family does.")
+        raise UnsupportedCheckpointError(
+            f"{name!r} uses sliding-window attention, which none of the family does. Use {family.ids}, or a "
+            "fine-tune of one."
+        )
     if not (folder / "tokenizer.json").is_file():
         raise UnsupportedCheckpointError(
             f"{name!r} has no tokenizer.json. Save one beside the weights: "
@@ -203,7 +185,32 @@ def _open(name: str, folder: Path, commit: str | None, family: Family) -> Checkp
             "model.save_pretrained(folder)."
         )
     _check_shards(name, folder)
-    return Checkpoint(name, folder, commit, config)
+    return Checkpoint(name, folder, commit, config, read_stored(name, config) if family.variants else None)
+
+
+def _read_config(name: str, file: Path) -> dict[str, Any]:
+    """What config.json says, with the fields that are read here being of their kinds; the others are transformers'."""
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointNotFoundError(
+            f"The config.json of {name!r} cannot be read: {error.strerror or error}. Check who may read {file}."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise UnsupportedCheckpointError(f"The config.json of {name!r} is not valid JSON: {error}. {_AGAIN}") from error
+    if not isinstance(config, dict):
+        raise UnsupportedCheckpointError(f"The config.json of {name!r} is not a JSON object. {_AGAIN}")
+    for field in ("architectures", "layer_types"):
+        words = config.get(field) or []
+        if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
+            raise UnsupportedCheckpointError(f"In the config.json of {name!r}, {field} is no list of words. {_AGAIN}")
+    positions = config.get("max_position_embeddings")
+    if type(positions) is not int or positions < 1:
+        raise UnsupportedCheckpointError(
+            f"In the config.json of {name!r}, max_position_embeddings is {positions!r}, not a number of tokens. "
+            f"{_AGAIN}"
+        )
+    return config
 
 
 def _check_shards(name: str, folder: Path) -> None:
@@ -213,29 +220,39 @@ def _check_shards(name: str, folder: Path) -> None:
         return
     try:
         shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UnsupportedCheckpointError(f"The {index.name} of {name!r} is not an index of weights: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UnsupportedCheckpointError(
+            f"The {index.name} of {name!r} is not an index of weights: {error}. {_AGAIN}"
+        ) from error
     for shard in shards:
         if not (isinstance(shard, str) and shard.endswith(".safetensors") and Path(shard).name == shard):
             raise UnsupportedCheckpointError(
-                f"The {index.name} of {name!r} names {shard!r}; only *.safetensors files beside it are read."
+                f"The {index.name} of {name!r} names {shard!r}; only *.safetensors files beside it are read. {_AGAIN}"
             )
 
 
 def _check_reranker(name: str, config: dict[str, Any]) -> None:
     architectures = config.get("architectures") or []
-    if any("SequenceClassification" in architecture for architecture in architectures):
-        raise UnsupportedCheckpointError(
-            f"{name!r} is a sequence-classification conversion ({architectures[0]}): its head holds one score row "
-            "instead of the yes and no rows, and it would be scored wrongly. Use the original "
-            "Qwen/Qwen3-Reranker checkpoint."
-        )
-    if config.get("model_type") != "qwen3" or architectures not in ([], [_ARCHITECTURE]):
+    if config.get("model_type") != "qwen3" or architectures not in ([], [_CAUSAL], [_CLASSIFIER]):
         found = architectures[0] if architectures else f"model_type {config.get('model_type')!r}"
         raise UnsupportedCheckpointError(
-            f"{name!r} is {found}, not {_ARCHITECTURE}. This package scores Qwen3-Reranker checkpoints and their "
-            "fine-tunes only."
+            f"{name!r} is {found}, neither {_CAUSAL} nor {_CLASSIFIER}. Use {RERANKER.ids}, or a fine-tune of one."
         )
+    if architectures == [_CLASSIFIER]:
+        _check_labels(name, config)
 
 
-RERANKER = Family("Qwen/Qwen3-Reranker-0.6B, -4B and -8B", _check_reranker, DEMO_FOLDER)
+def _check_labels(name: str, config: dict[str, Any]) -> None:
+    """One score is the log-odds; of two, the labels have to say which is which."""
+    labels, count = config.get("id2label"), score_rows(config)
+    if count == 1:
+        return
+    if isinstance(labels, dict) and sorted(str(label).lower() for label in labels.values()) == [NO, YES]:
+        return
+    raise UnsupportedCheckpointError(
+        f"{name!r} classifies into {count} labels ({labels}), and nothing says which of them is relevance. Make "
+        f"id2label in its config.json call the two {NO!r} and {YES!r}, or use a conversion with one label."
+    )
+
+
+RERANKER = Family("Qwen/Qwen3-Reranker-0.6B, -4B or -8B", _check_reranker, DEMO_FOLDER, variants=True)

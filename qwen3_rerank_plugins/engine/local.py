@@ -1,4 +1,4 @@
-"""The whole line behind the seam: prompt, tokens, worker, passes, in this process.
+"""The whole line behind the seam: prompt, tokens, workers, passes, in this process.
 
 Comes in: `RerankRequest`. Goes out: a future of `Scores`.
 Must not know: ranking, adapters.
@@ -7,20 +7,29 @@ Must not know: ranking, adapters.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from qwen3_rerank_plugins.engine.checkpoint import Checkpoint, find_checkpoint
-from qwen3_rerank_plugins.engine.reading import read_documents
+from qwen3_rerank_plugins.engine.reading import Reading, read_documents
+from qwen3_rerank_plugins.engine.replicas import Replicas
 from qwen3_rerank_plugins.engine.request import RerankRequest, make_request
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, EngineSettings
 from qwen3_rerank_plugins.engine.tokens import PromptEncoder
 from qwen3_rerank_plugins.engine.worker import Engine, Run, Worker
-from qwen3_rerank_plugins.errors import ClosedError, DeviceMemoryError, RequestError
+from qwen3_rerank_plugins.errors import (
+    ClosedError,
+    DeviceMemoryError,
+    RequestError,
+    RerankError,
+    UnsupportedCheckpointError,
+)
 
 if TYPE_CHECKING:
     from qwen3_rerank_plugins.engine.head import YesNoHead
@@ -28,7 +37,8 @@ if TYPE_CHECKING:
 
 
 class LocalScorer:
-    """A model in this process. Nothing is loaded before the first request; equal settings should share one.
+    """A model in this process, or one a device. Nothing is loaded before the first request; equal settings should share
+    one scorer.
 
     Args:
         settings: what to load and how.
@@ -39,7 +49,9 @@ class LocalScorer:
         self._process = os.getpid()
         self._opening = threading.Lock()
         self._opened: tuple[Checkpoint, PromptEncoder] | None = None
-        self._worker = Worker(self._load_engine)
+        self._workers = self._make_workers()
+        # one needs nobody who divides the work
+        self._serving = self._workers[0] if len(self._workers) == 1 else Replicas(self._workers)
 
     def submit(self, request: RerankRequest) -> Future[Scores]:
         """Tokenise in the caller's thread and queue for the worker's; see `Scorer.submit`."""
@@ -49,16 +61,17 @@ class LocalScorer:
             count = len(request.documents)
             nothing_to_do.set_result(Scores((-math.inf,) * count, (0,) * count))
             return nothing_to_do
-        checkpoint, encoder = self._open()
-        _check_length(request, checkpoint)
-        reading = read_documents(request, encoder)
-        return self._worker.submit(reading.tokens, reading.scores, rescue=request.on_nonfinite == "float32")
+        reading = self._read(request)
+        return self._serving.submit(reading.tokens, reading.scores, rescue=request.on_nonfinite == "float32")
 
     def warmup(self) -> None:
-        """Load tokenizer and weights and run one pass."""
+        """Load tokenizer and weights, on every device, and run one pass there."""
         self._check_process()  # before the lock, which a forked child may have inherited closed
         longest = min(DEFAULT_MAX_LENGTH, self._open()[0].positions)
-        self.submit(make_request("warm up", ["warm up"], None, longest)).result()
+        reading = self._read(make_request("warm up", ["warm up"], None, longest))
+        futures = [worker.submit(reading.tokens, reading.scores) for worker in self._workers]
+        for future in futures:
+            future.result()
 
     def renew_token(self, token: str | None) -> None:
         """Use a newer hub token from now on; what is loaded already needs none."""
@@ -68,7 +81,7 @@ class LocalScorer:
     def close(self) -> None:
         """See `Scorer.close`."""
         if os.getpid() == self._process:
-            self._worker.close()
+            self._serving.close()
 
     def _open(self) -> tuple[Checkpoint, PromptEncoder]:
         """Checkpoint and tokenizer, found and read once, whichever thread comes first."""
@@ -78,36 +91,57 @@ class LocalScorer:
                 self._opened = checkpoint, PromptEncoder(checkpoint.tokenizer_file)
             return self._opened
 
-    def _load_engine(self) -> Engine:
-        """On the worker's thread; torch is first imported here."""
+    def _read(self, request: RerankRequest) -> Reading:
+        checkpoint, encoder = self._open()
+        _check_length(request, checkpoint)
+        _check_rescue(request, checkpoint)
+        return read_documents(request, encoder)
+
+    def _make_workers(self) -> list[Worker]:
+        replicas = self._settings.replicas
+        workers = []
+        for number, replica in enumerate(replicas):
+            place = f"{replica.device} (replica {number + 1} of {len(replicas)})" if len(replicas) > 1 else ""
+            workers.append(self._make_worker(functools.partial(self._load_engine, number), place))
+        return workers
+
+    def _make_worker(self, load: Callable[[], Engine], place: str) -> Worker:
+        return Worker(load, place)
+
+    def _load_engine(self, number: int) -> Engine:
+        """The engine of one replica, on its worker's thread; torch is first imported here."""
         from qwen3_rerank_plugins.engine.budget import choose_budget
         from qwen3_rerank_plugins.engine.head import YesNoHead
         from qwen3_rerank_plugins.engine.model import PackedModel
-        from qwen3_rerank_plugins.engine.passes import PassRunner, is_out_of_memory
-        from qwen3_rerank_plugins.engine.weights import load_model
+        from qwen3_rerank_plugins.engine.passes import PassRunner
+        from qwen3_rerank_plugins.engine.weights import is_out_of_memory, load_model
 
         checkpoint, encoder = self._open()
+        replicas = self._settings.replicas  # not kept: a newer token may have come
+        settings = replicas[number]
         try:
-            loaded = load_model(self._settings, checkpoint)
+            loaded = load_model(settings, checkpoint)
         except Exception as error:
-            if not is_out_of_memory(error):
+            if isinstance(error, RerankError) or not is_out_of_memory(error):
                 raise
             raise DeviceMemoryError(
-                f"The weights of {checkpoint.name!r} do not fit into the memory that is free: {error} "
-                "Free memory, use a smaller model or quantization, or see what fits with `qwen3-rerank doctor`."
+                f"The weights of {checkpoint.name!r} do not fit into the memory that is free on device "
+                f"{settings.device!r}: {str(error).rstrip('.')}. Free memory, use a smaller model or quantization, or "
+                "see what fits with `qwen3-rerank doctor`."
             ) from error
+        _check_vocabulary(checkpoint, encoder, loaded)
         placement = loaded.placement
         head = YesNoHead(loaded.causal_lm, encoder.yes_id, encoder.no_id)
         loaded.release_output_matrix()
         model = PackedModel(
             loaded.causal_lm.model,
             placement.attention.attend,
-            compile=self._settings.compile,
+            compile=settings.compile,
             rows_at_once=placement.rows_at_once,
         )
         return Engine(
             PassRunner(model, head, placement.device),
-            choose_budget(self._settings.max_batch_tokens, loaded),
+            choose_budget(settings.max_batch_tokens, loaded, sharing=replicas.count(settings)),
             company=placement.rows_at_once,
             rescue=_float32_runner(loaded, head),
         )
@@ -138,9 +172,27 @@ def _float32_runner(loaded: LoadedModel, head: YesNoHead) -> Run | None:
     return PassRunner(model, head, placement.device)
 
 
+def _check_vocabulary(checkpoint: Checkpoint, encoder: PromptEncoder, loaded: LoadedModel) -> None:
+    """On a GPU an id without a row ends the whole process's use of the device."""
+    rows = loaded.causal_lm.get_input_embeddings().num_embeddings
+    if encoder.rows > rows:
+        raise UnsupportedCheckpointError(
+            f"The tokenizer of {checkpoint.name!r} has ids up to {encoder.rows - 1}, and its model has rows up to "
+            f"{rows - 1}. Take both from the same checkpoint."
+        )
+
+
 def _check_length(request: RerankRequest, checkpoint: Checkpoint) -> None:
     if request.max_length > checkpoint.positions:
         raise RequestError(
             f"max_length={request.max_length} is more than the {checkpoint.positions} positions of "
             f"{checkpoint.name!r}. Use max_length={checkpoint.positions} or less."
+        )
+
+
+def _check_rescue(request: RerankRequest, checkpoint: Checkpoint) -> None:
+    if request.on_nonfinite == "float32" and checkpoint.stored and checkpoint.stored.kept_as:
+        raise RequestError(
+            f"on_nonfinite='float32' needs the weights as they were, and {checkpoint.name!r} is quantised by "
+            f"{checkpoint.stored.method}. Use on_nonfinite='error', or the checkpoint that it was made from."
         )

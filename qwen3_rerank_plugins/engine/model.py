@@ -10,13 +10,14 @@ in 16 bits: the residual stream is float32, so that only what a layer computes i
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.nn import functional
 
-from qwen3_rerank_plugins.engine.attention import Attention, AttentionLayout
+from qwen3_rerank_plugins.engine.attention import Attention
 from qwen3_rerank_plugins.engine.batch import PackedBatch
 
 Rotation = tuple[torch.Tensor, torch.Tensor]
@@ -32,6 +33,29 @@ def rows_at_once(device: torch.device, *, quantised: bool) -> int | None:
     A GPU wants few, large kernels; and a quantised matrix is unpacked anew each time.
     """
     return CPU_ROWS_AT_ONCE if device.type == "cpu" and not quantised else None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Stream:
+    """What flows from layer to layer.
+
+    Attributes:
+        hidden: [T, hidden] float32, the residual stream.
+        rotation: cosines and sines of the positions, [T, 1, D] in the model's dtype: the same for every head.
+        batch: who attends to whom.
+    """
+
+    hidden: torch.Tensor
+    rotation: Rotation
+    batch: PackedBatch
+
+    def at(self, layer: Any) -> _Stream:
+        """The same where a layer is; in a model on one device that is here, and nothing happens."""
+        device = layer.input_layernorm.weight.device
+        if device == self.hidden.device:
+            return self
+        cos, sin = self.rotation
+        return _Stream(self.hidden.to(device), (cos.to(device), sin.to(device)), self.batch.to(device))
 
 
 class PackedModel:
@@ -57,36 +81,37 @@ class PackedModel:
 
     def __call__(self, batch: PackedBatch) -> torch.Tensor:
         """Returns [N, hidden] float32: final-norm hidden states of the tails' last tokens, in plan order."""
-        hidden, rotation = self._embed(batch)
+        stream = self._embed(batch)
         layers = self._backbone.layers
         last = len(layers) - 1
         for index in range(last):
-            self._run_layer(layers[index], hidden, rotation, batch.layout)
-        hidden = self._run_last_layer(layers[last], hidden, rotation, batch)
-        return _normalise(self._backbone.norm, hidden)  # float32 to the end: no 16-bit grid of scores
+            stream = self._run_layer(layers[index], stream)
+        hidden = self._run_last_layer(layers[last], stream)
+        norm = self._backbone.norm
+        return _normalise(norm, hidden.to(norm.weight.device))  # float32 to the end: no 16-bit grid of scores
 
-    def _embed(self, batch: PackedBatch) -> tuple[torch.Tensor, Rotation]:
-        """[T, hidden] float32, and the cosines and sines of the positions in the model's dtype."""
+    def _embed(self, batch: PackedBatch) -> _Stream:
         embedded = self._backbone.embed_tokens(batch.input_ids)
         cos, sin = self._backbone.rotary_emb(embedded[None], batch.positions[None])  # [1, T, D] each
-        return embedded.float(), (cos[0, :, None], sin[0, :, None])  # [T, 1, D]: the same for every head
+        return _Stream(embedded.float(), (cos[0, :, None], sin[0, :, None]), batch)
 
-    def _run_layer(self, layer: Any, hidden: torch.Tensor, rotation: Rotation, layout: AttentionLayout) -> None:
-        """One decoder layer for all tokens; adds to `hidden` in place."""
-        query, key, value = self._in_slices(self._project, layer, hidden, *rotation)
-        attended = self._attention(query, key, value, layout, layer.self_attn.scaling)
+    def _run_layer(self, layer: Any, stream: _Stream) -> _Stream:
+        """One decoder layer for all tokens; adds to the hidden states in place."""
+        stream = stream.at(layer)
+        query, key, value = self._in_slices(self._project, layer, stream.hidden, *stream.rotation)
+        attended = self._attention(query, key, value, stream.batch.layout, layer.self_attn.scaling)
         del query, key, value  # not needed any more, and a fifth of the peak
-        self._finish_in_slices(layer, hidden, attended)
+        self._finish_in_slices(layer, stream.hidden, attended)
+        return stream
 
-    def _run_last_layer(
-        self, layer: Any, everyone: torch.Tensor, rotation: Rotation, batch: PackedBatch
-    ) -> torch.Tensor:
+    def _run_last_layer(self, layer: Any, stream: _Stream) -> torch.Tensor:
         """The last decoder layer, for the last token of each tail, attending to everyone: [N, hidden] float32."""
-        key, value = self._in_slices(self._project_keys_values, layer, everyone, *rotation)
-        rows = batch.last_rows
-        hidden = everyone[rows]
-        (query,) = self._in_slices(self._project_queries, layer, hidden, rotation[0][rows], rotation[1][rows])
-        attended = self._attention(query, key, value, batch.last_layout, layer.self_attn.scaling)
+        stream = stream.at(layer)
+        key, value = self._in_slices(self._project_keys_values, layer, stream.hidden, *stream.rotation)
+        rows = stream.batch.last_rows
+        hidden = stream.hidden[rows]
+        (query,) = self._in_slices(self._project_queries, layer, hidden, *(part[rows] for part in stream.rotation))
+        attended = self._attention(query, key, value, stream.batch.last_layout, layer.self_attn.scaling)
         self._finish_in_slices(layer, hidden, attended)
         return hidden
 

@@ -15,6 +15,7 @@ from qwen3_rerank_plugins.engine.head import YesNoHead
 from qwen3_rerank_plugins.engine.model import PackedModel
 from qwen3_rerank_plugins.engine.packing import PassPlan
 from qwen3_rerank_plugins.engine.tokens import TokenisedRequest
+from qwen3_rerank_plugins.engine.weights import is_out_of_memory
 from qwen3_rerank_plugins.errors import DeviceMemoryError
 
 
@@ -50,11 +51,3 @@ class PassRunner:
             f"A pass of {plan.tokens} tokens for {plan.documents} documents ran out of device memory: "
             f"{message.rstrip('.')}. Lower max_length, or free memory on the device."
         )
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device or the machine has no memory left; not every allocator of torch says so by its type."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    words = ("can't allocate memory", "not enough memory", "out of memory", "alloc_failed")
-    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)

@@ -68,15 +68,15 @@ def quantise_layers(causal_lm: Any, mode: Quantization, device: torch.device, dt
     """
     for layer in causal_lm.model.layers:
         if mode == "fp8":
-            _place(layer, device, dtype)
+            place(layer, device, dtype)
             _to_fp8(layer)
             continue
         for parent in (layer.self_attn, layer.mlp):
             for name, child in parent.named_children():
                 if isinstance(child, nn.Linear):
                     setattr(parent, name, Int8Linear(child) if mode == "int8" else Int4Linear(child))
-        _place(layer, device, dtype)
-    _place(causal_lm, device, dtype)
+        place(layer, device, dtype)
+    place(causal_lm, device, dtype)
 
 
 def matrix_bytes(mode: Quantization, rows: int, columns: int) -> int:
@@ -94,7 +94,11 @@ class Int8Linear(nn.Module):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        codes, largest, _ = _bitsandbytes().int8_vectorwise_quant(linear.weight.detach().float())
+        weight: Any = linear.weight
+        if weight.dtype == torch.int8:  # packed by bitsandbytes before it was saved
+            codes, largest = weight.data, weight.SCB
+        else:
+            codes, largest, _ = _bitsandbytes().int8_vectorwise_quant(weight.detach().float())
         self.register_buffer("codes", codes)  # [out, in] int8
         self.register_buffer("scales", largest[:, None] / 127)  # [out, 1] float32
         self.bias = linear.bias
@@ -107,29 +111,38 @@ class Int8Linear(nn.Module):
 
 
 class Int4Linear(nn.Module):
-    """A linear layer with its weight in NF4 codes, two a byte, each block scaled by its largest."""
+    """A linear layer with its weight in 4-bit codes, two a byte, each block scaled by its largest."""
 
     codes: torch.Tensor
     scales: torch.Tensor
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        codes, state = _bitsandbytes().quantize_4bit(
-            linear.weight.detach().contiguous(), blocksize=_BLOCK, compress_statistics=False, quant_type=_NF4
-        )
-        self.shape = list(linear.weight.shape)
+        state: Any = getattr(linear.weight, "quant_state", None)
+        if state is not None:  # packed by bitsandbytes before it was saved, maybe with packed scales
+            codes, scales = linear.weight.data.view(torch.uint8), state.absmax
+            if state.nested:
+                scales = _bitsandbytes().dequantize_blockwise(scales, state.state2) + state.offset
+        else:
+            codes, state = _bitsandbytes().quantize_4bit(
+                linear.weight.detach().contiguous(), blocksize=_BLOCK, compress_statistics=False, quant_type=_NF4
+            )
+            scales = state.absmax
+        self.shape, self.block, self.kind = list(state.shape), state.blocksize, state.quant_type
         self.register_buffer("codes", codes)  # [out * in / 2, 1] uint8
-        self.register_buffer("scales", state.absmax)  # [out * in / 64] float32
+        self.register_buffer("scales", scales)  # [out * in / block] float32
         self.bias = linear.bias
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """[R, in] -> [R, out]."""
         # bitsandbytes' own layer rounds activations to bfloat16 on some CPUs, and repacks its weight in a forward pass
-        weight = torch.ops.bitsandbytes.dequantize_4bit(self.codes, self.scales, _BLOCK, _NF4, self.shape, hidden.dtype)
+        weight = torch.ops.bitsandbytes.dequantize_4bit(
+            self.codes, self.scales, self.block, self.kind, self.shape, hidden.dtype
+        )
         return nn.functional.linear(hidden, weight, self.bias)
 
 
-def _place(module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+def place(module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
     """Parameters to device and dtype, buffers to the device only: scales and rotary frequencies stay float32."""
     for parameter in module.parameters():
         parameter.data = parameter.data.to(device, dtype)
@@ -160,13 +173,13 @@ def _check_installed(package: str, extra: str) -> None:
 def _bitsandbytes() -> Any:
     """The library's functions, imported at the first quantised model."""
     if "bitsandbytes" not in sys.modules:
-        with _without_kernels():
+        with without_kernels():
             importlib.import_module("bitsandbytes")
     return importlib.import_module("bitsandbytes.functional")
 
 
 @contextlib.contextmanager
-def _without_kernels() -> Iterator[None]:
+def without_kernels() -> Iterator[None]:
     """On some CPUs bitsandbytes fetches a kernel from the hub as it is imported, if the package kernels is there, and
     otherwise writes a line about it: one breaks the promise of local_files_only, and nothing here needs the kernel.
     """

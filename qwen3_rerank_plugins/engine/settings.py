@@ -18,6 +18,7 @@ AttentionName = Literal["auto", "varlen", "flash_attn", "sdpa"]
 Quantization = Literal["int8", "int4", "fp8"]
 LongDocuments = Literal["truncate", "error", "windows"]
 OnNonfinite = Literal["error", "float32"]
+DeviceMap = Literal["auto"]
 
 DEFAULT_MODEL = "Qwen/Qwen3-Reranker-8B"
 DEFAULT_MAX_LENGTH = 8192
@@ -47,6 +48,8 @@ class EngineSettings:
         model: hub id, local folder, or "demo" for the bundled demo checkpoint.
         revision: branch, tag or commit on the hub.
         device: "auto" (CUDA, then MPS, then CPU) or any torch device string.
+        devices: a whole model on each of these, one engine in front of them; None is one model on `device`.
+        device_map: "auto" spreads the layers of one model over all GPUs, for one that is too large for any of them.
         dtype: "auto" is bfloat16 on CUDA with compute capability >= 8.0, float16 on older CUDA and MPS, else float32.
         attention: "auto", torch's "varlen" flash attention, the "flash_attn" package, or "sdpa".
         quantization: None, "int8" or "int4" (extra "quantization"), or "fp8" (extra "fp8"): how the weights of the
@@ -65,6 +68,8 @@ class EngineSettings:
     model: str = DEFAULT_MODEL
     revision: str | None = None
     device: str = "auto"
+    devices: tuple[str, ...] | None = None
+    device_map: DeviceMap | None = None
     dtype: Dtype = "auto"
     attention: AttentionName = "auto"
     quantization: Quantization | None = None
@@ -88,6 +93,7 @@ class EngineSettings:
                 "break: strip it."
             )
         object.__setattr__(self, "token", hidden(self.token))
+        self._check_devices()
         one_of("dtype", self.dtype, get_args(Dtype))
         one_of("attention", self.attention, get_args(AttentionName))
         if self.quantization is not None:
@@ -98,6 +104,42 @@ class EngineSettings:
             if not isinstance(getattr(self, name), bool):
                 raise SettingsError(f"{name} must be True or False, got {getattr(self, name)!r}.")
 
+    def _check_devices(self) -> None:
+        if self.devices is not None:
+            names = device_names(self.devices)
+            object.__setattr__(self, "devices", names)
+            if self.device != "auto":
+                raise SettingsError(
+                    f"device={self.device!r} and devices={list(names)!r} contradict each other: one says where a "
+                    "single model runs, the other where several do. Pass only one."
+                )
+        if self.device_map is None:
+            return
+        one_of("device_map", self.device_map, get_args(DeviceMap))
+        if self.devices is not None:
+            raise SettingsError(
+                "devices and device_map contradict each other: devices puts a whole model on each device, device_map "
+                "spreads one model over all of them. Pass devices if the model fits on one, else device_map."
+            )
+        if self.device != "auto":
+            raise SettingsError(
+                f"device={self.device!r} and device_map={self.device_map!r} contradict each other: device_map takes "
+                "every GPU that this process sees. Drop device; CUDA_VISIBLE_DEVICES says which GPUs are seen."
+            )
+        for name in ("quantization", "compile"):
+            if getattr(self, name):
+                raise SettingsError(
+                    f"{name}={getattr(self, name)!r} needs the whole model on one device, and device_map="
+                    f"{self.device_map!r} spreads it over several. Drop one of the two."
+                )
+
+    @property
+    def replicas(self) -> tuple[EngineSettings, ...]:
+        """The settings of each model that is loaded for these: one a device, or just these."""
+        if self.devices is None:
+            return (self,)
+        return tuple(dataclasses.replace(self, device=device, devices=None) for device in self.devices)
+
     @property
     def identity(self) -> EngineSettings:
         """These settings with a local folder spelled as its absolute path, so that two spellings share one engine."""
@@ -106,6 +148,21 @@ class EngineSettings:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "token": None}
+
+
+def device_names(devices: object) -> tuple[str, ...]:
+    """Names of devices, one or more, each said in so many words."""
+    if (
+        not isinstance(devices, (list, tuple))
+        or not devices
+        or not all(isinstance(name, str) and name.strip() for name in devices)
+        or "auto" in devices
+    ):
+        raise SettingsError(
+            'devices must be None or name each device, such as ["cuda:0", "cuda:1"]; '
+            f"got {devices!r}. For one device there is device."
+        )
+    return tuple(devices)
 
 
 def positive_int(name: str, value: object) -> None:

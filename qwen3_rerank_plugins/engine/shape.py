@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 
+from qwen3_rerank_plugins.engine.checkpoint import score_rows
 from qwen3_rerank_plugins.engine.quantization import matrix_bytes
 from qwen3_rerank_plugins.engine.settings import Quantization
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Shape:
-    """The sizes of a Qwen3 model, as its config.json names them."""
+    """The sizes of a Qwen3 model, as its config.json names them; `score_rows` where those are all of its output."""
 
     hidden: int
     layers: int
@@ -27,6 +28,7 @@ class Shape:
     intermediate: int
     vocabulary: int
     tied: bool
+    score_rows: int = 0
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Shape:
@@ -41,13 +43,18 @@ class Shape:
             intermediate=config["intermediate_size"],
             vocabulary=config["vocab_size"],
             tied=bool(config.get("tie_word_embeddings")),
+            score_rows=score_rows(config),
         )
 
     @property
     def parameters(self) -> int:
         """Parameters in all, the output matrix included where it is not tied to the input."""
-        embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
-        return self.layer_parameters + embeddings + self.hidden
+        rows = self.vocabulary + self._output_rows
+        return self.layer_parameters + rows * self.hidden + self.hidden
+
+    @property
+    def _output_rows(self) -> int:
+        return self.score_rows or (0 if self.tied else self.vocabulary)
 
     @property
     def layer_parameters(self) -> int:
@@ -72,7 +79,7 @@ class Shape:
 
     def output_matrix_bytes(self, dtype: torch.dtype) -> int:
         """What is freed once the two rows of the answers are taken; nothing where the input needs the matrix too."""
-        return 0 if self.tied else self.vocabulary * self.hidden * dtype.itemsize
+        return 0 if self.score_rows else self._output_rows * self.hidden * dtype.itemsize
 
     def pass_bytes(self, tokens: int, dtype: torch.dtype, rows_at_once: int | None) -> int:
         """Peak memory of a pass beside the weights.

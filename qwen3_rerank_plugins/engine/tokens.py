@@ -21,6 +21,7 @@ from qwen3_rerank_plugins.engine.prompt import NO, YES, Control, Part, Prompt
 from qwen3_rerank_plugins.errors import NoRoomError, UnsupportedCheckpointError
 
 Ids = tuple[int, ...]
+_REMEDY = "Take the tokenizer.json of the Qwen3-Reranker that the checkpoint was made from."
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class PromptEncoder:
     Attributes:
         yes_id, no_id: the two answers, each one token.
         control_ids: every added token of the checkpoint, by name.
+        rows: how many rows of an embedding matrix its ids reach.
 
     Raises:
         UnsupportedCheckpointError: the file is not a fast tokenizer, a control token of the template is missing, "yes"
@@ -59,14 +61,17 @@ class PromptEncoder:
             blueprint.update(added_tokens=[], truncation=None, padding=None, post_processor=None)
             self._text_tokenizer = Tokenizer.from_str(json.dumps(blueprint))
         except Exception as error:  # tokenizers raises bare Exception
-            raise UnsupportedCheckpointError(f"{tokenizer_file} is not a usable fast tokenizer: {error}") from error
+            raise UnsupportedCheckpointError(
+                f"{tokenizer_file} is not a usable fast tokenizer: {error}. {_REMEDY}"
+            ) from error
         self.yes_id, self.no_id = (self._single_id(answer) for answer in (YES, NO))
         forbidden = set(self.control_ids.values())
         for name in self.control_ids:
             if forbidden.intersection(self._encode_text(name)):
                 raise UnsupportedCheckpointError(
-                    f"In {tokenizer_file}, plain text can form the control token {name!r}."
+                    f"In {tokenizer_file}, plain text can form the control token {name!r}. {_REMEDY}"
                 )
+        self.rows = max(self._text_tokenizer.get_vocab_size() - 1, *forbidden) + 1
 
     def encode(self, prompt: Prompt, max_length: int) -> TokenisedRequest:
         """Tokenise a prompt, cutting documents (and nothing else) to fit.
@@ -127,14 +132,14 @@ class PromptEncoder:
             return self.control_ids[name]
         except KeyError:
             raise UnsupportedCheckpointError(
-                f"The tokenizer has no control token {name!r}, which the Qwen3-Reranker template needs."
+                f"The tokenizer has no control token {name!r}, which the Qwen3-Reranker template needs. {_REMEDY}"
             ) from None
 
     def _single_id(self, answer: str) -> int:
         ids = self._encode_text(answer)
         if len(ids) != 1:
             raise UnsupportedCheckpointError(
-                f"The tokenizer splits {answer!r} into {len(ids)} tokens; the score needs it to be one."
+                f"The tokenizer splits {answer!r} into {len(ids)} tokens; the score needs it to be one. {_REMEDY}"
             )
         return ids[0]
 

@@ -8,16 +8,28 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
+import threading
 from typing import Any
 
 import torch
 
+from qwen3_rerank_plugins.engine.adapter import Adapter
 from qwen3_rerank_plugins.engine.attention import AttentionChoice, choose_attention
 from qwen3_rerank_plugins.engine.checkpoint import Checkpoint
+from qwen3_rerank_plugins.engine.device_map import choose_map
+from qwen3_rerank_plugins.engine.merging import check_peft, merge_adapter
 from qwen3_rerank_plugins.engine.model import rows_at_once
 from qwen3_rerank_plugins.engine.quantization import QuantizationChoice, choose_quantization, quantise_layers
 from qwen3_rerank_plugins.engine.settings import EngineSettings
-from qwen3_rerank_plugins.errors import IncompleteCheckpointError, SettingsError, UnsupportedCheckpointError
+from qwen3_rerank_plugins.engine.stored import StoredQuantization
+from qwen3_rerank_plugins.engine.unpacking import choose_stored, finish_unpacking, unpacked_config
+from qwen3_rerank_plugins.errors import (
+    IncompleteCheckpointError,
+    RerankError,
+    SettingsError,
+    UnsupportedCheckpointError,
+)
 
 logger = logging.getLogger("qwen3_rerank_plugins")
 
@@ -41,31 +53,48 @@ class Placement:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A Qwen3ForCausalLM in inference mode, and its placement."""
+    """A Qwen3ForCausalLM in inference mode, or its conversion for sequence classification, and its placement."""
 
     causal_lm: Any
     placement: Placement
 
+    @property
+    def devices(self) -> list[torch.device]:
+        """Where its parameters are, in the order of the layers."""
+        return list(dict.fromkeys(parameter.device for parameter in self.causal_lm.parameters()))
+
     def release_output_matrix(self) -> None:
         """Free the output matrix, once its two rows are taken; a tied one is the input's, and stays."""
-        if self.causal_lm.config.tie_word_embeddings:
+        if self.causal_lm.config.tie_word_embeddings or self.causal_lm.get_output_embeddings() is None:
             return
         self.causal_lm.lm_head = torch.nn.Identity()
         if self.placement.device.type == "cuda":
             torch.cuda.empty_cache()
 
 
-def choose_placement(settings: EngineSettings) -> Placement:
-    """Resolve every "auto" of the settings for this machine.
+def choose_placement(settings: EngineSettings, stored: StoredQuantization | None = None) -> Placement:
+    """Resolve every "auto" of the settings for this machine, for a checkpoint that may be quantised already.
+
+    Of several devices it is the first one's, see `EngineSettings.replicas`; of a spread model, where its layers begin,
+    with a dtype and an attention that all of its GPUs have.
 
     Raises:
         SettingsError: a device, dtype, attention or quantization was asked for that this machine does not have.
         MissingExtraError: the library behind the quantization is not installed.
     """
+    settings = settings.replicas[0]
     device, device_reason = _choose_device(settings.device)
-    dtype, dtype_reason = _choose_dtype(settings.dtype, device)
-    attention = choose_attention(settings.attention, device, dtype)
-    quantization = choose_quantization(settings.quantization, device, dtype)
+    weakest = device
+    if settings.device_map and device.type == "cuda":
+        gpus = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+        device, device_reason = gpus[0], f"the first of {len(gpus)} that share the layers"
+        weakest = min(gpus, key=torch.cuda.get_device_capability)
+    dtype, dtype_reason = _choose_dtype(settings.dtype, weakest)
+    attention = choose_attention(settings.attention, weakest, dtype)
+    if stored:
+        quantization = choose_stored(settings, stored, device, dtype)
+    else:
+        quantization = choose_quantization(settings.quantization, device, dtype)
     return Placement(device, device_reason, dtype, dtype_reason, attention, quantization)
 
 
@@ -77,18 +106,30 @@ def load_model(settings: EngineSettings, checkpoint: Checkpoint) -> LoadedModel:
 
     Raises:
         IncompleteCheckpointError: a parameter is missing, left over, or of the wrong shape.
-        UnsupportedCheckpointError: transformers cannot read it, or it is not a Qwen3ForCausalLM.
+        UnsupportedCheckpointError: transformers or peft cannot read it, or it is not what its config says.
+        DeviceMemoryError or what torch says of it: there is not enough memory; see `is_out_of_memory`.
         SettingsError: the placement is impossible here.
+        MissingExtraError: the library that it needs is not installed.
     """
-    placement = choose_placement(settings)
-    causal_lm = _read_weights(settings, checkpoint, placement)
+    placement = choose_placement(settings, checkpoint.stored)
+    if checkpoint.adapter:
+        check_peft()
+    if placement.device.type == "cuda":
+        torch.cuda.set_device(placement.device)  # of this thread: not every kernel looks where its inputs are
+    with _reading:
+        causal_lm = _read_weights(settings, checkpoint, placement)
+        if checkpoint.adapter:
+            _merge_adapter(causal_lm, checkpoint.adapter)
     causal_lm.eval().requires_grad_(False)
-    if placement.quantization.name:
+    if checkpoint.stored:
+        finish_unpacking(causal_lm, checkpoint.stored, placement.device, placement.dtype)
+    elif placement.quantization.name:
         quantise_layers(causal_lm, placement.quantization.name, placement.device, placement.dtype)
     logger.info(
-        "loaded %s (commit %s) on %s (%s), %s (%s), attention %s (%s), quantization %s (%s)",
+        "loaded %s (commit %s%s) on %s (%s), %s (%s), attention %s (%s), quantization %s (%s)",
         checkpoint.name,
         checkpoint.commit or "none, a local folder",
+        f", a LoRA adapter merged into {checkpoint.adapter.base}" if checkpoint.adapter else "",
         placement.device,
         placement.device_reason,
         dtype_name(placement.dtype),
@@ -101,46 +142,109 @@ def load_model(settings: EngineSettings, checkpoint: Checkpoint) -> LoadedModel:
     return LoadedModel(causal_lm, placement)
 
 
+_reading = threading.Lock()
+"""While transformers makes a model, it changes torch's default dtype for all threads: one after the other."""
+
+
+def _renew_lock() -> None:
+    """A forked child may have inherited it while a thread of the parent held it."""
+    global _reading  # noqa: PLW0603
+    _reading = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+
 def dtype_name(dtype: torch.dtype) -> str:
     """Torch's name of a dtype without its "torch." in front."""
     return str(dtype).removeprefix("torch.")
 
 
 def _read_weights(settings: EngineSettings, checkpoint: Checkpoint, placement: Placement) -> Any:
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
+    from transformers import Qwen3Config
 
+    architecture, auto = _classes(checkpoint)
     whole, on_cpu = placement.quantization.name is None, placement.device.type == "cpu"
     options: dict[str, Any] = {
         dtype_word(): placement.dtype if whole else "auto",
         "low_cpu_mem_usage": True,
+        "ignore_mismatched_sizes": True,  # they are reported then, and refused below with their names
         "output_loading_info": True,
     }
     try:
-        if whole and on_cpu and not settings.trust_remote_code:
+        if whole and on_cpu and not (settings.trust_remote_code or settings.device_map or checkpoint.stored):
             config = Qwen3Config.from_pretrained(checkpoint.folder, local_files_only=True)
             state = _convert_one_by_one(checkpoint, placement.dtype)
-            loaded: Any = Qwen3ForCausalLM.from_pretrained(None, config=config, state_dict=state, **options)
+            loaded: Any = architecture.from_pretrained(None, config=config, state_dict=state, **options)
         else:
-            loaded = AutoModelForCausalLM.from_pretrained(
+            if checkpoint.stored:
+                options["config"] = unpacked_config(checkpoint.folder, checkpoint.stored, settings.trust_remote_code)
+            loaded = auto.from_pretrained(
                 checkpoint.folder,
-                device_map={"": placement.device} if whole and not on_cpu else None,
+                device_map=_device_map(settings, checkpoint, placement),
                 use_safetensors=True,
                 local_files_only=True,
                 trust_remote_code=settings.trust_remote_code,
                 **options,
             )
-    except torch.OutOfMemoryError:
-        raise
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise UnsupportedCheckpointError(f"transformers cannot load {checkpoint.name!r}: {error}") from error
-    causal_lm, report = loaded
-    if not isinstance(causal_lm, Qwen3ForCausalLM):
+    except Exception as error:  # each part of transformers has its own
+        if is_out_of_memory(error):
+            raise
         raise UnsupportedCheckpointError(
-            f"{checkpoint.name!r} loaded as {type(causal_lm).__name__}, not Qwen3ForCausalLM."
+            f"transformers cannot load {checkpoint.name!r}: {type(error).__name__}: {error}. Download or export it "
+            "again."
+        ) from error
+    causal_lm, report = loaded
+    if settings.device_map:
+        _remove_hooks(causal_lm)
+    if not isinstance(causal_lm, architecture):
+        raise UnsupportedCheckpointError(
+            f"{checkpoint.name!r} loaded as {type(causal_lm).__name__}, not {architecture.__name__}. Load it without "
+            "its own code: trust_remote_code=False."
         )
     _check_complete(checkpoint, report)
     return causal_lm
+
+
+def _classes(checkpoint: Checkpoint) -> tuple[Any, Any]:
+    """What it is made into, and the class by which transformers finds code of its own, if that is trusted."""
+    import transformers
+
+    if checkpoint.classifies:
+        return transformers.Qwen3ForSequenceClassification, transformers.AutoModelForSequenceClassification
+    return transformers.Qwen3ForCausalLM, transformers.AutoModelForCausalLM
+
+
+def _device_map(settings: EngineSettings, checkpoint: Checkpoint, placement: Placement) -> dict[str, Any] | None:
+    """In the words of transformers; None is the CPU, except to bitsandbytes."""
+    if settings.device_map:
+        device_map = choose_map(checkpoint.folder, placement.dtype)
+        logger.info("device_map=%r puts %s", settings.device_map, device_map.describe())
+        return device_map.places
+    if placement.quantization.name is None and placement.device.type != "cpu":
+        return {"": placement.device}
+    return {"": "cpu"} if checkpoint.stored else None
+
+
+def _remove_hooks(causal_lm: Any) -> None:
+    """Of accelerate, which send the inputs of every module to its device: the packed pass follows the layers itself."""
+    from accelerate.hooks import remove_hook_from_module
+
+    remove_hook_from_module(causal_lm, recurse=True)
+
+
+def _merge_adapter(causal_lm: Any, adapter: Adapter) -> None:
+    try:
+        merge_adapter(causal_lm, adapter)
+    except RerankError:
+        raise
+    except Exception as error:  # peft has no kind of its own
+        if is_out_of_memory(error):
+            raise
+        raise UnsupportedCheckpointError(
+            f"peft cannot merge the adapter {adapter.name!r} into {adapter.base!r}: {type(error).__name__}: {error}. "
+            "Check that it was trained over that base, and download or export it again."
+        ) from error
 
 
 def _convert_one_by_one(checkpoint: Checkpoint, dtype: torch.dtype) -> dict[str, torch.Tensor]:
@@ -167,13 +271,21 @@ def _check_complete(checkpoint: Checkpoint, report: dict[str, Any]) -> None:
         ("unexpected_keys", "in the files but not in the model"),
         ("mismatched_keys", "of the wrong shape"),
     ):
-        names = sorted(str(name) for name in report.get(key) or ())
+        names = sorted(map(_named, report.get(key) or ()))
         if names:
             shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
             raise IncompleteCheckpointError(
                 f"{checkpoint.name!r} is incomplete: {len(names)} parameters are {what} ({shown}). Download or "
-                "export it again; for a LoRA adapter, merge it into its base model first."
+                "export it again."
             )
+
+
+def _named(reported: str | tuple[str, torch.Size, torch.Size]) -> str:
+    """A parameter as transformers reports it: by name, and where shapes differ, with that of the file and its own."""
+    if isinstance(reported, str):
+        return reported
+    name, in_file, in_model = reported
+    return f"{name}: {list(in_file)}, not {list(in_model)}"
 
 
 def dtype_word() -> str:
@@ -182,6 +294,14 @@ def dtype_word() -> str:
 
     major, minor = (int(number) for number in transformers.__version__.split(".")[:2])
     return "dtype" if (major, minor) >= (4, 56) else "torch_dtype"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the machine has no memory left; not every allocator of torch says so by its type."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    words = ("can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory", "alloc_failed")
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
 
 
 def _choose_device(asked: str) -> tuple[torch.device, str]:

@@ -78,16 +78,27 @@ class Worker:
     Args:
         load: makes the engine; called once, on the worker's thread. If it fails, whoever waits gets the error, and the
             next request tries again.
+        place: where it runs, to be named by what fails there; empty where there is only one place.
     """
 
-    def __init__(self, load: Callable[[], Engine]) -> None:
+    def __init__(self, load: Callable[[], Engine], place: str = "") -> None:
         self._load = load
+        self.place = place
         self._engine: Engine | None = None
         self._places = itertools.count()
         self._waiting: list[_Job] = []
         self._wake = threading.Condition()
         self._closed = False
         self._thread: threading.Thread | None = None
+
+    @property
+    def loaded(self) -> bool:
+        """Whether there is an engine by now."""
+        return self._engine is not None
+
+    def load(self) -> Future[None]:
+        """Load now, for whoever comes later."""
+        return self.submit(_NOTHING, lambda *_: None)
 
     def submit(self, request: TokenisedRequest, finish: Finish[Answer], *, rescue: bool = False) -> Future[Answer]:
         """Queue a request; never blocks. Cancelling the future drops what has not run yet.
@@ -144,13 +155,20 @@ class Worker:
             if self._engine is None:
                 self._engine = self._load()
         except BaseException as error:
-            _fail(active, error, "Loading the model")
+            _fail(active, error, f"Loading the model{self._there}")
+            return
+        for job in active:
+            if not job.request.tails:
+                _finish(job, None, "")
+        active = [job for job in active if job.request.tails]
+        if not active:
             return
         active = _in_company(sorted(active, key=lambda job: job.place), self._engine)
         left = [job.left() for job in active]
         workloads = [job.workload() for job in active]
         plan = _with_original_tails(plan_passes(workloads, self._engine.budget)[0], left)
         concerned = [active[part.request] for part in plan.slices]
+        this_pass = f"The forward pass{self._there}"
         try:
             found = self._engine.run([job.request for job in active], plan)
             if len(found) != plan.documents:
@@ -163,7 +181,7 @@ class Worker:
                 self._engine = dataclasses.replace(self._engine, budget=max(1, plan.tokens // 2))
             return
         except BaseException as error:
-            _fail(concerned, error)
+            _fail(concerned, error, this_pass)
             return
         log_odds = iter(found)
         for part in plan.slices:
@@ -171,7 +189,14 @@ class Worker:
             job.place = next(self._places)
             job.scores.update((tail, next(log_odds)) for tail in part.tails)
             if len(job.scores) == len(job.request.tails):
-                _finish(job, self._engine.rescue)
+                _finish(job, self._engine.rescue, this_pass)
+
+    @property
+    def _there(self) -> str:
+        return f" on {self.place}" if self.place else ""
+
+
+_NOTHING = TokenisedRequest((), (), (), ())
 
 
 def _in_company(waiting: Sequence[_Job], engine: Engine) -> list[_Job]:
@@ -197,12 +222,12 @@ def _with_original_tails(plan: PassPlan, left: Sequence[Sequence[int]]) -> PassP
     )
 
 
-def _finish(job: _Job, rescue: Run | None) -> None:
+def _finish(job: _Job, rescue: Run | None, what: str) -> None:
     try:
         rescued = _rescue(job, rescue) if job.rescue and rescue else []
         answer = job.finish(tuple(job.scores[tail] for tail in range(len(job.scores))), rescued)
     except BaseException as error:
-        _fail([job], error)
+        _fail([job], error, what)
         return
     if job.future.set_running_or_notify_cancel():
         job.future.set_result(answer)
@@ -238,8 +263,8 @@ def _fail(jobs: Sequence[_Job], error: BaseException, what: str = "The forward p
             job.future.set_exception(error)
         else:
             wrapped = PassError(
-                f"{what} failed: {type(error).__name__}: {error}. Other requests are not affected; "
-                "the cause is attached."
+                f"{what} failed: {type(error).__name__}: {error}. Other requests are not affected. The cause is "
+                "attached: report it with that."
             )
             wrapped.__cause__ = error
             wrapped.add_note(told)

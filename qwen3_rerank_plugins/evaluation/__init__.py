@@ -5,8 +5,9 @@
 3. `bootstrap`: figures of queries -> means with intervals;
 4. `comparison`: a reranker against the order of its sets: `evaluate`;
 5. `pairs`, `thresholds` and `calibration`: labelled pairs -> a threshold, or that none separates: `calibrate`;
-6. `record`, `report` and `picture`: what is kept and shown of both;
-7. `mteb_adapter` and `card`: the same reranker inside mteb.
+6. `collection` and `search`: a set as one collection, and what every stage of a search found in it: `evaluate_search`;
+7. `record`, `report` and `picture`: what is kept and shown of all three;
+8. `mteb_adapter` and `card`: the same reranker inside mteb.
 """
 
 from __future__ import annotations
@@ -22,19 +23,27 @@ except ModuleNotFoundError as error:
     raise MissingExtraError("pytrec_eval-terrier" if error.name == "pytrec_eval" else "scikit-learn", "eval") from error
 
 from qwen3_rerank_plugins.evaluation.calibration import acalibrate, calibrate
+from qwen3_rerank_plugins.evaluation.collection import Collection, bundled_collection, read_collection
 from qwen3_rerank_plugins.evaluation.comparison import Evaluation, aevaluate, evaluate
 from qwen3_rerank_plugins.evaluation.mteb_adapter import mteb_model
 from qwen3_rerank_plugins.evaluation.record import record_of
+from qwen3_rerank_plugins.evaluation.search import SearchEvaluation, evaluate_search, write_run
 from qwen3_rerank_plugins.evaluation.thresholds import Calibration, propose_threshold
 
 __all__ = [
     "Calibration",
+    "Collection",
     "Evaluation",
+    "SearchEvaluation",
     "acalibrate",
     "aevaluate",
+    "bundled_collection",
     "calibrate",
     "evaluate",
+    "evaluate_search",
     "mteb_model",
     "propose_threshold",
+    "read_collection",
     "record_of",
+    "write_run",
 ]

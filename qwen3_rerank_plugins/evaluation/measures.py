@@ -36,20 +36,28 @@ def measure_names(k: int) -> tuple[str, ...]:
     return (f"nDCG@{k}", "MRR", f"recall@{k}", "MAP")
 
 
-def measure(rankings: Sequence[Sequence[int]], k: int = 10) -> list[Figures]:
+def measure(
+    rankings: Sequence[Sequence[int]], k: int = 10, lost: Sequence[Sequence[int]] | None = None
+) -> list[Figures]:
     """Judge each ranking by itself.
 
     Args:
         rankings: for each query, its candidates' grades from the first place to the last; above 0 is relevant.
         k: how many places nDCG and recall look at. MRR and MAP look at all.
+        lost: for each query, the grades of candidates that its ranking lacks; the best possible ranking has them.
     """
     positive_int("k", k)
     names = (f"ndcg_cut_{k}", "recip_rank", f"recall_{k}", "map")
     asked = {f"ndcg_cut.{k}", "recip_rank", f"recall.{k}", "map"}
+    lost = lost or [()] * len(rankings)
     # Places stand for candidates, and their negatives for scores: trec_eval rounds scores to 32 bits and breaks ties by
     # name, so that real scores could come out in another order than the one that is to be judged.
-    grades = {str(query): dict(_by_place(ranking)) for query, ranking in enumerate(rankings)}
-    scores = {query: {place: -float(place) for place in places} for query, places in grades.items()}
+    graded = zip(rankings, lost, strict=True)
+    grades = {str(query): dict(_by_place([*ranking, *rest])) for query, (ranking, rest) in enumerate(graded)}
+    scores = {
+        str(query): {str(place): -float(place) for place in range(len(ranking))}
+        for query, ranking in enumerate(rankings)
+    }
     found = pytrec_eval.RelevanceEvaluator(grades, asked).evaluate(scores)
     return [
         Figures(*(float(found[str(query)][name]) for name in names)) if ranking else Figures(0.0, 0.0, 0.0, 0.0)

@@ -1,4 +1,4 @@
-"""The record of an evaluation or a calibration -> tables, the same ones for the terminal and for the documentation.
+"""The record of an evaluation, a calibration or a search -> tables, the same ones for terminal and documentation.
 
 Comes in: the JSON of a record. Goes out: `Grid`s.
 Must not know: how anything was measured.
@@ -76,13 +76,30 @@ def _calibration(results: Record) -> list[Grid]:
     return [Grid(title, ("", "kept", "precision", "recall"), tuple(rows))]
 
 
-STUDIES: dict[str, Callable[[Record], list[Grid]]] = {"evaluation": _evaluation, "calibration": _calibration}
+def _search(results: Record) -> list[Grid]:
+    title = f"{results['name']}: {results['queries']:,} queries, {results['passages']:,} passages"
+    header = ("stage", "hands on", f"nDCG@{results['k']} (95 %)", "gain on the one above (95 %)", "MRR", "found")
+    return [Grid(title, header, tuple(map(_stage, results["stages"])))]
+
+
+def _stage(stage: Record) -> tuple[str, ...]:
+    figures = (f"{stage[name]['value']:.3f}" for name in ("reciprocal_rank", "found"))
+    return stage["name"], f"{stage['hands_on']}", _interval(stage["ndcg"]), _change(stage["gain"]), *figures
+
+
+STUDIES: dict[str, Callable[[Record], list[Grid]]] = {
+    "evaluation": _evaluation,
+    "calibration": _calibration,
+    "search": _search,
+}
 
 
 def _compared(measured: Record) -> tuple[str, str, str]:
-    difference = measured["difference"]
-    change = f"{difference['value']:+.3f} ({difference['low']:+.3f}, {difference['high']:+.3f})"
-    return f"{measured['before']['value']:.3f}", f"{measured['after']['value']:.3f}", change
+    return f"{measured['before']['value']:.3f}", f"{measured['after']['value']:.3f}", _change(measured["difference"])
+
+
+def _change(estimate: Record | None) -> str:
+    return f"{estimate['value']:+.3f} ({estimate['low']:+.3f}, {estimate['high']:+.3f})" if estimate else ""
 
 
 def _spans(measured: Record) -> tuple[str, str]:

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from pictures.packed_batch import QUESTION
 from pictures.svg import WIDTH, line, picture, words
 from qwen3_rerank_plugins import Qwen3Reranker, RankedDocument
-from qwen3_rerank_plugins.cli.demo import order_by_keywords, read_corpus
+from qwen3_rerank_plugins.cli.demo import order_by_keywords
+from qwen3_rerank_plugins.sets.bundled import read_corpus
 from qwen3_rerank_plugins.sets.tasks import Candidate
 
 SHOWN = 6

@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pictures.svg import WIDTH, box, picture, words
-from qwen3_rerank_plugins.cli.demo import order_by_keywords, read_corpus
+from qwen3_rerank_plugins.cli.demo import order_by_keywords
 from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER
 from qwen3_rerank_plugins.engine.reading import read_documents
 from qwen3_rerank_plugins.engine.request import make_request
 from qwen3_rerank_plugins.engine.tokens import PromptEncoder
+from qwen3_rerank_plugins.sets.bundled import read_corpus
 
 QUESTION = "How do bees tell each other where to find food?"
 SENTENCES = (3, 1, 2, 1, 4, 1)

@@ -87,25 +87,27 @@ class WatchedScorer(LocalScorer):
     """A `LocalScorer` whose requests carry their caller's ticket, and whose passes can fail."""
 
     def __init__(self, settings: EngineSettings, watch: Watch) -> None:
-        super().__init__(settings)
         self._watch = watch
         self._asked = threading.local()
-        self._worker = _WatchedWorker(self._load_engine, watch, self._asked)
+        super().__init__(settings)
 
     def submit(self, request: RerankRequest) -> Future[Scores]:
         self._asked.request = request
         return super().submit(request)
 
-    def _load_engine(self) -> Engine:
-        engine = super()._load_engine()
+    def _make_worker(self, load: Callable[[], Engine], place: str) -> Worker:
+        return _WatchedWorker(load, place, self._watch, self._asked)
+
+    def _load_engine(self, number: int) -> Engine:
+        engine = super()._load_engine(number)
         self._watch.engines += 1
         dice = random.Random(f"{self._watch.seed}/engine {self._watch.engines}")
         return dataclasses.replace(engine, run=_WatchedPass(cast(PassRunner, engine.run), self._watch, dice))
 
 
 class _WatchedWorker(Worker):
-    def __init__(self, load: Callable[[], Engine], watch: Watch, asked: threading.local) -> None:
-        super().__init__(load)
+    def __init__(self, load: Callable[[], Engine], place: str, watch: Watch, asked: threading.local) -> None:
+        super().__init__(load, place)
         self._watch, self._asked = watch, asked
 
     def submit(self, request: TokenisedRequest, finish: Finish[Any], *, rescue: bool = False) -> Future[Any]:

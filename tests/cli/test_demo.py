@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from qwen3_rerank_plugins import Qwen3Reranker
-from qwen3_rerank_plugins.cli.demo import QUESTIONS, order_by_keywords, read_corpus
+from qwen3_rerank_plugins.cli.demo import order_by_keywords
 from qwen3_rerank_plugins.cli.keywords import keyword_order
+from qwen3_rerank_plugins.sets.bundled import QUESTIONS, read_corpus
 from tests.cli.conftest import MODEL, Run
 from tests.doubles import OverlapScorer
 

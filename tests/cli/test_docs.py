@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import typer
+from render_cli import render
 
 from qwen3_rerank_plugins.cli.app import app
 
@@ -50,6 +51,22 @@ def test_every_command_has_its_section() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_exactly_the_options_of_a_command_are_documented(command: str) -> None:
     assert documented(command) == options(COMMANDS[command])
+
+
+def test_the_tables_are_what_the_commands_give() -> None:
+    assert render(PAGE) == PAGE, "docs/cli.md is out of date: python scripts/render_cli.py"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("| `--top-n` | all |", "| `--top-n` | `3` |"), ("| [rank](#rank) |", "| rank |")]
+)
+def test_a_stale_table_is_seen_and_mended(old: str, new: str) -> None:
+    assert PAGE.count(old) == 1
+    assert render(PAGE.replace(old, new)) == PAGE
+
+
+def test_every_command_has_a_table_of_its_options() -> None:
+    assert all(f"<!-- options: {command} -->" in SECTIONS[command] for command in COMMANDS)
 
 
 def test_the_applications_own_options_are_documented() -> None:

@@ -14,12 +14,13 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from qwen3_rerank_plugins import registry
-from qwen3_rerank_plugins.engine import budget
+from qwen3_rerank_plugins.engine import budget, device_map
 from qwen3_rerank_plugins.engine.budget import Shape
 from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER
 from qwen3_rerank_plugins.engine.prompt import template_hash
 from qwen3_rerank_plugins.engine.shape import POSITIONS, PUBLISHED
-from qwen3_rerank_plugins.errors import PassError
+from qwen3_rerank_plugins.errors import DeviceMemoryError, PassError
+from tests.checkpoint_kinds import make_adapter, make_bitsandbytes, make_classifier
 from tests.cli.conftest import MODEL, Run
 from tests.doubles import OverlapScorer
 from tests.optional import need
@@ -116,6 +117,69 @@ def test_quantised_weights_are_counted_as_they_will_be_and_the_mode_says_what_it
     assert small["sanity pair"]["passed"]
 
 
+def test_several_devices_have_sections_of_their_own_and_replicas_on_one_are_counted(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def report(*arguments: str) -> tuple[int, dict[tuple[str, str], dict[str, Any]]]:
+        done = run("doctor", "--json", "--model", MODEL, *arguments)
+        findings = json.loads(done.stdout)["findings"]
+        return done.exit_code, {(finding["section"], finding["name"]): finding for finding in findings}
+
+    code, alone = report("--devices", "cpu")
+    assert code == 0
+    code, both = report("--devices", "cpu,cpu")
+    assert code == 0
+    assert both["machine", "device"]["note"] == "asked for, 2 replicas"
+    assert both["memory", "weights"]["value"] == 2 * alone["memory", "weights"]["value"]
+    assert both["scores", "sanity pair"]["passed"]
+    monkeypatch.setattr(budget, "free_memory", lambda device: alone["memory", "weights"]["value"] * 3 // 2)
+    code, crowded = report("--devices", "cpu,cpu", "--max-batch-tokens", "1")
+    assert code == 1
+    assert crowded["memory", "memory needed"]["passed"] is False
+    code, broken = report("--devices", "cpu,cuda:7")
+    assert code == 1
+    assert broken["machine cpu", "device"]["passed"]
+    assert "device='cuda:7' is not usable here" in broken["machine cuda:7", "device"]["note"]
+    assert broken["scores", "sanity pair"]["note"] == "not every device is there"
+
+
+def test_doctor_warms_every_replica_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Cold(OverlapScorer):
+        def warmup(self) -> None:
+            raise PassError("the second one is broken")
+
+    monkeypatch.setattr(registry, "acquire", lambda settings, user: Cold())
+    assert examined(run, "--model", MODEL, code=1)["sanity pair"]["note"] == "the second one is broken"
+
+
+def test_a_spread_model_is_shown_before_it_is_loaded(run: Run, monkeypatch: pytest.MonkeyPatch, data: Path) -> None:
+    def examined_with(free: int, code: int) -> dict[str, Any]:
+        gpus = {torch.device("cuda", 0): 3 * GIB, torch.device("cuda", 1): 4 * GIB}
+        monkeypatch.setattr(device_map, "choose_map", lambda *_: device_map.DeviceMap({"model.layers.0": 0}, gpus))
+        monkeypatch.setattr(budget, "free_memory", lambda device: free)
+        done = run("doctor", "--json", "--model", MODEL, "--device-map", "auto")
+        assert done.exit_code == code, done.stdout
+        found = json.loads(done.stdout)["findings"]
+        return {f"{finding['section']}, {finding['name']}": finding for finding in found}
+
+    fine = examined_with(9 * GIB, 0)
+    assert fine["memory, device map"]["value"] == ["cuda:0", "cuda:1"]
+    assert fine["memory, device map"]["note"] == "layers 0-0 on cuda:0"
+    assert [fine[f"memory cuda:{gpu}, weights"]["value"] for gpu in (0, 1)] == [3 * GIB, 4 * GIB]
+    small = examined_with(4 * GIB, 1)
+    assert small["memory cuda:0, memory needed"]["passed"]
+    assert small["memory cuda:1, memory needed"]["passed"] is False
+
+
+def test_a_model_that_no_gpus_hold_together_is_a_finding(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def choose_map(*_: object) -> None:
+        raise DeviceMemoryError("no room for 3.0 of 9.0 GiB")
+
+    monkeypatch.setattr(device_map, "choose_map", choose_map)
+    done = run("doctor", "--json", "--model", MODEL, "--device-map", "auto")
+    assert (done.exit_code, json.loads(done.stdout)["failed"]) == (1, ["device map"])
+
+
 def test_a_quantization_that_cannot_run_here_is_a_finding(run: Run) -> None:
     found = examined(run, "--model", MODEL, "--quantization", "fp8", code=1)
     assert found["failed"] == ["device"]
@@ -184,3 +248,39 @@ def test_the_published_shapes_are_those_of_the_published_configs(name: str, data
 
 def test_the_published_shapes_have_the_published_numbers_of_parameters() -> None:
     assert [shape.parameters for shape in PUBLISHED.values()] == [595_776_512, 4_021_784_576, 8_188_548_096]
+
+
+def test_an_adapter_is_examined_with_its_base_and_counted_while_it_is_merged(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("peft")
+    make_adapter(DEMO_FOLDER, tmp_path / "adapter", target_modules=["q_proj"])
+    plain = examined(run, "--model", MODEL, code=0)
+    found = examined(run, "--model", str(tmp_path / "adapter"), "--max-batch-tokens", "1", code=0)
+    assert found["adapter"]["value"] == str(DEMO_FOLDER)
+    assert found["size"]["value"] == plain["size"]["value"]
+    size = (tmp_path / "adapter" / "adapter_model.safetensors").stat().st_size
+    assert found["memory needed"]["value"] >= found["weights"]["value"] + size
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    found = examined(run, "--model", str(tmp_path / "adapter"), code=1)
+    assert found["failed"] == ["loading"]
+    assert "pip install 'qwen3-rerank-plugins[lora]'" in found["loading"]["note"]
+    assert found["sanity pair"]["note"] == "it cannot be loaded here"
+
+
+def test_a_quantised_checkpoint_is_counted_as_it_will_be_in_memory(run: Run, tmp_path: Path) -> None:
+    need("bitsandbytes")
+    folder = make_bitsandbytes(DEMO_FOLDER, tmp_path / "packed", load_in_8bit=True)
+    found = examined(run, "--model", str(folder), code=0)
+    same = examined(run, "--model", MODEL, "--quantization", "int8", code=0)
+    assert (found["stored as"]["value"], found["weights"]["value"]) == ("bitsandbytes", same["weights"]["value"])
+    assert found["sanity pair"]["passed"]
+    found = examined(run, "--model", str(folder), "--quantization", "int4", code=1)
+    assert "quantised already, by bitsandbytes" in found["loading"]["note"]
+
+
+def test_a_classifier_has_a_score_row_instead_of_an_output_matrix(run: Run, tmp_path: Path) -> None:
+    found = examined(run, "--model", str(make_classifier(DEMO_FOLDER, tmp_path / "classifier")), code=0)
+    assert found["output"]["shown"] == "1 score row(s)"
+    assert "embeddings" not in found
+    assert found["sanity pair"]["passed"]

@@ -48,6 +48,24 @@ def test_the_table_has_a_row_for_each_document_and_says_who_ranked(run: Run, ove
     assert done.stdout.splitlines()[-1] == "Ranked by Qwen/Qwen3-Reranker-8B on cpu, float32, sdpa attention."
 
 
+@pytest.mark.parametrize(
+    ("options", "where"),
+    [(["--devices", "cpu, cpu"], "cpu, cpu"), (["--device-map", "auto"], "cpu (device_map='auto')")],
+    ids=["devices", "device map"],
+)
+def test_several_devices_rank_as_one_does(run: Run, options: list[str], where: str) -> None:
+    done = run("rank", "--query", QUERY, "--model", MODEL, *options, "-", stdin="\n".join(DOCUMENTS))
+    assert done.exit_code == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines() if line[:1].isdigit()]
+    assert len(rows) == len(DOCUMENTS)
+    assert done.stdout.splitlines()[-1] == f"Ranked by demo on {where}, float32, sdpa attention."
+
+
+def test_contradicting_devices_are_one_line(run: Run) -> None:
+    done = run("rank", "--query", QUERY, "--device", "cpu", "--devices", "cpu,cpu", "-", stdin="a")
+    assert (done.exit_code, one_line(done.stderr)[:14]) == (2, "device='cpu' a")
+
+
 def test_brackets_in_names_and_queries_are_no_markup(run: Run, overlap: OverlapScorer) -> None:
     done = run("rank", "--query", "[bold]q", "--model", "[red]m", "--device", "cpu", "-", stdin="a")
     assert done.stdout.startswith("[bold]q\n")

@@ -71,13 +71,13 @@ def no_weights(folder: Path) -> None:
 
 
 REFUSED: dict[Callable[[Path], None], str] = {
-    another_family: "model_type 'bert', not 'qwen3'. The first stage is a Qwen3-Embedding .*-0.6B, -4B and -8B",
+    another_family: "model_type 'bert', not 'qwen3'. Use Qwen/Qwen3-Embedding-0.6B, -4B or -8B, or",
     sliding_window: "sliding-window",
     no_modules: "has no modules.json",
     modules_that_are_no_list: "not a JSON list",
     another_module: "consists of Transformer, Pooling, Dense",
     no_pooling_file: "has no 1_Pooling/config.json",
-    broken_pooling_file: "not valid JSON",
+    broken_pooling_file: "cannot be read as JSON",
     pooling_by_the_mean: "pools by mean_tokens, not by lasttoken",
     pooling_by_two: "pools by mean and lasttoken",
     no_weights: "no \\*.safetensors",

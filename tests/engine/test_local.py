@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+from safetensors.torch import load_file, save_file
+
 from qwen3_rerank_plugins import Qwen3Reranker
+from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER
+from qwen3_rerank_plugins.errors import UnsupportedCheckpointError
 from tests.checkpoints import GROUPED, make_checkpoint
 
 
@@ -16,3 +23,17 @@ def test_a_model_with_few_positions_warms_up_and_ranks_within_them(
     with Qwen3Reranker(str(folder), max_length=200) as reranker:
         reranker.warmup()
         assert reranker.rank("q", ["word " * 500])[0].truncated_tokens > 300
+
+
+def test_a_tokenizer_with_more_ids_than_the_model_has_rows_is_refused_before_the_first_pass(tmp_path: Path) -> None:
+    """On a GPU such an id fails inside a kernel, and nothing runs on the device any more."""
+    folder = Path(shutil.copytree(DEMO_FOLDER, tmp_path / "checkpoint"))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    rows = config["vocab_size"] - 6  # among those cut off are control tokens of the template
+    (folder / "config.json").write_text(json.dumps({**config, "vocab_size": rows}), encoding="utf-8")
+    weights = load_file(folder / "model.safetensors")
+    weights["model.embed_tokens.weight"] = weights["model.embed_tokens.weight"][:rows].clone()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    message = rf"has ids up to {rows + 5}, and its model has rows up to {rows - 1}\. Take both from the same checkpoint"
+    with Qwen3Reranker(str(folder)) as reranker, pytest.raises(UnsupportedCheckpointError, match=message):
+        reranker.rank("a question", ["some text"])

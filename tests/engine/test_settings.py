@@ -23,6 +23,13 @@ from qwen3_rerank_plugins.errors import SettingsError
         {"model": None},
         {"revision": 3},
         {"device": ""},
+        {"devices": []},
+        {"devices": "cuda:0"},
+        {"devices": ["cuda:0", 1]},
+        {"devices": ["cpu", ""]},
+        {"devices": ["auto", "cpu"]},
+        {"device_map": "balanced"},
+        {"device_map": {"": "cpu"}},
         {"dtype": "bf16"},
         {"attention": "flash"},
         {"quantization": "int3"},
@@ -40,6 +47,35 @@ from qwen3_rerank_plugins.errors import SettingsError
 def test_a_malformed_option_is_refused_by_name(wrong: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match=next(iter(wrong))):
         EngineSettings(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("contradiction", "advice"),
+    [
+        ({"device": "cuda:0", "devices": ["cuda:1"]}, "Pass only one"),
+        ({"devices": ["cuda:0", "cuda:1"], "device_map": "auto"}, "devices if the model fits on one, else device_map"),
+        ({"device": "cuda:0", "device_map": "auto"}, "Drop device; CUDA_VISIBLE_DEVICES says"),
+        ({"quantization": "int8", "device_map": "auto"}, "quantization='int8' .* Drop one of the two"),
+        ({"compile": True, "device_map": "auto"}, "compile=True .* Drop one of the two"),
+    ],
+    ids=str,
+)
+def test_options_that_contradict_each_other_are_refused_with_what_to_do(
+    contradiction: dict[str, Any], advice: str
+) -> None:
+    with pytest.raises(SettingsError, match=advice):
+        EngineSettings(**contradiction)
+
+
+def test_several_devices_are_a_replica_each_with_the_same_other_settings() -> None:
+    settings = EngineSettings(model="demo", devices=["cuda:0", "cuda:1"], dtype="float16", token="hf_secret")  # type: ignore[arg-type]
+    assert settings.devices == ("cuda:0", "cuda:1")
+    assert hash(settings) == hash(EngineSettings(model="demo", devices=("cuda:0", "cuda:1"), dtype="float16"))
+    one, other = settings.replicas
+    assert one == EngineSettings(model="demo", device="cuda:0", dtype="float16")
+    assert other.device == "cuda:1"
+    assert one.token == "hf_secret"
+    assert EngineSettings(model="demo").replicas == (EngineSettings(model="demo"),)
 
 
 def test_an_unknown_option_is_refused() -> None:

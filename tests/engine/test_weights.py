@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
 import shutil
 import weakref
@@ -18,7 +19,12 @@ from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
 from qwen3_rerank_plugins.engine.head import YesNoHead
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.weights import LoadedModel, choose_placement, load_model
-from qwen3_rerank_plugins.errors import IncompleteCheckpointError, SettingsError, UnsupportedCheckpointError
+from qwen3_rerank_plugins.errors import (
+    CheckpointError,
+    IncompleteCheckpointError,
+    SettingsError,
+    UnsupportedCheckpointError,
+)
 from tests.checkpoints import load_reference, make_checkpoint
 
 
@@ -110,14 +116,31 @@ def test_a_parameter_of_the_wrong_shape_is_an_error(checkpoint: Callable[[str], 
     def shrink(tensors: dict[str, torch.Tensor]) -> None:
         tensors["model.norm.weight"] = torch.zeros(3)
 
-    with pytest.raises((IncompleteCheckpointError, UnsupportedCheckpointError), match=r"norm\.weight|mismatch"):
+    message = r"1 parameters are of the wrong shape \(model\.norm\.weight: \[3\], not \[64\]\)\. Download or export it"
+    with pytest.raises(IncompleteCheckpointError, match=message):
         load(rewrite(checkpoint("one-layer"), tmp_path / "copy", shrink))
 
 
 def test_a_damaged_file_is_an_error_of_the_tree(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
     copy = Path(shutil.copytree(checkpoint("one-layer"), tmp_path / "copy"))
     (copy / "model.safetensors").write_bytes(b"not a tensor in sight")
-    with pytest.raises(UnsupportedCheckpointError, match="transformers cannot load"):
+    with pytest.raises(UnsupportedCheckpointError, match=r"transformers cannot load .*\. Download or export it again"):
+        load(copy)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"hidden_size": "wide"}, {"num_attention_heads": 0}, {"vocab_size": -1}, {"head_dim": 7}, {"hidden_act": "magic"}],
+    ids=str,
+)
+def test_a_config_that_describes_no_model_is_an_error_of_the_tree(
+    changes: dict[str, Any], checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Each of these fails in another part of transformers, with an exception of its own."""
+    copy = Path(shutil.copytree(checkpoint("one-layer"), tmp_path / "copy"))
+    config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
+    (copy / "config.json").write_text(json.dumps({**config, **changes}), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"Download or export it again"):
         load(copy)
 
 

@@ -149,7 +149,7 @@ def test_every_public_function_and_class_has_a_docstring() -> None:
 
 @pytest.mark.parametrize("page", ["performance", "reliability"])
 def test_a_page_of_figures_is_what_the_records_give(page: str) -> None:
-    """The script for performance renders evaluation, too."""
+    """The script for performance renders evaluation and two-stages, too."""
     need("pytrec_eval")
     done = subprocess.run(
         [sys.executable, f"scripts/render_{page}.py", "--check"],
@@ -165,6 +165,7 @@ def test_every_record_is_shown_and_can_be_reproduced() -> None:
     shown_in = {
         "evaluation": ("evaluation.md", "qwen3-rerank eval "),
         "calibration": ("evaluation.md", "qwen3-rerank calibrate "),
+        "search": ("two-stages.md", "python examples/"),
         "load": ("reliability.md", "python scripts/soak.py "),
         "soak": ("reliability.md", "python scripts/soak.py "),
     }

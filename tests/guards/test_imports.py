@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.optional import need
+
 PACKAGE = Path(__file__).parents[2] / "qwen3_rerank_plugins"
 NAME = PACKAGE.name
 
@@ -19,10 +21,14 @@ LINE = [
     "engine.request",
     "instructions",
     "engine.prompt",
+    "engine.hub",
+    "engine.adapter",
+    "engine.stored",
     "engine.checkpoint",
     "engine.tokens",
     "engine.windows",
     "engine.packing",
+    "engine.dispatch",
     "engine.scorer",
     "engine.reading",
     "engine.results",
@@ -33,12 +39,16 @@ LINE = [
     "engine.model",
     "engine.float32",
     "engine.quantization",
+    "engine.unpacking",
+    "engine.merging",
     "engine.shape",
+    "engine.device_map",
     "engine.weights",
     "engine.head",
     "engine.budget",
     "engine.passes",
     "engine.worker",
+    "engine.replicas",
     "engine.local",
     "registry",
     "reranker",
@@ -51,6 +61,7 @@ LINE = [
     "embedding.fields",
     "sets.lines",
     "sets.tasks",
+    "sets.bundled",
     "sets.ranker",
 ]
 GOLDEN = [
@@ -73,6 +84,7 @@ STANDS_ON = {  # the leaves that may import others
 TORCH_FREE = {
     *LINE[: LINE.index("engine.attention")],
     "engine.worker",
+    "engine.replicas",
     "engine.local",
     "registry",
     "reranker",
@@ -81,6 +93,7 @@ TORCH_FREE = {
     *(name for name in LINE if name.startswith("embedding.") and name != "embedding.model"),
     "sets.lines",
     "sets.tasks",
+    "sets.bundled",
     "sets.ranker",
 }
 HEAVY = {"torch", "transformers", "sentence_transformers", "langchain_core", "llama_index"}
@@ -202,6 +215,23 @@ def test_importing_and_constructing_loads_neither_torch_nor_a_host(statement: st
 
 def test_importing_the_package_loads_none_of_its_dependencies() -> None:
     assert not loaded_after(f"import {NAME}") & {"tokenizers", "huggingface_hub", "numpy", "pydantic"}
+
+
+@pytest.mark.parametrize(
+    ("statement", "most"),
+    [(f"import {NAME}", 0.2), (f"import sys; from {NAME}.cli import main; sys.argv[1:] = ['--help']; main()", 0.5)],
+    ids=["import", "help"],
+)
+def test_importing_is_a_matter_of_tenths_of_a_second_and_so_is_the_help(statement: str, most: float) -> None:
+    """Seconds of processor time, which others on the machine hardly change, the interpreter's start included."""
+    if "cli" in statement:
+        need("typer")
+        need("rich")
+    program = f"import sys, time\ntry: {statement}\nfinally: sys.stderr.write(str(time.process_time()))"
+    runs = [
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True) for _ in range(3)
+    ]
+    assert min(float(done.stderr) for done in runs) < most
 
 
 def test_no_file_is_a_drawer_for_odds_and_ends() -> None:

@@ -22,6 +22,8 @@ ALL = {
     "model": "owner/name",
     "revision": "main",
     "device": "cpu",
+    "devices": None,
+    "device_map": None,
     "dtype": "float32",
     "attention": "sdpa",
     "quantization": None,
@@ -64,6 +66,13 @@ def test_every_setting_is_a_field_that_survives_json() -> None:
     compressor = Qwen3Rerank(**ALL)
     assert compressor.model_dump() == ALL
     assert json.loads(compressor.model_dump_json()) == ALL
+
+
+@pytest.mark.parametrize("several", [{"devices": ("cuda:0", "cuda:1")}, {"device_map": "auto"}], ids=str)
+def test_what_says_several_devices_survives_too(several: dict[str, Any]) -> None:
+    compressor, (name, value) = Qwen3Rerank(model="demo", **several), *several.items()
+    for make in COPIES.values():
+        assert getattr(make(compressor), name) == getattr(make(compressor)._reranker.settings, name) == value
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ EVERY_SETTING: dict[str, Any] = {
     "keep_retrieval_score": True,
 }
 NOT_SERIALISED = {"token", "reranker", "callback_manager"}
-CONTRADICTS_ANOTHER = {"on_nonfinite"}
+CONTRADICTS_ANOTHER = {"on_nonfinite", "devices", "device_map"}
 
 
 def nodes_of(*texts: str) -> list[NodeWithScore]:
@@ -81,6 +81,18 @@ def test_every_setting_survives(configured: Qwen3Rerank, round_trip: Any) -> Non
     assert settings(round_trip(configured)) == EVERY_SETTING
 
 
+@pytest.mark.parametrize("several", [{"devices": ("cuda:0", "cuda:1")}, {"device_map": "auto"}], ids=str)
+def test_what_says_several_devices_survives_as_well(several: dict[str, Any]) -> None:
+    configured, (name, value) = Qwen3Rerank(model="demo", **several), *several.items()
+    for read in (
+        Qwen3Rerank.from_dict(configured.to_dict()),
+        Qwen3Rerank.from_json(configured.to_json()),
+        pickle.loads(pickle.dumps(configured)),
+        copy.deepcopy(configured),
+    ):
+        assert getattr(read, name) == getattr(read._reranker.settings, name) == value
+
+
 def test_the_setting_that_goes_with_no_quantization_survives_as_well() -> None:
     configured = Qwen3Rerank(model="demo", on_nonfinite="float32")
     assert Qwen3Rerank.from_json(configured.to_json()).on_nonfinite == "float32"
@@ -93,7 +105,8 @@ def test_the_class_name_is_stable(configured: Qwen3Rerank) -> None:
 
 
 def test_the_json_holds_plain_words(configured: Qwen3Rerank) -> None:
-    assert json.loads(configured.to_json()) == EVERY_SETTING | {"class_name": "Qwen3Rerank", "on_nonfinite": "error"}
+    others = {"class_name": "Qwen3Rerank", "on_nonfinite": "error", "devices": None, "device_map": None}
+    assert json.loads(configured.to_json()) == EVERY_SETTING | others
 
 
 def test_from_dict_takes_changes_along(configured: Qwen3Rerank) -> None:
