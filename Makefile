@@ -54,7 +54,7 @@ wheel: .venv/installed-dev
 	touch $@
 
 .venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt
-	$(PIP) install --quiet --constraint constraints.txt --editable ".[all,bench,eval,mteb,quantization,lora,compressed]" --group dev --group docs
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[all,bench,eval,mteb,quantization,lora,compressed,ray]" --group dev --group docs
 	touch $@ .venv/installed-demo
 
 TEST_TOOLS := pytest pytest-asyncio pytest-timeout hypothesis markdown-it-py packaging pyyaml
@@ -67,7 +67,7 @@ OLD_HOSTS := langchain-classic langchain-community langchain-qdrant rank-bm25 ma
 	.venv-lowest/bin/python -m pip install --quiet --upgrade "pip>=25.1" packaging
 	.venv-lowest/bin/python scripts/write_floors.py > .venv-lowest/floors.txt
 	.venv-lowest/bin/python -m pip install --quiet --constraint .venv-lowest/floors.txt \
-		--editable ".[all,eval,quantization]" $(TEST_TOOLS) $(OLD_HOSTS)
+		--editable ".[all,eval,quantization,ray]" $(TEST_TOOLS) $(OLD_HOSTS)
 	touch $@
 
 .venv-bare/installed: pyproject.toml constraints.txt

@@ -13,7 +13,13 @@
     ├── ScoringError                          the model ran and gave no usable answer
     │   ├── NonFiniteScoreError               NaN or infinity came out
     │   ├── DeviceMemoryError (MemoryError)   one document alone does not fit in the device's memory
-    │   └── PassError                         anything else that broke inside a forward pass
+    │   ├── PassError                         anything else that broke inside a forward pass
+    │   └── RemoteError                       somebody else's server gave no usable answer
+    │       ├── RemoteUnreachableError (ConnectionError)   none at all, or not in time
+    │       ├── RemoteRefusedError            a status that is not 200
+    │       ├── RemoteAnswerError             something else than one score for each document
+    │       └── RemoteTemplateError           scores that show a template missing, doubled or damaged
+    ├── BatchError                            a batch job has not answered every row; run it again to go on
     ├── ClosedError                           the reranker was closed, or was loaded before a fork
     └── MissingExtraError (ImportError)       an optional dependency is not installed
 
@@ -97,6 +103,48 @@ class PassError(ScoringError):
     """A forward pass failed for a reason of its own; the original error is the cause."""
 
 
+class RemoteError(ScoringError):
+    """Somebody else's server gave no usable answer."""
+
+
+class RemoteUnreachableError(RemoteError, ConnectionError):
+    """The server gave no answer: nobody listens there, the connection broke, or the time was up.
+
+    Attributes:
+        again: whether another attempt might help; all that were allowed have been made.
+    """
+
+    def __init__(self, message: str, *, again: bool = True) -> None:
+        super().__init__(message)
+        self.again = again
+
+
+class RemoteRefusedError(RemoteError):
+    """The server answered with a status other than 200.
+
+    Attributes:
+        status: that status.
+        retry_after: seconds that the server asked to wait; None if it did not.
+    """
+
+    def __init__(self, message: str, *, status: int = 0, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+
+
+class RemoteAnswerError(RemoteError):
+    """The server's answer is malformed, partial, or about something else."""
+
+
+class RemoteTemplateError(RemoteError):
+    """The server's answers to known questions show that the template is missing, doubled or damaged."""
+
+
+class BatchError(RerankError):
+    """A batch job could not give every row its one answer. What it finished stays; the same command goes on."""
+
+
 class ClosedError(RerankError, RuntimeError):
     """The reranker was closed, or belongs to the parent of this forked process."""
 
@@ -110,4 +158,9 @@ class MissingExtraError(RerankError, ImportError):
     """
 
     def __init__(self, package: str, extra: str) -> None:
+        self._missing = package, extra
         super().__init__(f"{package} is not installed. Install it with: pip install 'qwen3-rerank-plugins[{extra}]'")
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        """Errors travel between processes, and this one's message is not what it is made of."""
+        return type(self), self._missing

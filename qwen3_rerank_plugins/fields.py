@@ -25,6 +25,7 @@ from qwen3_rerank_plugins.engine.settings import (
     hidden,
 )
 from qwen3_rerank_plugins.errors import SettingsError
+from qwen3_rerank_plugins.remote.settings import DEFAULT_TIMEOUT, Protocol, ServerScores, Template, words_of
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
 _ENGINE_FIELDS = (
@@ -45,6 +46,7 @@ _ENGINE_FIELDS = (
 _READING_FIELDS = ("max_length", "long_documents", "on_nonfinite")
 _CALL_FIELDS = ("instruction", "top_n", "min_score")
 """Of one call: those that an adapter has go before a ready reranker's own."""
+_SECRETS = ("token", "api_key")
 
 
 class CheckpointFields(BaseModel):
@@ -121,6 +123,17 @@ class ScoringFields(CheckpointFields):  # noqa: PLW1641  unhashable, as every mu
     )
     max_batch_tokens: int | Literal["auto"] = Field(default="auto", description="Unique tokens in one forward pass.")
     compile: bool = Field(default=False, description="Compile the layers with torch.compile; worth it for servers.")
+    remote: str | None = Field(default=None, description="URL of a server that runs the model instead of this process.")
+    protocol: Protocol = Field(default="auto", description='What the server speaks; "auto" asks what it is.')
+    template: Template | None = Field(
+        default=None, description='Who applies the prompt template, "server" or "client"; needed with remote.'
+    )
+    scores: ServerScores = Field(default="auto", description="What the server's numbers are.")
+    probe: bool = Field(default=True, description="Refuse a server that answers known questions as if misconfigured.")
+    timeout: float = Field(default=DEFAULT_TIMEOUT, description="Seconds that the server may take to answer.")
+    api_key: SecretStr | None = Field(
+        default=None, exclude=True, repr=False, description="Of the server; never serialised."
+    )
     reranker: SkipJsonSchema[Qwen3Reranker | None] = Field(
         default=None, exclude=True, repr=False, description="A ready reranker, instead of engine settings."
     )
@@ -129,9 +142,12 @@ class ScoringFields(CheckpointFields):  # noqa: PLW1641  unhashable, as every mu
 
     def __init__(self, **fields: Any) -> None:
         """Pydantic reports what is wrong from below a call that has all the fields in a local variable."""
-        if isinstance(fields.get("token"), str):
-            fields["token"] = SecretStr(fields["token"])
+        fields.update({name: SecretStr(fields[name]) for name in _SECRETS if isinstance(fields.get(name), str)})
         super().__init__(**fields)
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """No key in a pickle either."""
+        return super(ScoringFields, self.model_copy(update={"api_key": None})).__getstate__()
 
     @model_validator(mode="before")
     @classmethod
@@ -157,10 +173,10 @@ class ScoringFields(CheckpointFields):  # noqa: PLW1641  unhashable, as every mu
         if self.reranker is not None:
             _refuse_contradictions(self.__dict__, self.reranker)
             return self.reranker
-        token = hidden(self.token.get_secret_value()) if self.token else None
-        if self._made is None or not self._describe(self._made) or self._made.settings.token != token:
-            own = {name: getattr(self, name) for name in _ENGINE_FIELDS + _READING_FIELDS}
-            self._made = Qwen3Reranker(**own, token=token)
+        secrets: dict[str, Any] = {name: _revealed(getattr(self, name)) for name in _SECRETS}
+        if self._made is None or not self._describe(self._made) or _secrets(self._made) != secrets:
+            own = {name: getattr(self, name) for name in (*_ENGINE_FIELDS, *_READING_FIELDS, *words_of(None))}
+            self._made = Qwen3Reranker(**own | secrets)
         return self._made
 
     @property
@@ -186,7 +202,15 @@ class RerankerFields(ScoringFields):
 def _settings(reranker: Qwen3Reranker) -> dict[str, Any]:
     """What a ready reranker decides by itself."""
     engine = {name: getattr(reranker.settings, name) for name in _ENGINE_FIELDS}
-    return engine | {name: getattr(reranker, name) for name in _READING_FIELDS}
+    return engine | {name: getattr(reranker, name) for name in _READING_FIELDS} | words_of(reranker.remote)
+
+
+def _secrets(reranker: Qwen3Reranker) -> dict[str, str | None]:
+    return {"token": reranker.settings.token, "api_key": reranker.remote.api_key if reranker.remote else None}
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return hidden(secret.get_secret_value()) if secret else None
 
 
 def _agree(given: Any, own: Any) -> bool:

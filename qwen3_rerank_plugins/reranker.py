@@ -30,6 +30,14 @@ from qwen3_rerank_plugins.engine.settings import (
     positive_int,
 )
 from qwen3_rerank_plugins.errors import ClosedError, SettingsError
+from qwen3_rerank_plugins.remote.settings import (
+    DEFAULT_TIMEOUT,
+    Protocol,
+    ServerScores,
+    Template,
+    choose_remote,
+    what_no_server_does,
+)
 
 T = TypeVar("T")
 
@@ -79,6 +87,14 @@ class Qwen3Reranker:
         local_files_only: never touch the network.
         token: hub access token.
         trust_remote_code: let transformers run code from the checkpoint.
+        remote: URL of a server that runs the model, instead of this process; `model` is then its name there, and the
+            other engine settings are refused. Needs the extra "remote".
+        protocol: what the server speaks: "auto", "vllm", "vllm-rerank", "sglang", "tei", "infinity" or "cohere".
+        template: with `remote`, who applies the prompt template: "server" or "client".
+        scores: what the server's numbers are: "auto", "probability" or "logit".
+        probe: refuse a server whose answers to known questions show that the template is missing, doubled or damaged.
+        timeout: seconds that the server may take to answer one request.
+        api_key: of the server.
         scorer: an engine of your own instead of a local model; the engine settings are then not used.
 
     Raises:
@@ -108,10 +124,18 @@ class Qwen3Reranker:
         local_files_only: bool = False,
         token: str | None = None,
         trust_remote_code: bool = False,
+        remote: str | None = None,
+        protocol: Protocol = "auto",
+        template: Template | None = None,
+        scores: ServerScores = "auto",
+        probe: bool = True,
+        timeout: float = DEFAULT_TIMEOUT,
+        api_key: str | None = None,
         scorer: Scorer | None = None,
     ) -> None:
-        token = hidden(token)  # before anything here can fail, and be reported with its local variables
-        self.settings = EngineSettings(
+        # before anything here can fail, and be reported with its local variables
+        token, api_key = hidden(token), hidden(api_key)
+        settings = EngineSettings(
             model=model,
             revision=revision,
             device=device,
@@ -127,6 +151,17 @@ class Qwen3Reranker:
             token=token,
             trust_remote_code=trust_remote_code,
         )
+        self.remote = choose_remote(
+            remote,
+            settings,
+            protocol=protocol,
+            template=template,
+            scores=scores,
+            probe=probe,
+            timeout=timeout,
+            api_key=api_key,
+        )
+        self.settings = settings
         check_top_n(top_n)
         check_min_score(min_score)
         positive_int("max_length", max_length)
@@ -142,6 +177,12 @@ class Qwen3Reranker:
                 "on_nonfinite='float32' needs the weights as they were, and "
                 f"quantization={quantization!r} rounds them. Drop one of the two."
             )
+        if self.remote is not None:
+            if scorer is not None:
+                raise SettingsError("remote=... and scorer=... are two engines; pass only one.")
+            if refusal := what_no_server_does(max_length, long_documents, on_nonfinite):
+                raise SettingsError(refusal)
+            import qwen3_rerank_plugins.remote.scorer  # noqa: F401  # a missing extra shows here, not at the first call
         check_instruction(instruction)
         self.instruction = instruction
         self.top_n = top_n
@@ -236,7 +277,7 @@ class Qwen3Reranker:
             return
         self._closed = True
         if self._own_scorer is None:
-            registry.release(self.settings, self)
+            registry.release(self.remote or self.settings, self)
 
     def __enter__(self) -> Qwen3Reranker:
         return self
@@ -247,6 +288,8 @@ class Qwen3Reranker:
     def __repr__(self) -> str:
         if "settings" not in vars(self):  # refused, and shown by a reporter of the error
             return "Qwen3Reranker(unmade)"
+        if self.remote is not None:
+            return f"Qwen3Reranker({self.settings.model!r}, remote={self.remote.url!r})"
         settings = self.settings
         where = f"devices={list(settings.devices)!r}" if settings.devices else f"device={settings.device!r}"
         return f"Qwen3Reranker({settings.model!r}, {where}, dtype={settings.dtype!r})"
@@ -273,6 +316,10 @@ class Qwen3Reranker:
     def _scorer(self) -> Scorer:
         if self._closed:
             raise ClosedError("This reranker is closed. Make a new one to go on.")
+        if self.remote is not None:
+            from qwen3_rerank_plugins.remote.scorer import RemoteScorer
+
+            return registry.share(self.remote, RemoteScorer, self)
         return self._own_scorer or registry.acquire(self.settings, self)
 
     def _submit(self, requests: Sequence[RerankRequest]) -> list[Future[Scores]]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import os
+import pickle
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,10 +19,11 @@ from safetensors.torch import load_file, save_file
 
 from qwen3_rerank_plugins import Qwen3Reranker, RerankError, errors
 from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER
+from tests.optional import need
 
 TABLE = (Path(__file__).parents[1] / "docs" / "errors.md").read_text(encoding="utf-8")
 DOCUMENTED = re.findall(r"^\| `(\w+Error)` \|", TABLE, re.MULTILINE)
-PARENTS = {"RerankError", "CheckpointError", "ScoringError"}
+PARENTS = {"RerankError", "CheckpointError", "ScoringError", "RemoteError"}
 """They are never raised themselves."""
 
 
@@ -97,6 +100,50 @@ def a_broken_kernel(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rank(max_batch_tokens=4322)
 
 
+def rank_on_a_server(kind: str, **options: object) -> None:
+    need("uvicorn")
+    from tests.remote.app import RerankApp, edited, serving
+
+    app = RerankApp(key="sesame" if kind == "wants a key" else None)
+    if kind == "answers half":
+        app.always = edited(lambda answer: answer["results"].clear())
+    if kind == "only joins":
+        app.score = lambda query, document, _: float(len(query + document))
+    with serving(app) as url:
+        rank(remote=url, **{"template": "server", "protocol": "cohere", "probe": False, **options})
+
+
+def a_server_that_is_not_there(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    need("httpx")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    rank(remote=f"http://127.0.0.1:{port}", template="server", protocol="cohere")
+
+
+def a_server_that_wants_a_key(_: Path, __: pytest.MonkeyPatch) -> None:
+    rank_on_a_server("wants a key")
+
+
+def a_server_that_answers_half(_: Path, __: pytest.MonkeyPatch) -> None:
+    rank_on_a_server("answers half")
+
+
+def a_server_without_the_template(_: Path, __: pytest.MonkeyPatch) -> None:
+    rank_on_a_server("only joins", probe=True)
+
+
+def a_batch_that_no_node_can_read(folder: Path, _: pytest.MonkeyPatch) -> None:
+    need("ray")
+    from tests.batch.test_partition_ranker import failure_of, partitions_of, run
+
+    (folder / "a.jsonl").write_text('{"query": "a question", "documents": ["text"]}\n', encoding="utf-8")
+    (partition,) = partitions_of(folder / "a.jsonl")
+    (folder / "a.jsonl").unlink()
+    failure = failure_of(run(partition, folder / "answers"))
+    assert failure is not None
+    raise failure
+
+
 def a_closed_reranker(_: Path, __: pytest.MonkeyPatch) -> None:
     reranker = Qwen3Reranker("demo")
     reranker.close()
@@ -128,6 +175,11 @@ PROVOKED: dict[str, tuple[Callable[[Path, pytest.MonkeyPatch], None], str]] = {
     "NonFiniteScoreError": (infinite_weights, r"no finite score for 1 of 1 documents \(positions 0\).*dtype='float32'"),
     "DeviceMemoryError": (memory_for_nothing, r"A pass of \d+ tokens .* ran out of device memory: tried .* Lower"),
     "PassError": (a_broken_kernel, "RuntimeError: the kernel fell over.*The cause is attached: report it with that"),
+    "BatchError": (a_batch_that_no_node_can_read, "cannot read or write: .* folders that every node of the cluster"),
+    "RemoteUnreachableError": (a_server_that_is_not_there, "could not be asked, 4 times: .*Check that the server runs"),
+    "RemoteRefusedError": (a_server_that_wants_a_key, "status 401: the server wants an api_key"),
+    "RemoteAnswerError": (a_server_that_answers_half, "0 results for 1 documents.*Check remote=URL and protocol"),
+    "RemoteTemplateError": (a_server_without_the_template, "applies no template.*Start it with .* template='client'"),
     "ClosedError": (a_closed_reranker, "closed. Make a new one"),
     "MissingExtraError": (no_langchain, r"pip install 'qwen3-rerank-plugins\[langchain\]'"),
 }
@@ -147,6 +199,18 @@ def test_an_error_of_the_table_says_what_happened_and_what_to_do(
     assert type(raised.value) is getattr(errors, name)
     for also in re.findall(rf"^\| `{name}` \| `(\w+)` \|", TABLE, re.MULTILINE):
         assert also in {base.__name__ for base in type(raised.value).__mro__}
+
+
+@pytest.mark.parametrize("name", PROVOKED)
+def test_an_error_travels_between_processes_with_all_that_it_says(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(RerankError) as raised:
+        PROVOKED[name][0](tmp_path, monkeypatch)
+    arrived = pickle.loads(pickle.dumps(raised.value))
+    assert type(arrived) is type(raised.value)
+    assert str(arrived) == str(raised.value)
+    assert getattr(arrived, "documents", None) == getattr(raised.value, "documents", None)
 
 
 LIMIT = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from qwen3_rerank_plugins.errors import MissingExtraError
-from tests.optional import need
+from tests.optional import PARTIAL, need
 
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
@@ -44,10 +45,17 @@ WITHOUT = {
         f"{GPU}\nfrom qwen3_rerank_plugins.engine.attention import choose_attention\n"
         "choose_attention('flash_attn', cuda, torch.bfloat16)"
     ),
+    ("ray", "ray", "ray"): "import qwen3_rerank_plugins.batch",
+    ("ray", "pyarrow", "pyarrow"): "import qwen3_rerank_plugins.ray",
     ("bench", "matplotlib", "matplotlib"): "import qwen3_rerank_plugins.bench.picture",
     ("eval", "pytrec_eval-terrier", "pytrec_eval"): "import qwen3_rerank_plugins.evaluation",
     ("eval", "scikit-learn", "sklearn"): "import qwen3_rerank_plugins.evaluation",
     ("eval", "matplotlib", "matplotlib"): "import qwen3_rerank_plugins.evaluation.picture",
+    ("remote", "httpx", "httpx"): (
+        "from qwen3_rerank_plugins import Qwen3Reranker\n"
+        "Qwen3Reranker('m', remote='http://localhost:1', template='client')"
+    ),
+    ("remote", "tenacity", "tenacity"): "from qwen3_rerank_plugins.remote import RemoteScorer",
     ("mteb", "mteb", "mteb"): "from qwen3_rerank_plugins.evaluation import mteb_model\nmteb_model('demo')",
 }
 """(extra, distribution, module) -> the first thing that needs it."""
@@ -59,7 +67,8 @@ import importlib.machinery, sys
 class Finder(importlib.machinery.PathFinder):
     @classmethod
     def find_spec(cls, name, path=None, target=None):
-        return None if f"{{name}}.".startswith({module!r} + ".") else super().find_spec(name, path, target)
+        absent = any(f"{{name}}.".startswith(f"{{module}}.") for module in {modules!r})
+        return None if absent else super().find_spec(name, path, target)
 
 sys.meta_path[:] = [Finder if one is importlib.machinery.PathFinder else one for one in sys.meta_path]
 """
@@ -67,7 +76,7 @@ sys.meta_path[:] = [Finder if one is importlib.machinery.PathFinder else one for
 
 def python_without(module: str, program: str) -> subprocess.CompletedProcess[str]:
     """A program in an interpreter that cannot find a module, whether it is installed or not."""
-    command = [sys.executable, "-c", ABSENT.format(module=module) + program]
+    command = [sys.executable, "-c", ABSENT.format(modules=(module,)) + program]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -112,3 +121,34 @@ def test_every_dependency_has_one_floor_that_is_pinned_where_the_lowest_are_test
     names = [pin.partition("==")[0] for pin in floors(map(Requirement, listed))]
     assert len(names) == len(set(names))
     assert {"transformers", "langchain-core", "sentence-transformers"} <= set(names)
+
+
+COLLECT = "import pytest; sys.exit(pytest.main(['--collect-only', '-q', '-p', 'no:cacheprovider']))"
+NOT_IN_BARE = (
+    *("langchain_core", "langchain_classic", "langchain_community", "langchain_qdrant", "langchain_tests", "rank_bm25"),
+    *(
+        "llama_index",
+        "sentence_transformers",
+        "mteb",
+        "pytrec_eval",
+        "sklearn",
+        "matplotlib",
+        "bitsandbytes",
+        "torchao",
+    ),
+    *("twine", "build", "hatch_fancy_pypi_readme"),
+)
+
+
+@pytest.mark.slow
+def test_the_suite_can_be_collected_without_any_extra() -> None:
+    """Or `make test-bare` ends before its first test, and only who runs it would know."""
+    done = subprocess.run(
+        [sys.executable, "-c", ABSENT.format(modules=NOT_IN_BARE) + COLLECT],
+        cwd=PYPROJECT.parent,
+        env={**os.environ, PARTIAL: "bare"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]

@@ -164,16 +164,14 @@ def test_it_says_that_the_reranker_is_only_the_demo_and_shows_one_query(outcome:
     assert question.endswith(f"Question: {read_collection(set_file).queries[0].text}")
     places = [int(place) for place in re.findall(r"^ [* ]\d\. 0\.\d{3}, was +(\d+): ", after, re.MULTILINE)]
     assert len(re.findall(r"^ [* ]\d\. ", before, re.MULTILINE)) == len(places) == 5
-    first_query = outcome.record["results"]["queries"]
-    assert first_query == QUERIES
+    assert outcome.record["results"]["queries"] == QUERIES
     shown = read_collection(set_file).queries[0].query_id
     first_stage = outcome.runs[0 if len(outcome.runs) == 3 else 2][shown]
     assert [first_stage[place - 1] for place in places] == outcome.runs[-1][shown]
 
 
+@pytest.mark.parametrize("outcome", ["langchain_two_stages"], indirect=True)
 def test_the_hybrid_first_stage_is_fused_by_reciprocal_rank(outcome: Outcome) -> None:
-    if not outcome.program.startswith("langchain"):
-        pytest.skip("this one has a cascade instead")
     keywords, vectors, fused, _ = outcome.runs
     for query, ranking in fused.items():
         scores: dict[str, float] = {}

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from qwen3_rerank_plugins import __version__
 from qwen3_rerank_plugins.cli import screen
+from qwen3_rerank_plugins.cli.batch import batch
 from qwen3_rerank_plugins.cli.bench import bench
 from qwen3_rerank_plugins.cli.calibrate import calibrate
 from qwen3_rerank_plugins.cli.demo import demo
@@ -22,7 +23,7 @@ from qwen3_rerank_plugins.cli.doctor import doctor
 from qwen3_rerank_plugins.cli.eval import eval
 from qwen3_rerank_plugins.cli.rank import rank
 from qwen3_rerank_plugins.cli.verify import verify
-from qwen3_rerank_plugins.errors import RerankError, ScoringError
+from qwen3_rerank_plugins.errors import BatchError, RerankError, ScoringError
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -41,7 +42,7 @@ class OneLineErrors(TyperGroup):
             code = super().main(*args, **{**options, "standalone_mode": False})
         except RerankError as error:
             screen.complain(str(error))
-            code = FAILED if isinstance(error, ScoringError) else BAD_INPUT
+            code = FAILED if isinstance(error, (ScoringError, BatchError)) else BAD_INPUT
         except _UsageError as error:
             command = error.ctx.command_path if error.ctx else "qwen3-rerank"
             screen.complain(f"{error.format_message().rstrip('.')}. See {command} --help.")
@@ -61,6 +62,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(rank)
+app.command()(batch)
 app.command()(doctor)
 app.command()(verify)
 app.command()(bench)

@@ -19,6 +19,7 @@ from qwen3_rerank_plugins.engine.prompt import template_hash
 from qwen3_rerank_plugins.engine.tokens import PromptEncoder
 from qwen3_rerank_plugins.errors import CheckpointNotFoundError, DeviceMemoryError, RerankError
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
+from qwen3_rerank_plugins.sanity import IRRELEVANT, QUESTION, RELEVANT
 
 if TYPE_CHECKING:
     from qwen3_rerank_plugins.cli.needs import Need
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
     from qwen3_rerank_plugins.engine.settings import EngineSettings
     from qwen3_rerank_plugins.engine.shape import Shape
     from qwen3_rerank_plugins.engine.weights import Placement
-
-QUESTION = "How do bees make honey?"
-RELEVANT = "Bees make honey from nectar: they add enzymes and fan their wings until most of the water is gone."
-IRRELEVANT = "The night train to the coast was cancelled because of repairs on a bridge."
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +26,10 @@ def load(reranker: Qwen3Reranker, screen: Screen) -> None:
     Raises:
         CheckpointNotFoundError: with a hint at what works without any download.
     """
+    if reranker.remote is not None:
+        with screen.waiting(f"Connecting to {reranker.remote.url} ..."):
+            reranker.warmup()
+        return
     settings = reranker.settings
     with _hint_at_the_demo(settings):
         if screen.watched and not _is_here(settings):
@@ -82,8 +87,15 @@ def quiet_libraries() -> Iterator[None]:
             transformers.enable_progress_bar()
 
 
+def api_key() -> str | None:
+    """A server's key; as an option it would stand in the list of processes."""
+    return os.environ.get("QWEN3_RERANK_API_KEY") or None
+
+
 def describe(reranker: Qwen3Reranker) -> str:
     """Which model ranks, where and how, in a few words."""
+    if reranker.remote is not None:
+        return f"{reranker.settings.model} at {reranker.remote.url}, template by the {reranker.remote.template}"
     from qwen3_rerank_plugins.engine.weights import choose_placement, dtype_name
 
     placement = choose_placement(reranker.settings)

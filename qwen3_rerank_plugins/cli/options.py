@@ -16,8 +16,12 @@ from qwen3_rerank_plugins.engine.settings import Dtype as DtypeName
 from qwen3_rerank_plugins.engine.settings import LongDocuments as LongDocumentsName
 from qwen3_rerank_plugins.engine.settings import OnNonfinite as OnNonfiniteName
 from qwen3_rerank_plugins.engine.settings import Quantization as QuantizationName
+from qwen3_rerank_plugins.remote.settings import Protocol as ProtocolName
+from qwen3_rerank_plugins.remote.settings import ServerScores as ServerScoresName
+from qwen3_rerank_plugins.remote.settings import Template as TemplateName
 
 _ENGINE = "Model and machine"
+_SERVER = "Somebody else's server"
 _RANKING = "Ranking"
 
 
@@ -94,6 +98,22 @@ TrustRemoteCode = Annotated[
         help="Let transformers run code from the checkpoint; no Qwen3-Reranker needs it.",
         rich_help_panel=_ENGINE,
     ),
+]
+
+Remote = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="Ask the server there, instead of loading a model.", rich_help_panel=_SERVER),
+]
+Protocol = Annotated[ProtocolName, typer.Option(help="What the server speaks.", rich_help_panel=_SERVER)]
+Template = Annotated[
+    TemplateName | None, typer.Option(help="Who applies the prompt template; needed.", rich_help_panel=_SERVER)
+]
+Scores = Annotated[ServerScoresName, typer.Option(help="What the server's numbers are.", rich_help_panel=_SERVER)]
+NoProbe = Annotated[
+    bool, typer.Option("--no-probe", help="Trust the server's template unseen.", rich_help_panel=_SERVER)
+]
+Timeout = Annotated[
+    float, typer.Option(metavar="SECONDS", help="Most that the server may take.", rich_help_panel=_SERVER)
 ]
 
 Instruction = Annotated[

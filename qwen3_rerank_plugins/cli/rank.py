@@ -11,6 +11,7 @@ import typer
 from qwen3_rerank_plugins.cli import options
 from qwen3_rerank_plugins.cli.tasks import FormatName
 from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, DEFAULT_MODEL
+from qwen3_rerank_plugins.remote.settings import DEFAULT_TIMEOUT
 
 if TYPE_CHECKING:
     from qwen3_rerank_plugins.sets.ranker import RankedTask
@@ -43,13 +44,19 @@ def rank(
     cache_dir: options.CacheDir = None,
     local_files_only: options.LocalFilesOnly = False,
     trust_remote_code: options.TrustRemoteCode = False,
+    remote: options.Remote = None,
+    protocol: options.Protocol = "auto",
+    template: options.Template = None,
+    scores: options.Scores = "auto",
+    no_probe: options.NoProbe = False,
+    timeout: options.Timeout = DEFAULT_TIMEOUT,
 ) -> None:
     """Rank text lines, JSONL documents, or the queries of a reranking set."""
     import asyncio
 
     from rich.text import Text
 
-    from qwen3_rerank_plugins.cli.loading import describe, load
+    from qwen3_rerank_plugins.cli.loading import api_key, describe, load
     from qwen3_rerank_plugins.cli.screen import Screen
     from qwen3_rerank_plugins.cli.tables import as_table, to_json
     from qwen3_rerank_plugins.cli.tasks import TaskReader
@@ -76,6 +83,13 @@ def rank(
         cache_dir=cache_dir,
         local_files_only=local_files_only,
         trust_remote_code=trust_remote_code,
+        remote=remote,
+        protocol=protocol,
+        template=template,
+        scores=scores,
+        probe=not no_probe,
+        timeout=timeout,
+        api_key=api_key() if remote else None,
     )
     skipped: list[str] = []
     tasks = TaskReader(format, query, text_field, skipped.append).read(files)

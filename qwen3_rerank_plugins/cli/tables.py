@@ -7,7 +7,6 @@ Must not know: files, models, terminals.
 from __future__ import annotations
 
 import json
-import math
 import unicodedata
 from typing import Any
 
@@ -18,6 +17,7 @@ from rich.text import Text
 
 from qwen3_rerank_plugins.engine.results import RankedDocument
 from qwen3_rerank_plugins.sets.ranker import RankedTask
+from qwen3_rerank_plugins.sets.results import as_object
 from qwen3_rerank_plugins.sets.tasks import Candidate
 
 _BAR_CELLS = 8
@@ -58,7 +58,7 @@ def as_table(ranked: RankedTask) -> RenderableType:
 def to_json(ranked: RankedTask) -> str:
     """One line of strict JSON, in ASCII, so that it arrives whole whatever the encoding of the pipe."""
     task = ranked.task
-    results = [_as_object(task.candidates[document.index], document) for document in ranked.documents]
+    results = [as_object(document, **_name(task.candidates[document.index])) for document in ranked.documents]
     return json.dumps({"query_id": task.query_id, "query": task.query, "results": results}, allow_nan=False)
 
 
@@ -68,16 +68,8 @@ def printable(text: str) -> str:
     return "".join("�" if _steers(character) else character for character in line)
 
 
-def _as_object(candidate: Candidate, document: RankedDocument) -> dict[str, Any]:
-    name = {"text": candidate.text} if candidate.doc_id is None else {"doc_id": candidate.doc_id}
-    return {
-        "index": document.index,
-        **name,
-        "score": document.score,
-        "logit": document.logit if math.isfinite(document.logit) else None,  # JSON knows no -Infinity
-        "truncated_tokens": document.truncated_tokens,
-        "span": document.span,
-    }
+def _name(candidate: Candidate) -> dict[str, Any]:
+    return {"text": candidate.text} if candidate.doc_id is None else {"doc_id": candidate.doc_id}
 
 
 def _score(document: RankedDocument) -> Text:

@@ -80,7 +80,7 @@ class TaskReader:
             found = parse_object(line)
         except RequestError:
             return "jsonl" if Path(line.file).suffix.lower() in _JSON_SUFFIXES else "lines"
-        return "sets" if "candidates" in found else "jsonl"
+        return "sets" if "candidates" in found or {"query", "documents"} <= found.keys() else "jsonl"
 
     def _check_query(self, found: str, file: str) -> None:
         if found == "sets" and self.query is not None:
@@ -96,4 +96,4 @@ class TaskReader:
                 f"{line.place} has no field {self.text_field!r} (its fields: {names}). Name the one that holds the "
                 "text with --text-field, or rank the lines as they stand with --format lines."
             )
-        return Candidate(take(fields, self.text_field, str, line))
+        return Candidate(take(fields, self.text_field, str, line.place))

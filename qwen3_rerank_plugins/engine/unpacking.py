@@ -60,10 +60,16 @@ def choose_stored(
 
 
 def unpacked_config(folder: Path, stored: StoredQuantization, trust_remote_code: bool) -> Any:
-    """The checkpoint's own config, with the word that has transformers turn its weights back, unless they are kept."""
+    """The checkpoint's own config, with the word that has transformers turn its weights back, unless they are kept.
+
+    Raises:
+        UnsupportedCheckpointError: transformers would turn them back wrongly.
+    """
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
+    if stored.method == "fp8":
+        _check_blocks(config)
     if stored.kept_as is None:
         config.quantization_config = {**config.quantization_config, "dequantize": True}
     else:
@@ -90,6 +96,20 @@ def finish_unpacking(network: Any, stored: StoredQuantization, device: torch.dev
         place(network, device, dtype)
     for parameter in network.parameters():  # what was never packed came in the dtype of its file
         parameter.data = parameter.data.to(dtype)
+
+
+def _check_blocks(config: Any) -> None:
+    """Transformers divides a matrix evenly by the number of its scales, also where the last block is short."""
+    heads, others = config.num_attention_heads, config.num_key_value_heads
+    sizes = {config.hidden_size, config.intermediate_size, heads * config.head_dim, others * config.head_dim}
+    for block in set(config.quantization_config.get("weight_block_size") or ()):
+        uneven = sorted(size for size in sizes if size > block and size % block)
+        if uneven:
+            raise UnsupportedCheckpointError(
+                f"Its fp8 weights have a scale for every {block} rows and columns, of which its sizes "
+                f"({', '.join(map(str, uneven))}) are no multiples, and transformers would spread them wrongly. "
+                "Use the checkpoint that it was made from."
+            )
 
 
 def _own_layers(backbone: Any, kind: type[Int8Linear] | type[Int4Linear]) -> None:

@@ -188,7 +188,7 @@ def _read_weights(settings: EngineSettings, checkpoint: Checkpoint, placement: P
                 **options,
             )
     except Exception as error:  # each part of transformers has its own
-        if is_out_of_memory(error):
+        if isinstance(error, RerankError) or is_out_of_memory(error):
             raise
         raise UnsupportedCheckpointError(
             f"transformers cannot load {checkpoint.name!r}: {type(error).__name__}: {error}. Download or export it "

@@ -65,9 +65,9 @@ def _parse(line: Line) -> RankingTask:
     missing = [name for name in ("query", "text", "label") if name not in fields]
     if missing:
         raise RequestError(f"{line.place} lacks {missing[0]!r}. A pair's line is {_PAIR_LINE}; sets do as well.")
-    instruction = take(fields, "instruction", str, line) if fields.get("instruction") is not None else None
-    candidate = Candidate(take(fields, "text", str, line), relevance=_label(fields["label"], line))
-    return RankingTask(take(fields, "query", str, line), (candidate,), instruction=instruction)
+    instruction = take(fields, "instruction", str, line.place) if fields.get("instruction") is not None else None
+    candidate = Candidate(take(fields, "text", str, line.place), relevance=_label(fields["label"], line))
+    return RankingTask(take(fields, "query", str, line.place), (candidate,), instruction=instruction)
 
 
 def _label(label: Any, line: Line) -> float:

@@ -46,26 +46,35 @@ def read_lines(file: str) -> Iterator[Line]:
     """Lines end at a line feed only: texts may hold any other separator of Unicode."""
     try:
         if file == STDIN:
-            yield from _decode(file, sys.stdin.buffer)
+            yield from _lines(file, sys.stdin.buffer)
         else:
             with Path(file).open("rb") as stream:
-                yield from _decode(file, stream)
+                yield from _lines(file, stream)
     except OSError as error:
         raise RequestError(
             f"Cannot read {file}: {error.strerror or error}. Name files of text lines or JSONL, or - for stdin."
         ) from error
 
 
-def _decode(file: str, stream: BinaryIO) -> Iterator[Line]:
+def decode(file: str, number: int, raw: bytes) -> Line:
+    """A line as it stands in the file.
+
+    Raises:
+        RequestError: it is not UTF-8.
+    """
+    try:
+        text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise RequestError(
+            f"{shown(file)} line {number} is not UTF-8 (byte {error.start + 1}). Convert it first, for example with: "
+            "iconv -f LATIN1 -t UTF-8"
+        ) from error
+    return Line(file, number, text.rstrip("\r\n"))
+
+
+def _lines(file: str, stream: BinaryIO) -> Iterator[Line]:
     for number, raw in enumerate(stream, 1):
-        try:
-            text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise RequestError(
-                f"{shown(file)} line {number} is not UTF-8 (byte {error.start + 1}). Convert it first, for example "
-                "with: iconv -f LATIN1 -t UTF-8"
-            ) from error
-        yield Line(file, number, text.rstrip("\r\n"))
+        yield decode(file, number, raw)
 
 
 def shown(file: str) -> str:

@@ -64,13 +64,13 @@ class TaskRanker:
         """Ranked tasks in the order of the tasks, which are drawn as the window moves."""
         waiting: deque[asyncio.Task[RankedTask]] = deque()
         for task in tasks:
-            waiting.append(asyncio.create_task(self._rank(task)))
+            waiting.append(asyncio.create_task(self.rank(task)))
             if len(waiting) == WINDOW:
                 yield await waiting.popleft()
         while waiting:
             yield await waiting.popleft()
 
-    async def _rank(self, task: RankingTask) -> RankedTask:
+    async def rank(self, task: RankingTask) -> RankedTask:
         """Score the different texts piece by piece, then order all candidates by what was found."""
         instruction = task.instruction if self.instruction is None else self.instruction
         request = make_request(task.query, [candidate.text for candidate in task.candidates], instruction)

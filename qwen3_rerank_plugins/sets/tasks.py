@@ -1,6 +1,6 @@
-"""Lines of a reranking set -> what is to be ranked.
+"""Lines of a reranking set, or rows of a table like it -> what is to be ranked.
 
-Comes in: lines, JSON objects with one query and its candidates each. Goes out: `RankingTask`s.
+Comes in: lines, JSON objects with one query and its candidates each; or their fields. Goes out: `RankingTask`s.
 Must not know: files, models, scores.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from qwen3_rerank_plugins.errors import RequestError
@@ -66,44 +67,67 @@ def parse_object(line: Line) -> dict[str, Any]:
 
 def parse_task(line: Line) -> RankingTask:
     """The query and the candidates of a set's line."""
-    fields = parse_object(line)
-    candidates = take(fields, "candidates", list, line)
+    return task_of(parse_object(line), line.place)
+
+
+def task_of(fields: Mapping[str, Any], place: str) -> RankingTask:
+    """The query and the candidates that an object holds; mere texts may stand as `documents` instead.
+
+    Args:
+        fields: as JSON has them.
+        place: where they stood, for messages.
+    """
     return RankingTask(
-        query=take(fields, "query", str, line),
-        candidates=tuple(_parse_candidate(candidate, line) for candidate in candidates),
-        query_id=_take_name(fields, "query_id", line),
-        instruction=take(fields, "instruction", str, line) if fields.get("instruction") is not None else None,
-        place=line.place,
+        query=take(fields, "query", str, place),
+        candidates=_candidates(fields, place),
+        query_id=_take_name(fields, "query_id", place),
+        instruction=take(fields, "instruction", str, place) if fields.get("instruction") is not None else None,
+        place=place,
     )
 
 
-def _parse_candidate(fields: object, line: Line) -> Candidate:
+def _candidates(fields: Mapping[str, Any], place: str) -> tuple[Candidate, ...]:
+    if fields.get("documents") is None:
+        return tuple(_parse_candidate(candidate, place) for candidate in take(fields, "candidates", list, place))
+    if fields.get("candidates") is not None:
+        raise RequestError(f"{place} has both 'candidates' and 'documents': drop one of the two.")
+    texts = take(fields, "documents", list, place)
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise RequestError(f"{place}: documents[{number}] must be a string, got {_json_kind(text)}.")
+    return tuple(map(Candidate, texts))
+
+
+def _parse_candidate(fields: object, place: str) -> Candidate:
     if not isinstance(fields, dict):
-        raise RequestError(f'{line.place}: every candidate must be an object like {{"doc_id": "a", "text": "..."}}.')
+        raise RequestError(f'{place}: every candidate must be an object like {{"doc_id": "a", "text": "..."}}.')
     relevance = fields.get("relevance")
     judged = relevance if isinstance(relevance, (int, float)) else None
-    return Candidate(take(fields, "text", str, line), _take_name(fields, "doc_id", line), judged)
+    return Candidate(take(fields, "text", str, place), _take_name(fields, "doc_id", place), judged)
 
 
 _KINDS: dict[type, str] = {str: "a string", list: "a list"}
 
 
-def take(fields: dict[str, Any], name: str, kind: type, line: Line) -> Any:
+def take(fields: Mapping[str, Any], name: str, kind: type, place: str) -> Any:
     """A field that must be there, and of a kind."""
     if name not in fields:
-        raise RequestError(f"{line.place} lacks {name!r}. A set's line is {_SET_LINE}.")
+        raise RequestError(f"{place} lacks {name!r}. A set's line is {_SET_LINE}.")
     if not isinstance(fields[name], kind):
-        raise RequestError(f"{line.place}: {name!r} must be {_KINDS[kind]}, got {_json_kind(fields[name])}.")
+        raise RequestError(f"{place}: {name!r} must be {_KINDS[kind]}, got {_json_kind(fields[name])}.")
     return fields[name]
 
 
-_SET_LINE = '{"query_id": ..., "query": ..., "instruction": optional, "candidates": [{"doc_id": ..., "text": ...}]}'
+_SET_LINE = (
+    '{"query_id": ..., "query": ..., "instruction": optional, "candidates": [{"doc_id": ..., "text": ...}]}, or with '
+    '"documents": ["...", ...] in place of the candidates'
+)
 
 
-def _take_name(fields: dict[str, Any], name: str, line: Line) -> str | int | None:
+def _take_name(fields: Mapping[str, Any], name: str, place: str) -> str | int | None:
     found = fields.get(name)
     if found is not None and (not isinstance(found, (str, int)) or isinstance(found, bool)):
-        raise RequestError(f"{line.place}: {name!r} must be a string or a whole number, got {_json_kind(found)}.")
+        raise RequestError(f"{place}: {name!r} must be a string or a whole number, got {_json_kind(found)}.")
     return found
 
 

@@ -58,7 +58,7 @@ def test_the_tables_are_what_the_commands_give() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [("| `--top-n` | all |", "| `--top-n` | `3` |"), ("| [rank](#rank) |", "| rank |")]
+    ("old", "new"), [("| `--on-error` | `raise` |", "| `--on-error` | `column` |"), ("| [rank](#rank) |", "| rank |")]
 )
 def test_a_stale_table_is_seen_and_mended(old: str, new: str) -> None:
     assert PAGE.count(old) == 1

@@ -61,6 +61,7 @@ def test_it_is_the_same_function_as_pefts_unmerged_model(
     assert (logits(load_reference(base)) - expected).abs().max() > 0.1
     assert not [name for name, _ in merged.named_modules() if "lora" in name or "default" in name]
     assert not any(parameter.requires_grad for parameter in merged.parameters())
+    assert merged.config.tie_word_embeddings == (merged.lm_head.weight is merged.model.embed_tokens.weight)
 
 
 def test_in_16_bits_every_weight_is_rounded_once_where_pefts_checked_way_rounds_twice(

@@ -112,6 +112,14 @@ def test_fp8_weights_are_turned_back_into_the_numbers_they_stand_for(base: Path,
     assert log_odds(tmp_path / "fp8") == pytest.approx(reference(base, meant), abs=1e-4)
 
 
+def test_fp8_blocks_that_do_not_divide_a_matrix_are_refused(tmp_path: Path, data: Path) -> None:
+    """Transformers reads 160 rows with two scales as two blocks of 80; they are one of 128 and one of 32."""
+    base = make_checkpoint(tmp_path / "base", **{**WIDE, "intermediate_size": 160})
+    make_fp8(base, tmp_path / "fp8")
+    with pytest.raises(UnsupportedCheckpointError, match=r"every 128 rows and columns.*\(160\).*spread .* wrongly"):
+        load(tmp_path / "fp8")
+
+
 @pytest.mark.parametrize("packing", COMPRESSED)
 def test_compressed_tensors_are_turned_back_into_the_numbers_they_stand_for(
     packing: str, base: Path, tmp_path: Path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shlex
@@ -41,14 +40,10 @@ def check_make(words: list[str]) -> None:
 
 def check_python(words: list[str]) -> None:
     """A module or a script of ours, and options that its source names."""
-    if words[0] == "-m":
-        spec = importlib.util.find_spec(words[1])
-        assert spec is not None, f"there is no module {words[1]}"
-        assert spec.origin is not None
-        source = read(Path(spec.origin))
-        rest = words[2:]
-    else:
-        source, rest = read(ROOT / words[0]), words[1:]
+    module = words[0] == "-m"
+    path = f"{words[1].replace('.', '/')}.py" if module else words[0]
+    assert (ROOT / path).is_file(), f"there is no {path}"
+    source, rest = read(ROOT / path), words[2 if module else 1 :]
     for option in (word for word in rest if word.startswith("--")):
         assert f'"{option}"' in source, f"{words} has no option {option}"
 

@@ -41,7 +41,22 @@ def own_loop() -> Iterator[None]:
     loop.close()
 
 
-@pytest.mark.usefixtures("own_loop")
+@pytest.fixture
+def rerank_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """For the one page that needs it: the demo behind a small server that only joins what it is sent."""
+    if request.getfixturevalue("page").stem != "remote":
+        yield
+        return
+    need("uvicorn")
+    from tests.remote.app import RerankApp, serving
+    from tests.remote.demo_server import DemoServer
+
+    with serving(RerankApp("vllm", DemoServer(template=False))) as url:
+        monkeypatch.setenv("RERANK_SERVER", url)
+        yield
+
+
+@pytest.mark.usefixtures("own_loop", "rerank_server")
 @pytest.mark.filterwarnings("default")  # what the hosts warn about is theirs to mend
 @pytest.mark.parametrize("page", [page for page in PAGES if "```python" in read(page)], ids=label)
 def test_every_python_block_of_a_page_runs_in_order(page: Path) -> None:
@@ -103,6 +118,7 @@ def test_the_drawn_tree_is_the_real_tree() -> None:
         path = [*path[:depth], drawn[2]]
         error = getattr(errors, drawn[2])
         seen.add(error)
+        assert (depth == 0) is (error is errors.RerankError)
         assert depth == 0 or issubclass(error, getattr(errors, path[depth - 1]))
         if drawn[3]:
             assert drawn[3] in {base.__name__ for base in error.__mro__}

@@ -20,6 +20,7 @@ LINE = [
     "engine.settings",
     "engine.request",
     "instructions",
+    "sanity",
     "engine.prompt",
     "engine.hub",
     "engine.adapter",
@@ -51,6 +52,18 @@ LINE = [
     "engine.replicas",
     "engine.heap",
     "engine.local",
+    "remote.settings",
+    "remote.spelling",
+    "remote.wording",
+    "remote.dialects",
+    "remote.answers",
+    "remote.client",
+    "remote.address",
+    "remote.detection",
+    "remote.server",
+    "remote.probe",
+    "remote.loop",
+    "remote.scorer",
     "registry",
     "reranker",
     "fields",
@@ -62,6 +75,7 @@ LINE = [
     "embedding.fields",
     "sets.lines",
     "sets.tasks",
+    "sets.results",
     "sets.bundled",
     "sets.ranker",
 ]
@@ -76,10 +90,11 @@ GOLDEN = [
     "golden",
 ]
 """A leaf with a line of its own, from the ground up; its door stands on top."""
-PACKAGES = {"engine", "embedding", "sets"}
-LEAVES = ["langchain", "llama_index", "bench", "golden", "evaluation", "cli"]
+PACKAGES = {"engine", "embedding", "remote", "sets"}
+LEAVES = ["langchain", "llama_index", "ray", "batch", "bench", "golden", "evaluation", "cli"]
 STANDS_ON = {  # the leaves that may import others
-    "cli": {"bench", "golden", "evaluation"},  # it is their command line
+    "batch": {"ray"},  # the same answers, for files
+    "cli": {"batch", "bench", "golden", "evaluation"},  # it is their command line
     "evaluation": {"bench"},  # a record and its tables look alike, whatever was measured
 }
 TORCH_FREE = {
@@ -88,13 +103,27 @@ TORCH_FREE = {
     "engine.replicas",
     "engine.heap",
     "engine.local",
+    "remote.settings",
+    "remote.spelling",
+    "remote.wording",
+    "remote.dialects",
+    "remote.answers",
+    "remote.client",
+    "remote.address",
+    "remote.detection",
+    "remote.server",
+    "remote.probe",
+    "remote.loop",
+    "remote.scorer",
     "registry",
     "reranker",
     "fields",
     *GOLDEN,
     *(name for name in LINE if name.startswith("embedding.") and name != "embedding.model"),
+    *(name for name in LINE if name.startswith("remote.")),
     "sets.lines",
     "sets.tasks",
+    "sets.results",
     "sets.bundled",
     "sets.ranker",
 }
@@ -215,8 +244,14 @@ def test_importing_and_constructing_loads_neither_torch_nor_a_host(statement: st
     assert not loaded_after(statement) & {*HEAVY, "typer", "rich"}
 
 
+def test_a_reranker_on_a_server_loads_neither_torch_nor_a_host() -> None:
+    """The command line of httpx, which comes with it, loads rich where that is installed."""
+    statement = f"from {NAME} import Qwen3Reranker; Qwen3Reranker('m', remote='http://localhost:1', template='client')"
+    assert not loaded_after(statement) & {*HEAVY, "pydantic"}
+
+
 def test_importing_the_package_loads_none_of_its_dependencies() -> None:
-    assert not loaded_after(f"import {NAME}") & {"tokenizers", "huggingface_hub", "numpy", "pydantic"}
+    assert not loaded_after(f"import {NAME}") & {"tokenizers", "huggingface_hub", "numpy", "pydantic", "httpx"}
 
 
 @pytest.mark.parametrize(

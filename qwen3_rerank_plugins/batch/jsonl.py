@@ -1,0 +1,96 @@
+"""Requests and answers as JSONL, one object a line.
+
+Comes in: files of requests. Goes out: files of answers.
+Must not know: models, Ray.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from qwen3_rerank_plugins.batch.source import Cut, Partition, Review, SourceFile
+from qwen3_rerank_plugins.errors import RequestError
+from qwen3_rerank_plugins.ray.answers import Answer, Question
+from qwen3_rerank_plugins.sets.lines import decode
+from qwen3_rerank_plugins.sets.tasks import RankingTask, parse_object, task_of
+
+READ = {"query", "instruction", "documents", "candidates"}
+"""Fields that are not handed on: the answer's reader has them, or finds them by its row."""
+WRITTEN = ("row", "results", "error")
+Raw = tuple[int, bytes]
+"""A line's number in its file, and the line."""
+
+
+class Jsonl:
+    """See `Format`. Blank lines are no rows."""
+
+    suffix = ".jsonl"
+
+    def cut(self, file: Path, rows: int) -> SourceFile:
+        """One pass over the file, for its digest and the first bytes of its partitions."""
+        digest, cuts, position = hashlib.sha256(), list[Cut](), 0
+        with file.open("rb") as stream:
+            for number, raw in enumerate(stream, 1):
+                digest.update(raw)
+                if raw.strip():
+                    if not cuts or cuts[-1].rows == rows:
+                        cuts.append(Cut(position, number, 0))
+                    cuts[-1] = Cut(cuts[-1].start, cuts[-1].line, cuts[-1].rows + 1)
+                position += len(raw)
+        return SourceFile(file, digest.hexdigest(), tuple(cuts))
+
+    def answer(
+        self, partition: Partition, ask: Callable[[Sequence[Question]], list[Answer]], out: BinaryIO
+    ) -> list[Answer]:
+        """Answers are strict ASCII, as those of `rank`, unless the request itself carries NaN."""
+        lines = list(_read(partition))
+        answers = ask([partial(_task, partition.path, line) for line in lines])
+        for row, (line, answer) in enumerate(zip(lines, answers, strict=True), partition.first_row):
+            whole = {"row": row, **_carried(partition.path, line), "results": answer.results, "error": answer.error}
+            out.write(json.dumps(whole).encode() + b"\n")
+        return answers
+
+    def review(self, file: Path) -> Review:
+        """See `Format.review`."""
+        with file.open("rb") as stream:
+            found = [json.loads(line) for line in stream]
+        return Review([line["row"] for line in found], sum(line["error"] is not None for line in found))
+
+
+def _read(partition: Partition) -> Iterator[Raw]:
+    left = partition.rows
+    with Path(partition.path).open("rb") as stream:
+        stream.seek(partition.start)
+        for number, raw in enumerate(stream, partition.line):
+            if raw.strip():
+                yield number, raw
+                left -= 1
+            if not left:
+                return
+
+
+def _fields(file: str, line: Raw) -> tuple[dict[str, Any], str]:
+    decoded = decode(file, *line)
+    return parse_object(decoded), decoded.place
+
+
+def _task(file: str, line: Raw) -> RankingTask:
+    fields, place = _fields(file, line)
+    taken = [name for name in WRITTEN if name in fields]
+    if taken:
+        raise RequestError(f"{place} has a field {taken[0]!r}, which its answer needs: rename it.")
+    return task_of(fields, place)
+
+
+def _carried(file: str, line: Raw) -> dict[str, Any]:
+    """What else the request holds, such as its name; nothing of one that cannot be read."""
+    try:
+        fields, _ = _fields(file, line)
+    except RequestError:
+        return {}
+    return {name: value for name, value in fields.items() if name not in {*READ, *WRITTEN}}

@@ -1,0 +1,153 @@
+"""The whole way to a server behind the seam: wording, connection, probe, answers.
+
+Comes in: `RerankRequest`. Goes out: a future of `Scores`.
+Must not know: ranking, adapters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import threading
+from concurrent.futures import Future
+
+from qwen3_rerank_plugins.engine.request import DEFAULT_INSTRUCTION, RerankRequest, make_request
+from qwen3_rerank_plugins.engine.scorer import Scores
+from qwen3_rerank_plugins.errors import ClosedError, NonFiniteScoreError, RequestError
+from qwen3_rerank_plugins.remote.client import HttpClient
+from qwen3_rerank_plugins.remote.loop import BackgroundLoop
+from qwen3_rerank_plugins.remote.probe import check_server
+from qwen3_rerank_plugins.remote.server import Server
+from qwen3_rerank_plugins.remote.settings import RemoteSettings, what_no_server_does
+from qwen3_rerank_plugins.remote.wording import Wording, word
+
+
+class RemoteScorer:
+    """A model on a server. Nothing is sent before the first request; equal settings should share one.
+
+    A future that is cancelled takes its requests back: what was not sent never is, what was is hung up on.
+
+    Args:
+        settings: where the server is, and how it is asked.
+    """
+
+    def __init__(self, settings: RemoteSettings) -> None:
+        self._settings = settings
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._loop: BackgroundLoop | None = None
+        self._client: HttpClient | None = None
+        self._connecting: asyncio.Task[Server] | None = None  # from here on touched on the loop only
+        self._drops_instructions = False
+
+    def submit(self, request: RerankRequest) -> Future[Scores]:
+        """See `Scorer.submit`.
+
+        Raises:
+            ClosedError: it was closed, or belongs to the parent of this process.
+            RequestError: the request asks for what only a model in this process can do.
+        """
+        self._check_process()
+        if refusal := what_no_server_does(request.max_length, request.long_documents, request.on_nonfinite):
+            raise RequestError(refusal)
+        with self._lock:
+            if self._closing.is_set():
+                raise ClosedError("This connection was closed meanwhile. Ask again to connect anew.")
+            if not request.readable:
+                nothing_to_do: Future[Scores] = Future()
+                count = len(request.documents)
+                nothing_to_do.set_result(Scores((-math.inf,) * count, (0,) * count))
+                return nothing_to_do
+            if self._loop is None:
+                self._loop = BackgroundLoop("qwen3-rerank-remote")
+            return self._loop.submit(self._score(request))
+
+    def warmup(self) -> None:
+        """Connect, and ask what is asked at a first connection."""
+        self.submit(make_request("warm up", ["warm up"], None)).result()
+
+    def renew_token(self, token: str | None) -> None:
+        """There is no hub behind a server; see `RemoteSettings.token`."""
+
+    def close(self) -> None:
+        """See `Scorer.close`; what fails from now on is not tried again."""
+        if os.getpid() != self._process:
+            return
+        with self._lock:
+            self._closing.set()
+            loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.stop(self._disconnect())
+
+    async def _score(self, request: RerankRequest) -> Scores:
+        server = await self._connection()
+        self._check_instruction(request, server)
+        wording = word(request, self._settings.template)
+        return _scores(wording, await server.log_odds(wording))
+
+    async def _connection(self) -> Server:
+        """The server, found and probed once; whoever comes meanwhile waits for the same attempt, and shares its end."""
+        if self._connecting is None:
+            self._connecting = asyncio.ensure_future(self._connect())
+        connecting = self._connecting
+        try:
+            return await asyncio.shield(connecting)  # one caller's change of mind is not the others'
+        finally:
+            if connecting is self._connecting and _has_failed(connecting):
+                self._connecting = None  # the next request tries again
+
+    async def _connect(self) -> Server:
+        if self._client is None:
+            self._client = HttpClient(self._settings, self._closing)
+        server = await Server.find(self._client, self._settings)
+        if self._settings.probe:
+            evidence = await check_server(server, self._settings.template)
+            self._drops_instructions = evidence.drops_instructions
+        return server
+
+    def _check_instruction(self, request: RerankRequest, server: Server) -> None:
+        """An instruction that would be dropped without a word is refused; the template has the default one anyway."""
+        if self._settings.template == "client" or request.instruction == DEFAULT_INSTRUCTION:
+            return
+        remedy = "Apply the template on this side, with template='client', or leave the instruction out."
+        if not server.takes_instructions:
+            raise RequestError(f"The protocol {server.protocol!r} has no field for an instruction. {remedy}")
+        if self._drops_instructions:
+            raise RequestError(
+                "The server drops the instruction that it is sent: it is too old to pass it on, or its template has no "
+                f"place for it. {remedy}"
+            )
+
+    async def _disconnect(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise ClosedError(
+                "This connection was made before this process was forked, and its thread does not exist here. Start "
+                "processes with the 'spawn' method, or make the first Qwen3Reranker in the child."
+            )
+
+
+def _has_failed(task: asyncio.Task[Server]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
+
+
+def _scores(wording: Wording, found: tuple[float, ...]) -> Scores:
+    log_odds = tuple(-math.inf if place is None else found[place] for place in wording.places)
+    broken = [
+        document
+        for document, place in enumerate(wording.places)
+        if place is not None and not math.isfinite(log_odds[document])
+    ]
+    if broken:
+        raise NonFiniteScoreError(
+            f"The server gave no finite score for {len(broken)} of {len(log_odds)} documents (positions "
+            f"{', '.join(map(str, broken[:10]))}{', ...' if broken[10:] else ''}). Its model overflows. Start it with "
+            "a dtype that does not, bfloat16 or float32.",
+            broken,
+        )
+    return Scores(log_odds, (0,) * len(log_odds))

@@ -1,0 +1,181 @@
+"""Somebody else's server: where it is, what it speaks, and who lays a request into the template.
+
+Comes in: the user's words. Goes out: `RemoteSettings`, the identity of a connection.
+Must not know: HTTP, or what servers answer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
+
+from qwen3_rerank_plugins.engine.settings import (
+    DEFAULT_MAX_LENGTH,
+    DEFAULT_MODEL,
+    EngineSettings,
+    hidden,
+    one_of,
+    positive_int,
+)
+from qwen3_rerank_plugins.errors import SettingsError
+
+Protocol = Literal["auto", "vllm", "vllm-rerank", "sglang", "tei", "infinity", "cohere"]
+Template = Literal["server", "client"]
+ServerScores = Literal["auto", "probability", "logit"]
+
+DEFAULT_TIMEOUT = 60.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RemoteSettings:
+    """Everything that decides how a server is asked; two equal settings share one connection.
+
+    Attributes:
+        url: where the server is, with or without the path of its endpoint.
+        template: who applies the model's prompt template: the "server", or this side, the "client".
+        model: the name under which the server knows the model; sent where its protocol has a field for it.
+        protocol: what the server speaks; "auto" asks the server what it is.
+        scores: what the server's numbers are; "auto" asks for log-odds where the protocol can, and takes them for
+            probabilities where it cannot.
+        probe: ask a few known questions at the first connection, and refuse a server whose answers show that the
+            template is missing, doubled or damaged.
+        timeout: seconds that the server may take to answer one request.
+        api_key: sent as a bearer token; never shown, pickled or logged.
+        retries: how often a request is sent again after status 429 or 5xx, or a broken connection.
+        requests_at_once: most requests that the server is sent at the same time.
+        documents_per_request: most documents in one request; servers have limits of their own.
+
+    Raises:
+        SettingsError: a value is outside of what is listed here.
+    """
+
+    url: str
+    template: Template
+    model: str = DEFAULT_MODEL
+    protocol: Protocol = "auto"
+    scores: ServerScores = "auto"
+    probe: bool = True
+    timeout: float = DEFAULT_TIMEOUT
+    api_key: str | None = dataclasses.field(default=None, repr=False)
+    retries: int = 3
+    requests_at_once: int = 8
+    documents_per_request: int = 32
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "api_key", hidden(self.api_key))  # before anything fails, and shows itself
+        _check_url(self.url)
+        if not isinstance(self.model, str) or not self.model.strip():
+            raise SettingsError(f"model must be a non-empty string, got {self.model!r}.")
+        one_of("template", self.template, get_args(Template))
+        one_of("protocol", self.protocol, get_args(Protocol))
+        one_of("scores", self.scores, get_args(ServerScores))
+        if not isinstance(self.probe, bool):
+            raise SettingsError(f"probe must be True or False, got {self.probe!r}.")
+        if not _is_duration(self.timeout):
+            raise SettingsError(f"timeout must be a positive number of seconds, got {self.timeout!r}.")
+        if self.api_key is not None and not (isinstance(self.api_key, str) and re.fullmatch("[!-~]+", self.api_key)):
+            raise SettingsError("api_key must be None or one run of visible ASCII characters; strip its line break.")
+        if self.retries != 0:
+            positive_int("retries", self.retries)
+        for name in ("requests_at_once", "documents_per_request"):
+            positive_int(name, getattr(self, name))
+
+    @property
+    def identity(self) -> RemoteSettings:
+        """These settings with one spelling of the URL. The key is part of it: callers never use each other's."""
+        parts = urlsplit(self.url)
+        same = parts._replace(scheme=parts.scheme.lower(), netloc=parts.netloc.lower(), path=parts.path.rstrip("/"))
+        return dataclasses.replace(self, url=same.geturl())
+
+    @property
+    def token(self) -> None:
+        """There is no hub behind a server."""
+        return
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "api_key": None}
+
+
+WORDS: dict[str, Any] = {
+    "protocol": "auto",
+    "template": None,
+    "scores": "auto",
+    "probe": True,
+    "timeout": DEFAULT_TIMEOUT,
+    "api_key": None,
+}
+"""The words of the facade and the adapters that go with `remote`, and what they say where nothing was said."""
+
+
+def choose_remote(url: str | None, engine: EngineSettings, **words: Any) -> RemoteSettings | None:
+    """The server's settings from the facade's words, or None for a model in this process.
+
+    Args:
+        url: `remote` in the user's words.
+        engine: settings of a model in this process; beside a server only the model's name makes sense.
+        words: those of `WORDS`.
+
+    Raises:
+        SettingsError: words of both kinds are mixed, or it is not said who applies the template.
+    """
+    if url is None:
+        if unused := [name for name, value in words.items() if value != WORDS[name]]:
+            raise SettingsError(f"{_listed(unused)} is about a server, and there is none: pass remote=URL as well.")
+        return None
+    default = EngineSettings(model=engine.model)
+    local = [field.name for field in dataclasses.fields(engine)]
+    if unused := [name for name in local if getattr(engine, name) != getattr(default, name)]:
+        raise SettingsError(
+            f"{_listed(unused)} is for a model in this process, and remote={url!r} is a server, which has its own. "
+            "Drop one of the two."
+        )
+    if words["template"] is None:
+        raise SettingsError(
+            "With remote=URL say who applies the model's prompt template: template='server' if the server was started "
+            "with it, template='client' if it only joins the texts it is sent."
+        )
+    return RemoteSettings(url=url, model=engine.model, **words)
+
+
+def words_of(settings: RemoteSettings | None) -> dict[str, Any]:
+    """The facade's words that give these settings, but for the key; without a server, those that say nothing."""
+    words = {name: getattr(settings, name, default) for name, default in WORDS.items() if name != "api_key"}
+    return {"remote": settings.url if settings else None, **words}
+
+
+def what_no_server_does(max_length: int, long_documents: str, on_nonfinite: str) -> str | None:
+    """Why a request cannot be asked of a server; None if it can."""
+    if max_length != DEFAULT_MAX_LENGTH:
+        return f"max_length={max_length} counts tokens, and those are counted by the server: set its own limit."
+    if long_documents == "windows":
+        return "long_documents='windows' needs the model's tokenizer, which is on the server. Split long texts before."
+    if on_nonfinite == "float32":
+        return "on_nonfinite='float32' needs the model's weights, which are on the server. Set the server's own dtype."
+    return None
+
+
+def _check_url(url: object) -> None:
+    if not isinstance(url, str):
+        raise SettingsError(f"remote must be a URL, got {type(url).__name__}.")
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme.lower() in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, brackets that do not match
+        sound = False
+    if not sound or re.search(r"[\s\x00-\x1f\x7f]", url):
+        raise SettingsError("remote must be a URL such as 'http://localhost:8000'.")
+    if parts.username is not None or parts.password is not None:
+        raise SettingsError("remote must not carry a name or a password, which logs would show. Pass api_key=...")
+    if parts.query or parts.fragment:
+        raise SettingsError("remote must be a URL without '?' and '#': a server's address, or its endpoint's.")
+
+
+def _is_duration(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(f"{name}=..." for name in names)

@@ -1,0 +1,64 @@
+"""A request -> the texts that a server is sent, in the template or out of it.
+
+Comes in: `RerankRequest`. Goes out: `Wording`.
+Must not know: dialects, HTTP. What the template says stands in `engine/prompt.py` and nowhere else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+from qwen3_rerank_plugins.engine.prompt import Control, Part, build_prompt
+from qwen3_rerank_plugins.engine.request import RerankRequest
+from qwen3_rerank_plugins.remote.settings import Template
+from qwen3_rerank_plugins.remote.spelling import harmless
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wording:
+    """What a server is sent.
+
+    Attributes:
+        query: the query, or the template up to its end.
+        documents: different documents, or their ends of the template.
+        instruction: what relevant means; None where the query already says it.
+        places: for each document of the request, the position of its text; None for one with nothing to read.
+    """
+
+    query: str
+    documents: tuple[str, ...]
+    instruction: str | None = None
+    places: tuple[int | None, ...] = ()
+
+
+def word(request: RerankRequest, template: Template) -> Wording:
+    """The texts of a request, neutralised; those of its documents that hold anything, each once.
+
+    Args:
+        request: what was asked.
+        template: who applies the template. The "client" sends the two halves of each prompt, so that a server which
+            joins them has the whole: the second one begins with the line of the document.
+    """
+    positions: dict[str, int] = {}
+    places = tuple(
+        positions.setdefault(harmless(document), len(positions)) if document.strip() else None
+        for document in request.documents
+    )
+    plain = dataclasses.replace(
+        request,
+        query=harmless(request.query),
+        instruction=harmless(request.instruction),
+        documents=tuple(positions),
+    )
+    if template == "server":
+        return Wording(plain.query, plain.documents, plain.instruction, places)
+    prompt = build_prompt(plain)
+    head, line_break, opening = _spelled_out(prompt.head).rpartition("\n")
+    ending = _spelled_out(prompt.suffix)
+    halves = tuple(f"{opening}{document.characters}{ending}" for document in prompt.documents)
+    return Wording(head + line_break, halves, None, places)
+
+
+def _spelled_out(parts: Iterable[Part]) -> str:
+    return "".join(part.name if isinstance(part, Control) else part.characters for part in parts)
