@@ -1,4 +1,4 @@
-"""Check the engine on a GPU, in one call: kernels, dtypes, the 8B shape, batch independence, memory.
+"""Check the engine on a GPU, in one call: kernels, dtypes, the 8B shape, batch independence, memory, several GPUs.
 
     python scripts/gpu_check.py --out gpu-check.json                 # on the GPU, everything
     python scripts/gpu_check.py --device cpu --out cpu-check.json    # the same code on a CPU, small shapes only
@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins.bench.record import make_record, note_circumstances, write_record
 from qwen3_rerank_plugins.bench.stopwatch import measure
 from qwen3_rerank_plugins.bench.subject import write_random_checkpoint
@@ -92,6 +93,9 @@ def main() -> None:
         with loaded_model(SMALL, device, dtype) as (loaded, encoder):
             note(*check_kernels(loaded, encoder, dtype))
             note(*check_independence(loaded, encoder, dtype))
+    if device.type == "cpu" or torch.cuda.device_count() > 1:
+        for dtype in (torch.float32, torch.bfloat16):
+            note(*check_several(device, dtype))
     if device.type == "cuda":
         for dtype in dtypes:
             with loaded_model(PUBLISHED[f"Qwen/Qwen3-Reranker-{options.shape.upper()}"], device, dtype) as (
@@ -205,6 +209,31 @@ def check_independence(loaded: LoadedModel, encoder: PromptEncoder, dtype: torch
     name = str(dtype).removeprefix("torch.")
     return [
         Check(f"{name}: a score alone against in company, largest difference", float((together - alone).abs().max()))
+    ]
+
+
+def check_several(device: torch.device, dtype: torch.dtype) -> list[Check]:
+    """A replica on each GPU, and one model spread over all, against one GPU; on a CPU, two replicas of it."""
+    name: Any = str(dtype).removeprefix("torch.")
+    gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    texts = [f"Report {number}: " + "the river rose again in spring. " * (10 + number % 7) for number in range(40)]
+    found: list[list[float]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        write_random_checkpoint(Path(folder), SMALL, dtype, DEMO_FOLDER)
+        each: list[dict[str, Any]] = [{"device": str(device)}, {"devices": gpus or ["cpu"] * 2}, {"device_map": "auto"}]
+        for where in each:
+            with Qwen3Reranker(folder, dtype=name, max_length=2048, **where) as reranker:
+                reranker.warmup()
+                ranked = reranker.rank("When did the river rise?", texts)
+            found.append([one.logit for one in sorted(ranked, key=lambda one: one.index)])
+    limit = 1e-3 if dtype == torch.float32 else None
+    return [
+        Check(
+            f"{name}: {what} against one device, largest difference",
+            max(abs(one - other) for one, other in zip(found[0], several, strict=True)),
+            limit,
+        )
+        for what, several in zip(("replicas", "a spread model"), found[1:], strict=True)
     ]
 
 

@@ -19,7 +19,13 @@ from qwen3_rerank_plugins.embedding.checkpoint import find_embedding_checkpoint
 from qwen3_rerank_plugins.embedding.request import EmbeddingRequest
 from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
 from qwen3_rerank_plugins.engine.checkpoint import Checkpoint
-from qwen3_rerank_plugins.engine.weights import choose_placement, dtype_name, dtype_word, is_out_of_memory
+from qwen3_rerank_plugins.engine.weights import (
+    choose_placement,
+    dtype_name,
+    dtype_word,
+    is_out_of_memory,
+    loading_alone,
+)
 from qwen3_rerank_plugins.errors import (
     DeviceMemoryError,
     IncompleteCheckpointError,
@@ -133,13 +139,14 @@ def _load(settings: EmbeddingSettings, checkpoint: Checkpoint) -> Any:
 
     placement = choose_placement(settings.engine)
     try:
-        transformer = SentenceTransformer(
-            str(checkpoint.folder),
-            device=str(placement.device),
-            local_files_only=True,
-            trust_remote_code=settings.trust_remote_code,
-            model_kwargs={dtype_word(): placement.dtype, "use_safetensors": True},
-        )
+        with loading_alone():
+            transformer = SentenceTransformer(
+                str(checkpoint.folder),
+                device=str(placement.device),
+                local_files_only=True,
+                trust_remote_code=settings.trust_remote_code,
+                model_kwargs={dtype_word(): placement.dtype, "use_safetensors": True},
+            )
     except Exception as error:
         if is_out_of_memory(error):
             raise DeviceMemoryError(

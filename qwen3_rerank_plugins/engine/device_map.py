@@ -21,6 +21,8 @@ from qwen3_rerank_plugins.errors import DeviceMemoryError
 Place = int | str
 """As accelerate calls a device: the number of a GPU, or "cpu", "mps", "disk"."""
 _LAYER = "model.layers."
+_SHARE_OF_FREE_MEMORY = 0.9
+"""The rest is for what passes need beside the weights."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,13 +59,13 @@ def choose_map(folder: Path, dtype: torch.dtype, most: dict[Place, int] | None =
     Args:
         folder: of the checkpoint.
         dtype: of its weights, once loaded.
-        most: bytes that each device may take; None is what is free there now.
+        most: bytes that each device may take; None is nearly all that is free there now.
 
     Raises:
         DeviceMemoryError: the GPUs together have not enough memory.
     """
     from accelerate import infer_auto_device_map, init_empty_weights
-    from accelerate.utils import compute_module_sizes, get_balanced_memory
+    from accelerate.utils import compute_module_sizes, get_balanced_memory, get_max_memory
     from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3ForSequenceClassification
 
     config = Qwen3Config.from_pretrained(folder, local_files_only=True)
@@ -71,6 +73,7 @@ def choose_map(folder: Path, dtype: torch.dtype, most: dict[Place, int] | None =
     with init_empty_weights():
         skeleton: Any = (Qwen3ForSequenceClassification if classifies else Qwen3ForCausalLM)(config)
     skeleton.tie_weights()
+    most = most or {place: int(free * _SHARE_OF_FREE_MEMORY) for place, free in get_max_memory().items()}
     whole = {"no_split_module_classes": skeleton._no_split_modules, "dtype": dtype}
     places: dict[str, Place] = infer_auto_device_map(skeleton, get_balanced_memory(skeleton, most, **whole), **whole)
     sizes = compute_module_sizes(skeleton, dtype=dtype)

@@ -65,24 +65,20 @@ class Replicas:
             candidates = self._candidates()
             loading = self._start_loading()
             parts = plan_parts(workload, [replica.outstanding for replica in candidates])
-            whole = len(parts) == 1
-            gathering = None if whole else _Gathering(len(request.tails), len(parts), finish)
+            gathering = _Gathering(len(request.tails), len(parts), finish)
             sent: list[tuple[_Replica, int, Future[Any]]] = []
             for part in parts:
                 replica = candidates[part.device]
                 replica.outstanding += part.tokens
-                own = request if gathering is None else _cut_out(request, part)
-                future: Future[Any] = replica.worker.submit(
-                    own, finish if gathering is None else gathering.finish_of(part), rescue=rescue
-                )
+                own = request if len(parts) == 1 else _cut_out(request, part)
+                future: Future[Any] = replica.worker.submit(own, gathering.finish_of(part), rescue=rescue)
                 sent.append((replica, part.tokens, future))
         # outside of the lock, as a future that is done already calls back at once
         for replica, future in loading:
             future.add_done_callback(functools.partial(self._loaded, replica))
         for replica, tokens, future in sent:
             future.add_done_callback(functools.partial(self._answered, replica, tokens))
-        futures = [future for *_, future in sent]
-        return futures[0] if gathering is None else gathering.attend(futures)
+        return gathering.attend([future for *_, future in sent])  # last: whoever has an answer finds it accounted for
 
     def close(self) -> None:
         """Serve whoever waits, then close every worker."""
@@ -130,7 +126,7 @@ class Replicas:
 
 
 class _Gathering(Generic[Answer]):
-    """A request in parts: puts their scores together, and fails as soon as one of them does.
+    """A request in parts, one or more: puts their scores together, and fails as soon as one of them does.
 
     Args:
         tails: how many the request has.

@@ -6,10 +6,12 @@ Must not know: prompts, batches, scores.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -116,15 +118,17 @@ def load_model(settings: EngineSettings, checkpoint: Checkpoint) -> LoadedModel:
         check_peft()
     if placement.device.type == "cuda":
         torch.cuda.set_device(placement.device)  # of this thread: not every kernel looks where its inputs are
-    with _reading:
+    with loading_alone():
         causal_lm = _read_weights(settings, checkpoint, placement)
         if checkpoint.adapter:
             _merge_adapter(causal_lm, checkpoint.adapter)
-    causal_lm.eval().requires_grad_(False)
-    if checkpoint.stored:
-        finish_unpacking(causal_lm, checkpoint.stored, placement.device, placement.dtype)
-    elif placement.quantization.name:
-        quantise_layers(causal_lm, placement.quantization.name, placement.device, placement.dtype)
+        causal_lm.eval().requires_grad_(False)
+        if checkpoint.stored:
+            finish_unpacking(causal_lm, checkpoint.stored, placement.device, placement.dtype)
+        elif placement.quantization.name:
+            quantise_layers(causal_lm, placement.quantization.name, placement.device, placement.dtype)
+    if settings.device_map:
+        placement = dataclasses.replace(placement, device=causal_lm.get_input_embeddings().weight.device)
     logger.info(
         "loaded %s (commit %s%s) on %s (%s), %s (%s), attention %s (%s), quantization %s (%s)",
         checkpoint.name,
@@ -142,14 +146,20 @@ def load_model(settings: EngineSettings, checkpoint: Checkpoint) -> LoadedModel:
     return LoadedModel(causal_lm, placement)
 
 
-_reading = threading.Lock()
-"""While transformers makes a model, it changes torch's default dtype for all threads: one after the other."""
+_loading = threading.Lock()
+
+
+@contextlib.contextmanager
+def loading_alone() -> Iterator[None]:
+    """One model after the other: while transformers makes one, it changes torch's default dtype for all threads."""
+    with _loading:
+        yield
 
 
 def _renew_lock() -> None:
     """A forked child may have inherited it while a thread of the parent held it."""
-    global _reading  # noqa: PLW0603
-    _reading = threading.Lock()
+    global _loading  # noqa: PLW0603
+    _loading = threading.Lock()
 
 
 os.register_at_fork(after_in_child=_renew_lock)

@@ -17,7 +17,7 @@ from qwen3_rerank_plugins.engine.tokens import TokenisedRequest
 from qwen3_rerank_plugins.engine.worker import Engine, TailScores, Worker
 from qwen3_rerank_plugins.errors import ClosedError, DeviceMemoryError, PassError, ScoringError
 
-LIMIT = 5.0
+LIMIT = 30.0
 
 
 class Device:
