@@ -11,11 +11,15 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 demo: .venv/installed-demo
 	$(BIN)/qwen3-rerank demo
 
+# Two workers with one thread each: the models are tiny, and most of the time is Python's. A file's tests stay together,
+# as they share what they have loaded. ARGS="-n 0" runs everything in one process, as a debugger wants it.
+PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
 test: .venv/installed-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(PARALLEL) $(ARGS)
 
 test-fast: .venv/installed-dev
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(PARALLEL) -m "not slow" $(ARGS)
 
 # Every direct dependency at its lowest allowed version, torch excepted: scripts/write_floors.py says why.
 # Warnings are no errors here: they are what old packages get from newer ones that they stand on.

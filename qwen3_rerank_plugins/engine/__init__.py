@@ -36,5 +36,6 @@ Torch is imported only from here on:
 29. `passes`     a planned pass -> its log-odds: batch, model and head in a row
 30. `worker`     the one thread that runs passes for everybody who waits
 31. `replicas`   several of them, each with a model of its own, behind one door
-32. `local`      the whole line behind the seam
+32. `heap`       memory that was freed -> back to the system, once an engine is closed
+33. `local`      the whole line behind the seam
 """

@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from qwen3_rerank_plugins.engine.checkpoint import Checkpoint, find_checkpoint
+from qwen3_rerank_plugins.engine.heap import return_freed_memory
 from qwen3_rerank_plugins.engine.reading import Reading, read_documents
 from qwen3_rerank_plugins.engine.replicas import Replicas
 from qwen3_rerank_plugins.engine.request import RerankRequest, make_request
@@ -82,6 +83,7 @@ class LocalScorer:
         """See `Scorer.close`."""
         if os.getpid() == self._process:
             self._serving.close()
+            return_freed_memory()
 
     def _open(self) -> tuple[Checkpoint, PromptEncoder]:
         """Checkpoint and tokenizer, found and read once, whichever thread comes first."""

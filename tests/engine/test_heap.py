@@ -1,0 +1,66 @@
+"""Freed memory goes back to the system, also when an engine is closed."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="other C libraries keep nothing, or all of it"
+)
+
+_PROLOGUE = """
+import threading
+import psutil
+from qwen3_rerank_plugins import Qwen3Reranker
+from qwen3_rerank_plugins.engine.heap import return_freed_memory
+
+def resident():
+    return psutil.Process().memory_info().rss // 2**20
+
+def allocate_and_free(kept):
+    blocks = [b"x" * 65_000 for _ in range(3_000)]  # small enough to come from the heap of this thread
+    kept.append(b"y" * 65_000)  # above all of them, so that the heap does not shrink by itself
+    del blocks
+
+def waste():
+    kept = []
+    thread = threading.Thread(target=allocate_and_free, args=[kept])
+    thread.start()
+    thread.join()
+    return kept
+"""
+
+
+def megabytes(program: str) -> list[int]:
+    done = subprocess.run(
+        [sys.executable, "-c", _PROLOGUE + program], capture_output=True, text=True, timeout=300, check=True
+    )
+    return list(map(int, done.stdout.split()))
+
+
+def test_what_a_thread_has_freed_goes_back_to_the_system() -> None:
+    before, wasted, after = megabytes("""
+print(resident())
+kept = waste()
+print(resident())
+return_freed_memory()
+print(resident())
+""")
+    assert wasted > before + 150, "this C library kept nothing"
+    assert after < before + 50
+
+
+def test_closing_an_engine_gives_back_what_was_freed() -> None:
+    wasted, after = megabytes("""
+reranker = Qwen3Reranker("demo")
+reranker.rank("a question", ["a text"])
+kept = waste()
+print(resident())
+reranker.close()
+print(resident())
+""")
+    assert after < wasted - 150
