@@ -19,7 +19,7 @@ import transformers.integrations.accelerate
 import transformers.modeling_utils
 
 from qwen3_rerank_plugins import Qwen3Reranker
-from qwen3_rerank_plugins.engine.attention import AttentionLayout, sdpa_attention
+from qwen3_rerank_plugins.engine.attention import Attention, AttentionLayout, sdpa_attention
 from qwen3_rerank_plugins.engine.batch import build_batch
 from qwen3_rerank_plugins.engine.budget import auto_budget, choose_budget
 from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
@@ -78,12 +78,12 @@ def follows(
     return sdpa_attention(query, key, value, layout, scale)
 
 
-def run(model: Any, backbone: Any = None) -> torch.Tensor:
+def run(model: Any, backbone: Any = None, attention: Attention = follows) -> torch.Tensor:
     requests = random_requests()
     (plan,) = plan_passes([Workload(len(one.prefix), tuple(map(len, one.tails))) for one in requests], 10_000)
     with torch.inference_mode():
         batch = build_batch(requests, plan, model.model.embed_tokens.weight.device)
-        hidden = PackedModel(backbone or model.model, follows, rows_at_once=40)(batch)
+        hidden = PackedModel(backbone or model.model, attention, rows_at_once=40)(batch)
         return YesNoHead(model, 1, 2)(hidden)
 
 
@@ -116,10 +116,17 @@ def test_what_flows_moves_once_where_the_device_changes(checkpoint: Callable[[st
 
 def test_on_one_device_nothing_moves(checkpoint: Callable[[str], Path]) -> None:
     model = load_reference(checkpoint("grouped"), torch.float32)
+    met: set[int] = set()
+
+    def watched(*arguments: Any) -> torch.Tensor:
+        met.add(id(arguments[3]))
+        return follows(*arguments)
+
     with pretended_gpus() as gpus:
         place(model, FIRST)
-        run(model)
+        run(model, attention=watched)
     assert [move for move in gpus.moves if move[0] in GPUS] == []
+    assert len(met) == 2, "a layout was made again, and its index tensors with it"
 
 
 def test_scores_that_overflowed_are_rescued_in_a_spread_model_too(checkpoint: Callable[[str], Path]) -> None:

@@ -7,6 +7,7 @@ import logging
 import math
 import random
 import threading
+import time
 import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
@@ -110,9 +111,10 @@ def test_small_requests_go_where_the_fewest_tokens_wait(pair: Pair) -> None:
 def test_both_load_at_the_first_request_even_if_one_has_nothing_to_do() -> None:
     pair = Pair()
     assert pair.submit(request(1, 5)).result(LIMIT) == expected(request(1, 5))
-    for replica in pair.replicas._replicas:
-        replica.worker.load().result(LIMIT)  # behind whatever it was loading
-        assert replica.worker.loaded
+    until = time.monotonic() + LIMIT
+    while not all(replica.worker.loaded for replica in pair.replicas._replicas):
+        assert time.monotonic() < until, "one waits to be needed"
+        time.sleep(0.01)
 
 
 def test_nobody_waits_for_a_model_that_loads_while_another_is_ready() -> None:
