@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.checkpoints import DATA, QWEN_TOKENIZER, SHAPES, make_checkpoint
 from tests.embedding_checkpoints import make_embedding_checkpoint
 from tests.optional import closed_doors
 
 collect_ignore = list(closed_doors())
+settings.register_profile("patient", deadline=None)  # a busy machine is no failure
+settings.load_profile("patient")
 
 
 def pytest_report_header() -> list[str]:
