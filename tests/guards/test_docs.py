@@ -184,6 +184,7 @@ def test_every_record_is_shown_and_can_be_reproduced() -> None:
         "search": ("two-stages.md", "python examples/"),
         "load": ("reliability.md", "python scripts/soak.py "),
         "soak": ("reliability.md", "python scripts/soak.py "),
+        "remote": ("remote.md", "python scripts/remote_check.py "),
     }
     for record in sorted((ROOT / "benchmarks" / "results").glob("*.json")):
         name, command = shown_in.get(json.loads(read(record))["study"], ("performance.md", "qwen3-rerank bench "))

@@ -1,0 +1,1 @@
+"""Real rerank servers from PyPI, started on this machine with the demo checkpoint."""
