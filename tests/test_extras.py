@@ -64,6 +64,7 @@ BEFORE = {
     ("eval", "scikit-learn"): ["pytrec_eval"],
     ("eval", "matplotlib"): ["pytrec_eval", "sklearn"],
     ("mteb", "mteb"): ["pytrec_eval", "sklearn"],
+    ("ray", "ray"): ["pyarrow"],
     ("remote", "tenacity"): ["httpx"],
 }
 """What is missed first where it is not there either, as without any extra."""
