@@ -16,6 +16,7 @@ PARTIAL = "QWEN3_RERANK_TEST_PARTIAL"
 
 DOORS = {
     "langchain": ("langchain_core",),
+    "langchain/test_embeddings.py": ("sentence_transformers", "langchain_tests"),
     "langchain/test_hosts.py": ("langchain_classic", "langchain_community", "langchain_qdrant", "rank_bm25"),
     "llama_index": ("llama_index.core",),
     "cli": ("typer", "rich"),

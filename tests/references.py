@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from qwen3_rerank_plugins.engine.weights import dtype_word
 from tests.checkpoints import load_reference
 from tests.optional import need
 
@@ -54,7 +55,7 @@ class SentenceTransformersReference:
         need("sentence_transformers")
         from sentence_transformers import CrossEncoder
 
-        self.encoder = CrossEncoder(str(folder), device="cpu", model_kwargs={"dtype": dtype}, max_length=40960)
+        self.encoder = CrossEncoder(str(folder), device="cpu", model_kwargs={dtype_word(): dtype}, max_length=40960)
 
     def log_odds(self, pairs: Pairs, instruction: str = INSTRUCTION) -> list[float]:
         scores = self.encoder.predict(

@@ -59,6 +59,15 @@ WITHOUT = {
     ("mteb", "mteb", "mteb"): "from qwen3_rerank_plugins.evaluation import mteb_model\nmteb_model('demo')",
 }
 """(extra, distribution, module) -> the first thing that needs it."""
+BEFORE = {
+    ("embeddings", "sentence-transformers"): ["langchain_core"],
+    ("eval", "scikit-learn"): ["pytrec_eval"],
+    ("eval", "matplotlib"): ["pytrec_eval", "sklearn"],
+    ("mteb", "mteb"): ["pytrec_eval", "sklearn"],
+    ("ray", "ray"): ["pyarrow"],
+    ("remote", "tenacity"): ["httpx"],
+}
+"""What is missed first where it is not there either, as without any extra."""
 
 
 ABSENT = """
@@ -84,6 +93,8 @@ def python_without(module: str, program: str) -> subprocess.CompletedProcess[str
     ("extra", "package", "module"), WITHOUT, ids=[f"{extra}-{package}" for extra, package, _ in WITHOUT]
 )
 def test_without_an_extra_its_part_is_one_import_error_with_the_command(extra: str, package: str, module: str) -> None:
+    for earlier in BEFORE.get((extra, package), []):
+        need(earlier)
     done = python_without(module, WITHOUT[extra, package, module])
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (

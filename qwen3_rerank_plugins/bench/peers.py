@@ -110,7 +110,7 @@ class SentenceTransformers:
     def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
         from sentence_transformers import CrossEncoder
 
-        options = {"dtype": dtype, "attn_implementation": _best_attention(device, dtype)}
+        options = {dtype_word(): dtype, "attn_implementation": _best_attention(device, dtype)}
         self._encoder = CrossEncoder(str(folder), device=str(device), model_kwargs=options, max_length=MAX_LENGTH)
         self._batches = (16, 32, 64, 128) if device.type == "cuda" else (8, 32)
         self._attention = options["attn_implementation"]

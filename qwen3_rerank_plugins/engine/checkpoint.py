@@ -168,6 +168,12 @@ def _open(name: str, folder: Path, commit: str | None, family: Family) -> Checkp
         )
     config = _read_config(name, config_file)
     family.check(name, config)
+    positions = config.get("max_position_embeddings")
+    if type(positions) is not int or positions < 1:
+        raise UnsupportedCheckpointError(
+            f"In the config.json of {name!r}, max_position_embeddings is {positions!r}, not a number of tokens. "
+            f"{_AGAIN}"
+        )
     layer_types = config.get("layer_types") or []
     if config.get("use_sliding_window") or any(kind != "full_attention" for kind in layer_types):
         raise UnsupportedCheckpointError(
@@ -189,7 +195,7 @@ def _open(name: str, folder: Path, commit: str | None, family: Family) -> Checkp
 
 
 def _read_config(name: str, file: Path) -> dict[str, Any]:
-    """What config.json says, with the fields that are read here being of their kinds; the others are transformers'."""
+    """What config.json says, with the words that tell a family by being words."""
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -204,12 +210,6 @@ def _read_config(name: str, file: Path) -> dict[str, Any]:
         words = config.get(field) or []
         if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
             raise UnsupportedCheckpointError(f"In the config.json of {name!r}, {field} is no list of words. {_AGAIN}")
-    positions = config.get("max_position_embeddings")
-    if type(positions) is not int or positions < 1:
-        raise UnsupportedCheckpointError(
-            f"In the config.json of {name!r}, max_position_embeddings is {positions!r}, not a number of tokens. "
-            f"{_AGAIN}"
-        )
     return config
 
 

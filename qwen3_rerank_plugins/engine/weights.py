@@ -311,7 +311,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     words = ("can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory", "alloc_failed")
-    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+    return isinstance(error, (RuntimeError, OSError)) and any(word in str(error).lower() for word in words)
 
 
 def _choose_device(asked: str) -> tuple[torch.device, str]:

@@ -43,6 +43,7 @@ def test_a_full_device_is_our_own_error_with_the_size_of_the_pass() -> None:
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"),
+        OSError(12, "Cannot allocate memory"),
     ],
 )
 def test_other_allocators_words_for_it_are_understood(error: Exception) -> None:

@@ -116,7 +116,10 @@ def test_a_parameter_of_the_wrong_shape_is_an_error(checkpoint: Callable[[str], 
     def shrink(tensors: dict[str, torch.Tensor]) -> None:
         tensors["model.norm.weight"] = torch.zeros(3)
 
-    message = r"1 parameters are of the wrong shape \(model\.norm\.weight: \[3\], not \[64\]\)\. Download or export it"
+    # transformers 4 reports names only
+    message = (
+        r"1 parameters are of the wrong shape \(model\.norm\.weight(: \[3\], not \[64\])?\)\. Download or export it"
+    )
     with pytest.raises(IncompleteCheckpointError, match=message):
         load(rewrite(checkpoint("one-layer"), tmp_path / "copy", shrink))
 

@@ -241,11 +241,14 @@ def loaded_after(statement: str) -> set[str]:
     ],
 )
 def test_importing_and_constructing_loads_neither_torch_nor_a_host(statement: str) -> None:
+    if "embedding" in statement:
+        need("sentence_transformers")
     assert not loaded_after(statement) & {*HEAVY, "typer", "rich"}
 
 
 def test_a_reranker_on_a_server_loads_neither_torch_nor_a_host() -> None:
     """The command line of httpx, which comes with it, loads rich where that is installed."""
+    need("httpx")
     statement = f"from {NAME} import Qwen3Reranker; Qwen3Reranker('m', remote='http://localhost:1', template='client')"
     assert not loaded_after(statement) & {*HEAVY, "pydantic"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -190,12 +191,13 @@ async def test_the_step_is_seen_in_the_event_stream(reranking: Reranking) -> Non
 def test_an_unusable_checkpoint_is_an_error_of_the_retriever_and_of_its_trace(
     reranking: Reranking, tmp_path: Path
 ) -> None:
-    (tmp_path / "config.json").write_text('{"architectures": ["Qwen3ForSequenceClassification"]}', encoding="utf-8")
+    config = {"architectures": ["BertForSequenceClassification"], "model_type": "bert"}
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     retriever = reranking(in_memory(), model=str(tmp_path))
     tracer = RunCollectorCallbackHandler()
-    with pytest.raises(UnsupportedCheckpointError, match="sequence-classification"):
+    with pytest.raises(UnsupportedCheckpointError, match="is BertForSequenceClassification"):
         retriever.invoke("anything", config={"callbacks": [tracer]})
-    assert "sequence-classification" in (tracer.traced_runs[0].child_runs[1].error or "")
+    assert "is BertForSequenceClassification" in (tracer.traced_runs[0].child_runs[1].error or "")
 
 
 @pytest.fixture

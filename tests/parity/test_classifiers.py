@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.shape import Shape
-from qwen3_rerank_plugins.engine.weights import load_model
+from qwen3_rerank_plugins.engine.weights import dtype_word, load_model
 from tests.checkpoint_kinds import make_classifier
 from tests.optional import need
 from tests.parity.test_fine_tunes import PAIRS, log_odds
@@ -59,7 +59,7 @@ def test_sentence_transformers_scores_a_conversion_alike_where_it_is_given_the_p
     tokenizer = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     tokenizer.pop("chat_template", None)  # with one, it would lay pairs into that
     (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer), encoding="utf-8")
-    encoder = CrossEncoder(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
+    encoder = CrossEncoder(str(folder), device="cpu", model_kwargs={dtype_word(): torch.float32})
     texts = [
         (f"{PREFIX}<Instruct>: {INSTRUCTION}\n<Query>: {query}\n", f"<Document>: {document}{SUFFIX}")
         for query, document in PAIRS
