@@ -34,8 +34,8 @@ Torch is imported only from here on:
 27. `head`       last hidden states -> yes/no log-odds in float32
 28. `budget`     how many tokens of one pass fit in memory
 29. `passes`     a planned pass -> its log-odds: batch, model and head in a row
-30. `worker`     the one thread that runs passes for everybody who waits
-31. `replicas`   several of them, each with a model of its own, behind one door
-32. `heap`       memory that was freed -> back to the system, once an engine is closed
+30. `heap`       memory that was freed -> back to the system
+31. `worker`     the one thread that runs passes for everybody who waits
+32. `replicas`   several of them, each with a model of its own, behind one door
 33. `local`      the whole line behind the seam
 """

@@ -48,9 +48,9 @@ LINE = [
     "engine.head",
     "engine.budget",
     "engine.passes",
+    "engine.heap",
     "engine.worker",
     "engine.replicas",
-    "engine.heap",
     "engine.local",
     "remote.settings",
     "remote.spelling",
@@ -99,9 +99,9 @@ STANDS_ON = {  # the leaves that may import others
 }
 TORCH_FREE = {
     *LINE[: LINE.index("engine.attention")],
+    "engine.heap",
     "engine.worker",
     "engine.replicas",
-    "engine.heap",
     "engine.local",
     "remote.settings",
     "remote.spelling",
