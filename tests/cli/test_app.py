@@ -165,6 +165,8 @@ def test_a_terminal_without_the_characters_gets_question_marks() -> None:
 def test_every_setting_of_the_facade_is_an_option_of_rank_with_the_same_default() -> None:
     missing_on_purpose = {
         "token",  # would stand in the list of processes; HF_TOKEN does not
+        "api_key",  # neither; QWEN3_RERANK_API_KEY does not
+        "probe",  # on unless --no-probe
         "scorer",  # not a word
     }
     settings = dict(inspect.signature(Qwen3Reranker).parameters)
@@ -189,6 +191,7 @@ def test_commands_are_these(run: Run) -> None:
     assert [command.callback.__name__ for command in app.registered_commands if command.callback] == [
         "demo",
         "rank",
+        "batch",
         "doctor",
         "verify",
         "bench",

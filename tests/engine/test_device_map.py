@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import accelerate
 import pytest
 import torch
-import transformers.integrations.accelerate
-import transformers.modeling_utils
+import transformers
 
 from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins.engine.attention import Attention, AttentionLayout, sdpa_attention
@@ -34,6 +35,7 @@ from qwen3_rerank_plugins.engine.weights import load_model
 from qwen3_rerank_plugins.errors import DeviceMemoryError
 from tests.checkpoints import SHAPES, load_reference
 from tests.engine.test_model import random_requests
+from tests.optional import PARTIAL
 from tests.pretend import GPUS, place, pretended_gpus
 
 GIB = 2**30
@@ -42,12 +44,19 @@ QUERY = "What is the capital of China?"
 DOCUMENTS = ["Gravity pulls bodies together.", "The capital of China is Beijing.", "Cities. " * 90, ""]
 
 
+counting = pytest.mark.skipif(
+    PARTIAL in os.environ and not torch.accelerator.is_available() and accelerate.__version__ < "1.1",
+    reason="accelerate of that age counts GPUs only where there is one",
+)
+
+
 @pytest.fixture
 def config_of_the_8b(data: Path, tmp_path: Path) -> Path:
     shutil.copy(data / "configs" / "qwen3-reranker-8b.config.json", tmp_path / "config.json")
     return tmp_path
 
 
+@counting
 def test_layers_stay_whole_and_follow_each_other_over_the_devices(config_of_the_8b: Path) -> None:
     spread = choose_map(config_of_the_8b, torch.bfloat16, {0: 12 * GIB, 1: 12 * GIB, "cpu": 99 * GIB})
     shape = Shape.from_config(json.loads((config_of_the_8b / "config.json").read_text(encoding="utf-8")))
@@ -60,6 +69,7 @@ def test_layers_stay_whole_and_follow_each_other_over_the_devices(config_of_the_
     assert spread.describe() == f"layers 0-{first - 1} on cuda:0, {first}-{shape.layers - 1} on cuda:1"
 
 
+@counting
 @pytest.mark.parametrize(
     "most", [{0: 4 * GIB, 1: 4 * GIB, "cpu": 99 * GIB}, {0: 4 * GIB, 1: 4 * GIB, "cpu": 0}], ids=str
 )
@@ -152,7 +162,7 @@ def test_auto_runs_here_on_the_cpu_and_gives_the_plain_scores() -> None:
 
 def test_no_hook_of_accelerate_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are there only with several devices, so they are asked for."""
-    dispatch = functools.partial(transformers.integrations.accelerate.dispatch_model, force_hooks=True)
+    dispatch = functools.partial(accelerate.dispatch_model, force_hooks=True)
     hooked: list[str] = []
 
     def dispatch_model(model: Any, device_map: Any, **options: Any) -> None:
