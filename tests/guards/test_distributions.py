@@ -194,7 +194,9 @@ def test_every_example_runs_from_the_wheel(program: Path, installed: Path, tmp_p
     extras = re.search(r"pip install 'qwen3-rerank-plugins\[([\w,-]+)\]'", program.read_text(encoding="utf-8"))
     assert extras, "the first lines of an example say how to install what it needs"
     start = (
-        f"import runpy, sys, {PACKAGE}\n"
+        "import runpy, sys\n"
+        f"sys.path[:] = [path for path in sys.path if path != {str(ROOT)!r}]\n"  # there by the editable installation
+        f"import {PACKAGE}\n"
         f"assert {PACKAGE}.__file__ == {str(installed / PACKAGE / '__init__.py')!r}\n"
         f"runpy.run_path({str(program)!r}, run_name='__main__')\n"
         f"assert not [path for path in sys.path if path == {str(ROOT)!r}]"
