@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import itertools
 import json
 import math
@@ -24,6 +25,7 @@ from qwen3_rerank_plugins.bench.record import make_record
 from qwen3_rerank_plugins.bench.report import as_markdown
 from qwen3_rerank_plugins.engine.passes import PassRunner
 from qwen3_rerank_plugins.engine.results import probability
+from qwen3_rerank_plugins.engine.tokens import TokenisedRequest
 from qwen3_rerank_plugins.engine.worker import Worker
 
 QUESTION = Question(0, MANNERS[0], "query", ("a", "b", "a", ""), top_n=None)
@@ -162,3 +164,18 @@ def test_a_record_becomes_tables_and_a_picture(tmp_path: Path) -> None:
     assert "| lost calls | 0 |" in as_markdown(grids_of(record)[0])
     draw_trial(record, tmp_path / "trial.png")
     assert (tmp_path / "trial.png").stat().st_size > 10_000
+
+
+def test_a_trial_keeps_no_request_so_that_memory_that_grows_is_the_packages() -> None:
+    def kept() -> int:
+        return sum(type(thing) is TokenisedRequest for thing in gc.get_objects())
+
+    run_trial(small(), TEXTS)  # whatever is imported on the way has its own circles
+    gc.collect()
+    gc.disable()
+    try:
+        before = kept()
+        results = run_trial(small(), TEXTS)
+        assert kept() - before < results.calls / 10
+    finally:
+        gc.enable()

@@ -13,13 +13,11 @@ import dataclasses
 import itertools
 import math
 import threading
-import time
 import traceback
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
-from qwen3_rerank_plugins.engine.heap import return_freed_memory
 from qwen3_rerank_plugins.engine.packing import PassPlan, Slice, Workload, plan_passes
 from qwen3_rerank_plugins.engine.tokens import TokenisedRequest
 from qwen3_rerank_plugins.errors import ClosedError, DeviceMemoryError, PassError, RerankError
@@ -28,10 +26,6 @@ TailScores = tuple[float, ...]
 Answer = TypeVar("Answer")
 Finish = Callable[[TailScores, Collection[int]], Answer]
 """The log-odds of a request's tails, and which of them were computed again in float32 -> what its future will hold."""
-
-
-BETWEEN_RETURNS = 30.0
-"""Seconds after which freed memory goes back to the system: a busy process would grow for hours without."""
 
 
 class Run(Protocol):
@@ -139,7 +133,6 @@ class Worker:
 
     def _serve(self) -> None:
         active: list[_Job] = []
-        returned = time.monotonic()
         while True:
             with self._wake:
                 while not (active or self._waiting or self._closed):
@@ -155,9 +148,6 @@ class Worker:
                 except BaseException as error:  # not even a fault of ours may leave them waiting on a dead thread
                     _fail([job for job in active if not job.future.done()], error)
             active = [job for job in active if not job.future.done()]
-            if time.monotonic() - returned > BETWEEN_RETURNS:
-                return_freed_memory()
-                returned = time.monotonic()
 
     def _step(self, active: list[_Job]) -> None:
         """Plan, run one pass, hand out what is finished. Whatever fails reaches the callers concerned."""

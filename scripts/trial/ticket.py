@@ -58,14 +58,18 @@ class Ticket:
         with self.lock:
             if moment is not self.moment or self.cancelled or self.over or self.cancel is None:
                 return
-            self.cancelled = True
+            self.cancelled, cancel = True, self.cancel
         with contextlib.suppress(RuntimeError):  # the loop may have closed since
-            self.cancel()
+            cancel()
 
     def finish(self) -> None:
-        """From now on nothing is cancelled any more."""
+        """From now on nothing is cancelled any more.
+
+        The future knows the ticket by its callbacks: a circle that would keep a call's documents as if the package did.
+        """
         with self.lock:
             self.over = True
+            self.cancel = self.future = None
 
     def take_number(self) -> int:
         """For the next request of this call."""
