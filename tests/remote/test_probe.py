@@ -21,8 +21,10 @@ def evidence(relevant: float, irrelevant: float, *cuts: tuple[float, ...], **mor
 def test_a_template_that_is_there_once_passes_whoever_applies_it(
     dialect: str, connect: Connect, joining: DemoServer, templating: DemoServer
 ) -> None:
-    connect(RerankApp(dialect, templating), template="server", probe=True).warmup()
-    connect(RerankApp(dialect, joining), template="client", probe=True).warmup()
+    for template, server in (("server", templating), ("client", joining)):
+        app = RerankApp(dialect, server)
+        connect(app, template=template, probe=True).warmup()
+        assert len(app.bodies) > 1, "it was asked nothing before the warm-up's own pair"
 
 
 @pytest.mark.parametrize("dialect", ["cohere", "vllm"])

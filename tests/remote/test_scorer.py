@@ -260,7 +260,9 @@ def test_closing_serves_whoever_waits_and_then_refuses(connect: Connect) -> None
 
 
 def test_one_that_was_never_asked_closes(connect: Connect) -> None:
-    connect(RerankApp()).close()
+    app = RerankApp()
+    connect(app).close()
+    assert app.paths == []
 
 
 def test_a_forked_child_gets_a_clear_error_instead_of_a_hang(connect: Connect) -> None:
@@ -380,4 +382,7 @@ def test_the_registry_frees_a_connection_with_everything_else(serve: Serve) -> N
 
 
 def test_settings_are_all_that_a_scorer_needs() -> None:
-    RemoteScorer(RemoteSettings(url="http://localhost:1", template="client")).close()
+    scorer = RemoteScorer(RemoteSettings(url="http://localhost:1", template="client"))
+    scorer.close()
+    with pytest.raises(ClosedError):
+        log_odds(scorer)
