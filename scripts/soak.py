@@ -31,8 +31,8 @@ from trial.trial import TrialPlan, TrialResults, run_trial
 
 from qwen3_rerank_plugins.bench.record import make_record, note_circumstances, write_record
 from qwen3_rerank_plugins.bench.report import as_table
+from qwen3_rerank_plugins.engine.placement import choose_placement
 from qwen3_rerank_plugins.engine.settings import EngineSettings
-from qwen3_rerank_plugins.engine.weights import choose_placement
 
 MOST_SAMPLES = 180
 """In a record."""

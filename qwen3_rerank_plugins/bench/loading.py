@@ -19,8 +19,9 @@ from safetensors import safe_open
 
 from qwen3_rerank_plugins.bench.stopwatch import measure
 from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
+from qwen3_rerank_plugins.engine.placement import choose_placement
 from qwen3_rerank_plugins.engine.settings import EngineSettings
-from qwen3_rerank_plugins.engine.weights import choose_placement, load_model
+from qwen3_rerank_plugins.engine.weights import load_model
 from qwen3_rerank_plugins.errors import SettingsError
 
 

@@ -16,9 +16,10 @@ from typing import Any, get_args
 from qwen3_rerank_plugins.bench.speed import OnStep
 from qwen3_rerank_plugins.bench.stopwatch import Spread, ratios, take_turns
 from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
+from qwen3_rerank_plugins.engine.placement import choose_placement, dtype_name
 from qwen3_rerank_plugins.engine.settings import Dtype, EngineSettings, Quantization
 from qwen3_rerank_plugins.engine.shape import Shape
-from qwen3_rerank_plugins.engine.weights import choose_placement, dtype_name, load_model
+from qwen3_rerank_plugins.engine.weights import load_model
 from qwen3_rerank_plugins.errors import MissingExtraError, SettingsError
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
 

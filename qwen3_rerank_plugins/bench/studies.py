@@ -29,10 +29,11 @@ from qwen3_rerank_plugins.bench.windows import measure_windows
 from qwen3_rerank_plugins.bench.workloads import RECIPES, BenchWorkload, Size, draw_workload
 from qwen3_rerank_plugins.engine.budget import choose_budget
 from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
+from qwen3_rerank_plugins.engine.placement import Placement, choose_placement
 from qwen3_rerank_plugins.engine.prompt import build_prompt
 from qwen3_rerank_plugins.engine.settings import Dtype, EngineSettings
 from qwen3_rerank_plugins.engine.tokens import PromptEncoder
-from qwen3_rerank_plugins.engine.weights import Placement, choose_placement, load_model
+from qwen3_rerank_plugins.engine.weights import load_model
 from qwen3_rerank_plugins.errors import SettingsError
 
 StudyName = Literal["speed", "savings", "choices", "profile", "together", "memory", "quantization", "windows"]

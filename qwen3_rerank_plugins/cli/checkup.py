@@ -24,9 +24,9 @@ from qwen3_rerank_plugins.sanity import IRRELEVANT, QUESTION, RELEVANT
 if TYPE_CHECKING:
     from qwen3_rerank_plugins.cli.needs import Need
     from qwen3_rerank_plugins.engine.device_map import DeviceMap
+    from qwen3_rerank_plugins.engine.placement import Placement
     from qwen3_rerank_plugins.engine.settings import EngineSettings
     from qwen3_rerank_plugins.engine.shape import Shape
-    from qwen3_rerank_plugins.engine.weights import Placement
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Checkup:
         try:
             import torch
 
-            from qwen3_rerank_plugins.engine.weights import choose_placement, dtype_name
+            from qwen3_rerank_plugins.engine.placement import choose_placement, dtype_name
 
             if settings == self._settings.replicas[0]:
                 self._add("software", "cuda", torch.version.cuda, shown=torch.version.cuda or "none in this torch")
@@ -132,7 +132,7 @@ class Checkup:
     def _examine_kind(self, each: Sequence[EngineSettings], checkpoint: Checkpoint) -> list[Placement | None]:
         """What has to be done to its weights as they are loaded; returns how they run then, nothing if they cannot."""
         from qwen3_rerank_plugins.engine.merging import check_peft
-        from qwen3_rerank_plugins.engine.weights import choose_placement
+        from qwen3_rerank_plugins.engine.placement import choose_placement
 
         try:
             placements = [choose_placement(settings, checkpoint.stored) for settings in each]

@@ -96,7 +96,7 @@ def describe(reranker: Qwen3Reranker) -> str:
     """Which model ranks, where and how, in a few words."""
     if reranker.remote is not None:
         return f"{reranker.settings.model} at {reranker.remote.url}, template by the {reranker.remote.template}"
-    from qwen3_rerank_plugins.engine.weights import choose_placement, dtype_name
+    from qwen3_rerank_plugins.engine.placement import choose_placement, dtype_name
 
     placement = choose_placement(reranker.settings)
     kernel = f"{placement.attention.name} attention"

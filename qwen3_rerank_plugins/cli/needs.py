@@ -12,9 +12,9 @@ import torch
 
 from qwen3_rerank_plugins.engine import budget
 from qwen3_rerank_plugins.engine.device_map import DeviceMap
+from qwen3_rerank_plugins.engine.placement import Placement
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.shape import Shape
-from qwen3_rerank_plugins.engine.weights import Placement
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

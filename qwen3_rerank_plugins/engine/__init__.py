@@ -29,13 +29,14 @@ Torch is imported only from here on:
 22. `unpacking`  weights that were quantised before they were saved -> layers that a pass can use
 23. `merging`    a LoRA adapter -> the same change in the weights of its base
 24. `shape`      the sizes of a model, and the memory that follows from them
-25. `device_map` a model that is too large for one GPU -> which layers go to which
-26. `weights`    settings -> those modules, on their device, in their dtype
-27. `head`       last hidden states -> yes/no log-odds in float32
-28. `budget`     how many tokens of one pass fit in memory
-29. `passes`     a planned pass -> its log-odds: batch, model and head in a row
-30. `heap`       memory that was freed -> back to the system
-31. `worker`     the one thread that runs passes for everybody who waits
-32. `replicas`   several of them, each with a model of its own, behind one door
-33. `local`      the whole line behind the seam
+25. `placement`  settings -> device, dtype, attention and quantization, each with its reason
+26. `device_map` a model that is too large for one GPU -> which layers go to which
+27. `weights`    settings -> those modules, on their device, in their dtype
+28. `head`       last hidden states -> yes/no log-odds in float32
+29. `budget`     how many tokens of one pass fit in memory
+30. `passes`     a planned pass -> its log-odds: batch, model and head in a row
+31. `heap`       memory that was freed -> back to the system
+32. `worker`     the one thread that runs passes for everybody who waits
+33. `replicas`   several of them, each with a model of its own, behind one door
+34. `local`      the whole line behind the seam
 """

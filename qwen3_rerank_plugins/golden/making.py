@@ -58,7 +58,7 @@ def note_making(reranker: Qwen3Reranker) -> Making:
     Raises:
         CheckpointNotFoundError: its model is not here, as for a reranker with an engine of its own.
     """
-    from qwen3_rerank_plugins.engine.weights import choose_placement, dtype_name
+    from qwen3_rerank_plugins.engine.placement import choose_placement, dtype_name
 
     checkpoint = find_checkpoint(dataclasses.replace(reranker.settings, local_files_only=True))
     placement = choose_placement(reranker.settings)

@@ -18,10 +18,11 @@ from qwen3_rerank_plugins.engine import quantization
 from qwen3_rerank_plugins.engine.budget import Shape
 from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER, find_checkpoint
 from qwen3_rerank_plugins.engine.head import YesNoHead
+from qwen3_rerank_plugins.engine.placement import choose_placement
 from qwen3_rerank_plugins.engine.quantization import Int4Linear, Int8Linear, choose_quantization
 from qwen3_rerank_plugins.engine.settings import EngineSettings, Quantization
 from qwen3_rerank_plugins.engine.tokens import PromptEncoder
-from qwen3_rerank_plugins.engine.weights import choose_placement, load_model
+from qwen3_rerank_plugins.engine.weights import load_model
 from qwen3_rerank_plugins.errors import MissingExtraError, SettingsError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)

@@ -17,8 +17,9 @@ from safetensors.torch import load_file, save_file
 
 from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
 from qwen3_rerank_plugins.engine.head import YesNoHead
+from qwen3_rerank_plugins.engine.placement import choose_placement
 from qwen3_rerank_plugins.engine.settings import EngineSettings
-from qwen3_rerank_plugins.engine.weights import LoadedModel, choose_placement, load_model
+from qwen3_rerank_plugins.engine.weights import LoadedModel, load_model
 from qwen3_rerank_plugins.errors import (
     CheckpointError,
     IncompleteCheckpointError,

@@ -7,9 +7,9 @@ import pytest
 from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins.engine.budget import free_memory
 from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
+from qwen3_rerank_plugins.engine.placement import choose_placement
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.shape import PUBLISHED
-from qwen3_rerank_plugins.engine.weights import choose_placement
 from qwen3_rerank_plugins.errors import CheckpointNotFoundError
 from qwen3_rerank_plugins.golden import verify
 

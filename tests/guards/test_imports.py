@@ -43,6 +43,7 @@ LINE = [
     "engine.unpacking",
     "engine.merging",
     "engine.shape",
+    "engine.placement",
     "engine.device_map",
     "engine.weights",
     "engine.head",
