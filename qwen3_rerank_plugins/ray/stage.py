@@ -46,10 +46,8 @@ class Qwen3Rerank:
         api_key: str | None = None,
         **settings: Any,
     ) -> None:
-        token, api_key = (
-            hidden(token),
-            hidden(api_key),
-        )  # before anything here can fail, and be reported with its local variables
+        # before anything here can fail, and be reported with its local variables
+        token, api_key = hidden(token), hidden(api_key)
         self._answerer = Answerer(Qwen3Reranker(model, token=token, api_key=api_key, **settings), on_error)
 
     def __call__(self, batch: object) -> pa.Table:
