@@ -24,11 +24,8 @@ from qwen3_rerank_plugins.langchain.retriever import Qwen3RerankRetriever
 if TYPE_CHECKING:
     from qwen3_rerank_plugins.langchain.embeddings import Qwen3Embeddings as Qwen3Embeddings
 
-__all__ = [
-    "Qwen3CrossEncoder",
-    "Qwen3Rerank",
-    "Qwen3RerankRetriever",
-]  # the other name would make a star import fail without its extra
+# the name that is missing would make a star import fail without its extra
+__all__ = ["Qwen3CrossEncoder", "Qwen3Rerank", "Qwen3RerankRetriever"]
 
 
 def __getattr__(name: str) -> Any:
