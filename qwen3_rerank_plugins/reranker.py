@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import enum
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future
 from typing import Any, Literal, TypeVar, get_args
 
 from qwen3_rerank_plugins import registry
+from qwen3_rerank_plugins.engine.call import aask, ask
 from qwen3_rerank_plugins.engine.pairs import PairGroup, group_pairs, pair_probabilities
 from qwen3_rerank_plugins.engine.receipts import warn_once
 from qwen3_rerank_plugins.engine.request import Instruction, RerankRequest, check_instruction, make_request
@@ -227,7 +226,7 @@ class Qwen3Reranker:
         check_top_n(top_n)
         check_min_score(min_score)
         request = self._request(query, documents, instruction)
-        (scores,) = _wait(self._submit([request]))
+        (scores,) = ask([request], self._scorer)
         ranked = rank_documents(request, scores, top_n, min_score)
         warn_once([scores])
         return ranked
@@ -246,7 +245,7 @@ class Qwen3Reranker:
         check_top_n(top_n)
         check_min_score(min_score)
         request = self._request(query, documents, instruction)
-        (scores,) = await self._asubmit([request])
+        (scores,) = await aask([request], self._scorer)
         ranked = rank_documents(request, scores, top_n, min_score)
         warn_once([scores])
         return ranked
@@ -258,14 +257,14 @@ class Qwen3Reranker:
             RerankError: as `rank`.
         """
         groups = self._groups(pairs, instruction)
-        return _probabilities(groups, _wait(self._submit([group.request for group in groups])))
+        return _probabilities(groups, ask([group.request for group in groups], self._scorer))
 
     async def ascore(
         self, pairs: Iterable[tuple[str, str]], *, instruction: Instruction | Own | None = OWN
     ) -> list[float]:
         """`score` without blocking the event loop."""
         groups = self._groups(pairs, instruction)
-        return _probabilities(groups, await self._asubmit([group.request for group in groups]))
+        return _probabilities(groups, await aask([group.request for group in groups], self._scorer))
 
     def warmup(self) -> None:
         """Load the model and run once, so that the first request does not pay for it."""
@@ -322,25 +321,6 @@ class Qwen3Reranker:
             return registry.share(self.remote, RemoteScorer, self)
         return self._own_scorer or registry.acquire(self.settings, self)
 
-    def _submit(self, requests: Sequence[RerankRequest]) -> list[Future[Scores]]:
-        scorer = self._scorer()
-        futures: list[Future[Scores]] = []
-        try:
-            for request in requests:
-                futures.append(scorer.submit(request))
-        except BaseException:  # one bad request of a call: the call's others must not run for nobody
-            for future in futures:
-                future.cancel()
-            raise
-        return futures
-
-    async def _asubmit(self, requests: Sequence[RerankRequest]) -> list[Scores]:
-        futures = await asyncio.to_thread(self._submit, requests)  # tokenising takes time: never on the loop
-        try:
-            return list(await asyncio.gather(*map(asyncio.wrap_future, futures)))
-        finally:
-            del futures  # as in `_wait`
-
 
 def _given(option: T | Own, own: T) -> T:
     return own if isinstance(option, Own) else option
@@ -364,21 +344,3 @@ def _probabilities(groups: Sequence[PairGroup], scores: Sequence[Scores]) -> lis
     probabilities = pair_probabilities(groups, scores)
     warn_once(scores)
     return probabilities
-
-
-def _wait(futures: Sequence[Future[Scores]]) -> list[Scores]:
-    """All results, or the first failure; whatever then still waits is dropped."""
-    results = []
-    future: Future[Scores] | None = None  # there may be none, and it has to be deleted all the same
-    try:
-        for future in futures:
-            results.append(future.result())  # a comprehension's frame would keep the futures, see below
-    except BaseException:  # an interrupt as well: nobody will read the other results
-        for future in futures:
-            future.cancel()
-        raise
-    else:
-        return results
-    finally:
-        # a future holds its error, and the error this frame: only the garbage collector would find the circle
-        del futures, future

@@ -31,6 +31,7 @@ LINE = [
     "engine.packing",
     "engine.dispatch",
     "engine.scorer",
+    "engine.call",
     "engine.reading",
     "engine.results",
     "engine.receipts",
