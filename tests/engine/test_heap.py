@@ -64,3 +64,33 @@ reranker.close()
 print(resident())
 """)
     assert after < wasted - 150
+
+
+def test_callers_who_go_on_keep_nothing_of_tokenizers_that_are_gone() -> None:
+    """A tokenizer of its own would remember words for every thread, and not forget them with itself."""
+    grown = megabytes("""
+import random
+from concurrent.futures import ThreadPoolExecutor
+from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER
+from qwen3_rerank_plugins.engine.prompt import build_prompt
+from qwen3_rerank_plugins.engine.request import make_request
+from qwen3_rerank_plugins.engine.tokens import PromptEncoder
+
+dice = random.Random(1)
+texts = [" ".join("".join(dice.choices("abcdefghij", k=9)) for _ in range(400)) for _ in range(64)]
+prompts = [build_prompt(make_request(text, texts[:4], None, 8192)) for text in texts]
+
+def encode_all(pool):
+    encoder = PromptEncoder(DEMO_FOLDER / "tokenizer.json")
+    list(pool.map(lambda prompt: encoder.encode(prompt, 8192), prompts * 4))
+
+with ThreadPoolExecutor(8) as pool:
+    encode_all(pool)
+    return_freed_memory()
+    before = resident()
+    for _ in range(6):
+        encode_all(pool)
+    return_freed_memory()
+    print(resident() - before)
+""")
+    assert grown[0] < 30
