@@ -157,6 +157,26 @@ def test_a_trend_is_the_slope_of_the_last_two_thirds() -> None:
     assert find_trend(warming[:5]) is None
 
 
+def test_a_trial_sees_what_the_package_would_keep_of_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trial.trial.SHORTEST_JUDGED", 0.0)
+    plan = small(sample_every=0.01)
+    run_trial(plan, TEXTS)  # whatever is loaded on first use is no leak
+    clean = run_trial(plan, TEXTS)
+    if clean.rest_after.heap is None:
+        pytest.skip("this C library cannot be asked about its heap")
+    assert not [failure for failure in clean.failures if "at rest" in failure]
+    kept: list[bytearray] = []
+    submit = Worker.submit
+
+    def keeping(worker: Worker, *arguments: Any, **options: Any) -> Future[Any]:
+        kept.append(bytearray(200_000))
+        return submit(worker, *arguments, **options)
+
+    monkeypatch.setattr(Worker, "submit", keeping)
+    leaking = run_trial(plan, TEXTS)
+    assert [failure for failure in leaking.failures if "at rest" in failure], leaking.rest_after
+
+
 def test_a_record_becomes_tables_and_a_picture(tmp_path: Path) -> None:
     results = run_trial(small(sample_every=0.01), TEXTS)
     around = {"subject": "demo", "dtype": "float32", "device": "CPU"}

@@ -11,7 +11,8 @@
 9. `closing`   engines closed while they are used
 10. `callers`  threads and coroutines that ask, and hold every answer against what it must be
 11. `samples`  memory, threads, files and waiting requests over time, and whether they grow
-12. `trial`    all of it, started and ended
-13. `tables`   a record -> tables
-14. `picture`  a record -> a picture
+12. `rest`     what the process holds when nothing runs
+13. `trial`    all of it, started and ended
+14. `tables`   a record -> tables
+15. `picture`  a record -> a picture
 """

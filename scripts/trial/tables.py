@@ -48,10 +48,14 @@ def _summary(results: Mapping[str, Any]) -> Grid:
         middle, last = trend["threads"]
         files = trend["files"]
         rows += [
-            ("memory over the last two thirds", f"{trend['resident_per_hour']:+,.0f} MiB an hour"),
+            ("resident memory over the last two thirds", f"{trend['resident_per_hour']:+,.0f} MiB an hour"),
             ("threads, middle and last third", f"{middle:.0f} and {last:.0f}"),
             ("open files, middle and last third", f"{files[0]:.0f} and {files[1]:.0f}"),
         ]
+    for name, words in (("heap", "heap in use at rest"), ("resident", "resident memory at rest")):
+        before, after = (results[when][name] for when in ("rest_before", "rest_after"))
+        if before is not None:
+            rows.append((f"{words}, before and after", f"{before:,.1f} MiB and {after:,.1f} MiB"))
     return Grid("Many callers at once", ("", "found"), tuple(rows))
 
 

@@ -21,13 +21,17 @@ from trial.callers import MOST_QUESTIONS_A_CALL, Caller, Work
 from trial.closing import Entrance, close_at_times
 from trial.faults import Rates
 from trial.questions import draw_questions
+from trial.rest import Rest, come_to_rest
 from trial.samples import Sample, Sampler, Trend, find_trend
 from trial.seam import Watch, watched_engines
 from trial.tally import Tally, percentile
 from trial.texts import Texts
 
-MOST_GROWTH = 64.0
-"""MiB an hour by which a soak's resident memory may grow; more is a leak, and not a line through noise."""
+MOST_KEPT = 4.0
+"""MiB of the heap that may be in use at rest after a soak and were not before: what was loaded on first use."""
+MOST_GROWTH = 128.0
+"""MiB an hour by which a soak's resident memory may grow while it runs: the heap of a process in which engines come and
+go breaks into pieces, and a line through what is up and down all the time has a slope."""
 SHORTEST_JUDGED = 600.0
 """Seconds. In a shorter run memory still warms up, and its slope says nothing."""
 
@@ -99,6 +103,7 @@ class TrialResults:
         most_waiting: requests in the queues at the same time; `waiting_bound` is the most that callers could make.
         engines, passes: loaded and run.
         peak_resident: MiB.
+        rest_before, rest_after: memory with no engine loaded and no caller there.
         failures: why the trial failed; empty if it did not.
     """
 
@@ -125,6 +130,8 @@ class TrialResults:
     engines: int
     passes: int
     peak_resident: float
+    rest_before: Rest
+    rest_after: Rest
     trend: Trend | None
     samples: tuple[Sample, ...]
     failures: tuple[str, ...]
@@ -164,6 +171,7 @@ def run_trial(plan: TrialPlan, texts: Texts, tell: Tell = lambda *_: None) -> Tr
     tally = Tally()
     done = itertools.count(1)
     expected = ask_serially(questions, plan.engine, lambda: tell("alone", next(done) / len(questions), tally))
+    before = come_to_rest()
     with watched_engines(plan.rates, plan.seed) as watch:
         entrance = Entrance(plan.engine)
         started = time.perf_counter()
@@ -172,7 +180,8 @@ def run_trial(plan: TrialPlan, texts: Texts, tell: Tell = lambda *_: None) -> Tr
         with Sampler(tally, watch, plan.sample_every) as sampler:
             lost = _everybody(plan, work, started, tell)
         seconds = time.perf_counter() - started
-    return _look_back(plan, texts, tally, watch, entrance, sampler.samples, lost, seconds)
+    rests = before, come_to_rest()
+    return _look_back(plan, texts, tally, watch, entrance, sampler.samples, rests, lost, seconds)
 
 
 def _everybody(plan: TrialPlan, work: Work, started: float, tell: Tell) -> int:
@@ -217,6 +226,7 @@ def _look_back(
     watch: Watch,
     entrance: Entrance,
     samples: Sequence[Sample],
+    rests: tuple[Rest, Rest],
     lost: int,
     seconds: float,
 ) -> TrialResults:
@@ -252,14 +262,22 @@ def _look_back(
         engines=watch.engines,
         passes=watch.passes,
         peak_resident=max(sample.resident for sample in samples),
+        rest_before=rests[0],
+        rest_after=rests[1],
         trend=trend,
         samples=tuple(samples),
-        failures=tuple(_failures(tally, faults, trend, watch, lost, seconds)),
+        failures=tuple(_failures(tally, faults, trend, rests, watch, lost, seconds)),
     )
 
 
 def _failures(
-    tally: Tally, faults: Sequence[FaultFigures], trend: Trend | None, watch: Watch, lost: int, seconds: float
+    tally: Tally,
+    faults: Sequence[FaultFigures],
+    trend: Trend | None,
+    rests: tuple[Rest, Rest],
+    watch: Watch,
+    lost: int,
+    seconds: float,
 ) -> list[str]:
     failures = []
     if lost:
@@ -271,6 +289,9 @@ def _failures(
         failures.append(f"{watch.waiting} requests still wait although everybody has left")
     if trend is None or seconds < SHORTEST_JUDGED:
         return failures
+    before, after = (rest.heap or 0.0 for rest in rests)
+    if after - before > MOST_KEPT:
+        failures.append(f"{after - before:.0f} MiB of the heap are in use at rest that were not before")
     if trend.resident_per_hour > MOST_GROWTH:
         failures.append(f"resident memory grows by {trend.resident_per_hour:.0f} MiB an hour")
     for name in ("threads", "files"):
