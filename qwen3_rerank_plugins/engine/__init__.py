@@ -14,29 +14,30 @@ A request travels in one straight line; each station is one file and one idea:
 10. `packing`    lengths -> passes under a token budget, in plain ints
 11. `dispatch`   lengths of a request -> parts for several devices, in plain ints
 12. `scorer`     the seam: a request in, log-odds out; local, remote and fake engines implement it
-13. `reading`    a request -> ids, long documents read as it asks; log-odds of windows -> those of documents
-14. `results`    log-odds -> ranked documents
-15. `receipts`   what was cut or computed twice -> one line in the log
-16. `pairs`      (query, document) pairs -> one request a query, and scores back in the order of the pairs
+13. `call`       the requests of one call: all of them answered, or none runs for nobody
+14. `reading`    a request -> ids, long documents read as it asks; log-odds of windows -> those of documents
+15. `results`    log-odds -> ranked documents
+16. `receipts`   what was cut or computed twice -> one line in the log
+17. `pairs`      (query, document) pairs -> one request a query, and scores back in the order of the pairs
 
 Torch is imported only from here on:
 
-17. `attention`  one signature, several kernels
-18. `batch`      a planned pass -> tensors
-19. `model`      the packed forward pass over the modules that transformers loaded
-20. `float32`    a 16-bit model as a float32 one, a layer at a time, for scores that overflowed
-21. `quantization`  the layers' weights in 8 or 4 bits, where that was asked for
-22. `unpacking`  weights that were quantised before they were saved -> layers that a pass can use
-23. `merging`    a LoRA adapter -> the same change in the weights of its base
-24. `shape`      the sizes of a model, and the memory that follows from them
-25. `placement`  settings -> device, dtype, attention and quantization, each with its reason
-26. `device_map` a model that is too large for one GPU -> which layers go to which
-27. `weights`    settings -> those modules, on their device, in their dtype
-28. `head`       last hidden states -> yes/no log-odds in float32
-29. `budget`     how many tokens of one pass fit in memory
-30. `passes`     a planned pass -> its log-odds: batch, model and head in a row
-31. `heap`       memory that was freed -> back to the system
-32. `worker`     the one thread that runs passes for everybody who waits
-33. `replicas`   several of them, each with a model of its own, behind one door
-34. `local`      the whole line behind the seam
+18. `attention`  one signature, several kernels
+19. `batch`      a planned pass -> tensors
+20. `model`      the packed forward pass over the modules that transformers loaded
+21. `float32`    a 16-bit model as a float32 one, a layer at a time, for scores that overflowed
+22. `quantization`  the layers' weights in 8 or 4 bits, where that was asked for
+23. `unpacking`  weights that were quantised before they were saved -> layers that a pass can use
+24. `merging`    a LoRA adapter -> the same change in the weights of its base
+25. `shape`      the sizes of a model, and the memory that follows from them
+26. `placement`  settings -> device, dtype, attention and quantization, each with its reason
+27. `device_map` a model that is too large for one GPU -> which layers go to which
+28. `weights`    settings -> those modules, on their device, in their dtype
+29. `head`       last hidden states -> yes/no log-odds in float32
+30. `budget`     how many tokens of one pass fit in memory
+31. `passes`     a planned pass -> its log-odds: batch, model and head in a row
+32. `heap`       memory that was freed -> back to the system
+33. `worker`     the one thread that runs passes for everybody who waits
+34. `replicas`   several of them, each with a model of its own, behind one door
+35. `local`      the whole line behind the seam
 """
