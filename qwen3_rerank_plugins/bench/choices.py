@@ -15,11 +15,13 @@ from torch.nn import functional
 
 from qwen3_rerank_plugins.bench.speed import OnStep
 from qwen3_rerank_plugins.bench.stopwatch import Measured, Spread, ratios, take_turns
+from qwen3_rerank_plugins.engine.attention import Attention, AttentionLayout
 from qwen3_rerank_plugins.engine.head import YesNoHead
 from qwen3_rerank_plugins.engine.model import PackedModel
 from qwen3_rerank_plugins.engine.packing import Workload, plan_passes
 from qwen3_rerank_plugins.engine.passes import PassRunner
 from qwen3_rerank_plugins.engine.tokens import PromptEncoder, TokenisedRequest
+from qwen3_rerank_plugins.engine.tokenwise import normalise
 from qwen3_rerank_plugins.engine.weights import LoadedModel
 
 _ROWS = (256, 512, 1024, 2048, 4096, None)
@@ -74,8 +76,9 @@ def measure_choices(
     device = loaded.placement.device
     own = loaded.placement.rows_at_once
 
-    def scoring(model: LoadedModel, rows: int | None) -> Callable[[], Any]:
-        packed = PackedModel(model.causal_lm.model, model.placement.attention.attend, rows_at_once=rows)
+    def scoring(model: LoadedModel, rows: int | None, attend: Attention | None = None) -> Callable[[], Any]:
+        attend = attend or model.placement.attention.attend
+        packed = PackedModel(model.causal_lm.model, attend, rows_at_once=rows)
         head = YesNoHead(model.causal_lm, encoder.yes_id, encoder.no_id)
         run = PassRunner(packed, head, device)
         plans = plan_passes([Workload(len(r.prefix), tuple(map(len, r.tails))) for r in requests], budget)
@@ -83,7 +86,7 @@ def measure_choices(
 
     dtypes = {str(model.placement.dtype).removeprefix("torch."): model for model in (loaded, other_dtype)}
     questions: dict[str, tuple[str, Mapping[str, Callable[[], Any]]]] = {
-        "tokens at a time in the token-wise halves": (
+        "tokens that go through a layer at a time": (
             _rows_name(own),
             {_rows_name(rows): scoring(loaded, rows) for rows in _ROWS},
         ),
@@ -91,6 +94,14 @@ def measure_choices(
             str(loaded.placement.dtype).removeprefix("torch."),
             {name: scoring(model, own) for name, model in dtypes.items()},
         ),
+        "attention": (
+            loaded.placement.attention.name,
+            {
+                loaded.placement.attention.name: scoring(loaded, own),
+                "sdpa, one mask over each document": scoring(loaded, own, masked_attention),
+            },
+        ),
+        "norm of the heads": ("ours", _head_norm(loaded, own or 4096)),
         "gate and up projection of the MLP": ("two products", _gate_and_up(loaded, own or 4096)),
     }
     found = []
@@ -100,6 +111,28 @@ def measure_choices(
         turns = take_turns(calls, rounds, device, lambda name, turn: tell(f"{name}, round {turn + 1}"))
         found += [_alternative(question, name, chosen, turns) for name in calls]
     return ChoicesResults(rounds, tuple(found))
+
+
+def masked_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: AttentionLayout, scale: float
+) -> torch.Tensor:
+    """Attention the plain way: all query rows of a segment at once, under a mask, heads repeated by torch."""
+    attended = torch.empty_like(query)
+    for segment in layout.segments:
+        rows = slice(segment.queries.start, segment.queries.stop)
+        pieces = [slice(piece.start, piece.stop) for piece in (segment.context, segment.own)]
+        keys, values = (torch.cat([states[piece] for piece in pieces]).transpose(0, 1) for states in (key, value))
+        queries = query[rows].transpose(0, 1)
+        mask = torch.ones(queries.shape[1], keys.shape[1], dtype=torch.bool, device=query.device)
+        attended[rows] = functional.scaled_dot_product_attention(
+            queries[None],
+            keys[None],
+            values[None],
+            attn_mask=mask.tril(keys.shape[1] - queries.shape[1]),
+            scale=scale,
+            enable_gqa=True,
+        )[0].transpose(0, 1)
+    return attended
 
 
 def _rows_name(rows: int | None) -> str:
@@ -121,6 +154,27 @@ def _gate_and_up(loaded: LoadedModel, rows: int) -> dict[str, Callable[[], Any]]
             functional.silu(gate).mul_(up)
 
     return {"two products": torch.inference_mode()(two), "one product of both": torch.inference_mode()(one)}
+
+
+def _head_norm(loaded: LoadedModel, rows: int) -> dict[str, Callable[[], Any]]:
+    attention = loaded.causal_lm.model.layers[0].self_attn
+    norm, heads = attention.q_norm, attention.q_proj.out_features // attention.head_dim
+    states = torch.randn(rows, heads, attention.head_dim).to(norm.weight)
+
+    def ours() -> None:
+        for _ in range(20):
+            normalise(norm, states)
+
+    def torchs() -> None:
+        for _ in range(20):
+            functional.rms_norm(states, states.shape[-1:], norm.weight, norm.variance_epsilon)
+
+    def modules() -> None:
+        for _ in range(20):
+            norm(states)
+
+    ways = {"ours": ours, "torch's rms_norm": torchs, "the module's own forward": modules}
+    return {name: torch.inference_mode()(way) for name, way in ways.items()}
 
 
 def _alternative(question: str, name: str, chosen: str, turns: dict[str, list[Measured]]) -> Alternative:

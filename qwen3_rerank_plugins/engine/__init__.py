@@ -24,20 +24,21 @@ Torch is imported only from here on:
 
 18. `attention`  one signature, several kernels
 19. `batch`      a planned pass -> tensors
-20. `model`      the packed forward pass over the modules that transformers loaded
-21. `float32`    a 16-bit model as a float32 one, a layer at a time, for scores that overflowed
-22. `quantization`  the layers' weights in 8 or 4 bits, where that was asked for
-23. `unpacking`  weights that were quantised before they were saved -> layers that a pass can use
-24. `merging`    a LoRA adapter -> the same change in the weights of its base
-25. `shape`      the sizes of a model, and the memory that follows from them
-26. `placement`  settings -> device, dtype, attention and quantization, each with its reason
-27. `device_map` a model that is too large for one GPU -> which layers go to which
-28. `weights`    settings -> those modules, on their device, in their dtype
-29. `head`       last hidden states -> yes/no log-odds in float32
-30. `budget`     how many tokens of one pass fit in memory
-31. `passes`     a planned pass -> its log-odds: batch, model and head in a row
-32. `heap`       memory that was freed -> back to the system
-33. `worker`     the one thread that runs passes for everybody who waits
-34. `replicas`   several of them, each with a model of its own, behind one door
-35. `local`      the whole line behind the seam
+20. `tokenwise`  the halves of a layer that take every token by itself: norms, projections, rotation, MLP
+21. `model`      the packed forward pass over the modules that transformers loaded
+22. `float32`    a 16-bit model as a float32 one, a layer at a time, for scores that overflowed
+23. `quantization`  the layers' weights in 8 or 4 bits, where that was asked for
+24. `unpacking`  weights that were quantised before they were saved -> layers that a pass can use
+25. `merging`    a LoRA adapter -> the same change in the weights of its base
+26. `shape`      the sizes of a model, and the memory that follows from them
+27. `placement`  settings -> device, dtype, attention and quantization, each with its reason
+28. `device_map` a model that is too large for one GPU -> which layers go to which
+29. `weights`    settings -> those modules, on their device, in their dtype
+30. `head`       last hidden states -> yes/no log-odds in float32
+31. `budget`     how many tokens of one pass fit in memory
+32. `passes`     a planned pass -> its log-odds: batch, model and head in a row
+33. `heap`       memory that was freed -> back to the system
+34. `worker`     the one thread that runs passes for everybody who waits
+35. `replicas`   several of them, each with a model of its own, behind one door
+36. `local`      the whole line behind the seam
 """

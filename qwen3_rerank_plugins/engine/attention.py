@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import importlib.util
 import inspect
+import itertools
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -47,6 +48,30 @@ class AttentionLayout:
     segments: tuple[Segment, ...]
     device: torch.device
 
+    def parts(self, rows: int | None) -> tuple[LayoutPart, ...]:
+        """Cut between segments into parts of about so many query rows; None leaves it whole.
+
+        A segment belongs to the share of the rows in which its middle lies, so that one that is longer stays whole.
+        """
+        if count_parts(self.query_rows, rows) == 1:
+            return (LayoutPart(slice(0, self.query_rows), self),)
+        share = self.query_rows / count_parts(self.query_rows, rows)
+        by_share = itertools.groupby(self.segments, lambda segment: _middle(segment.queries) // share)
+        return tuple(self._part(tuple(segments)) for _, segments in by_share)
+
+    def _part(self, segments: tuple[Segment, ...]) -> LayoutPart:
+        first, stop = segments[0].queries.start, segments[-1].queries.stop
+        shifted = (
+            dataclasses.replace(one, queries=range(one.queries.start - first, one.queries.stop - first))
+            for one in segments
+        )
+        return LayoutPart(slice(first, stop), AttentionLayout(tuple(shifted), self.device))
+
+    @property
+    def query_rows(self) -> int:
+        """Query rows in all."""
+        return self.segments[-1].queries.stop
+
     @functools.cached_property
     def cumulative_queries(self) -> torch.Tensor:
         """[S + 1] int32: where each segment's query rows start."""
@@ -75,6 +100,28 @@ class AttentionLayout:
 
     def _cumulative(self, lengths: list[int]) -> torch.Tensor:
         return torch.tensor([0, *lengths]).cumsum(0).to(self.device, torch.int32)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LayoutPart:
+    """Some of a layout's segments.
+
+    Attributes:
+        rows: their query rows among those of the whole layout.
+        layout: the segments, their query rows numbered from the part's first; key rows as in the whole layout.
+    """
+
+    rows: slice
+    layout: AttentionLayout
+
+    def to(self, device: torch.device) -> LayoutPart:
+        """A copy on another device."""
+        return LayoutPart(self.rows, AttentionLayout(self.layout.segments, device))
+
+
+def count_parts(total: int, rows: int | None) -> int:
+    """How many parts of about `rows` make up `total`; None is one part of all."""
+    return max(1, round(total / rows)) if rows else 1
 
 
 class Attention(Protocol):
@@ -134,37 +181,68 @@ def sdpa_attention(
     attended = torch.empty_like(query)
     for segment in layout.segments:
         rows = slice(segment.queries.start, segment.queries.stop)
-        keys, values = (torch.cat([kv[piece.start : piece.stop] for piece in _pieces(segment)]) for kv in (key, value))
-        attended[rows] = _attend_segment(query[rows], keys, values, scale)
+        before = segment.keys - len(segment.queries)
+        # a long document may leave out the masked half, which pays for computing what stands before it again
+        causal = len(segment.queries) >= _CAUSAL_WORTHWHILE and len(segment.queries) > 4 * before
+        attend = _attend_causally if causal else _attend_in_blocks
+        attend(query[rows], key, value, segment, scale, attended[rows])
     return attended
 
 
-_CAUSAL_WORTHWHILE = 1024
-"""From so many query rows on, skipping the masked half pays for computing the context's rows again."""
+_CAUSAL_WORTHWHILE = 1280
+"""Query rows; with fewer, blocks are faster."""
+_CPU_BLOCK = 128
+"""Query rows of a block on a CPU: the masked part of the work is small then, the matrices large enough."""
 
 
-def _attend_segment(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
-    """[L, H, D], [K, G, D], [K, G, D] -> [L, H, D], the queries being the last L of the K tokens."""
-    queries, keys = len(query), len(key)
-    context = keys - queries
-    mask, causal = None, queries == keys > 1
-    if 1 < queries < keys:
-        if queries >= _CAUSAL_WORTHWHILE and queries > 4 * context:
-            # torch aligns is_causal at the top left: rows of zeros in front make top left and bottom right the same
-            query = functional.pad(query, (0, 0, 0, 0, context, 0))
-            causal = True
-        else:
-            mask = torch.ones(queries, keys, dtype=torch.bool, device=query.device).tril(context)
-    attended = functional.scaled_dot_product_attention(
-        query.transpose(0, 1).unsqueeze(0),  # [1, H, L, D]
-        key.transpose(0, 1).unsqueeze(0),  # [1, G, K, D]
-        value.transpose(0, 1).unsqueeze(0),
-        attn_mask=mask,
-        is_causal=causal,
-        scale=scale,
-        enable_gqa=query.shape[1] != key.shape[1],
+def _attend_in_blocks(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, segment: Segment, scale: float, attended: torch.Tensor
+) -> None:
+    """[L, H, D], [T, G, D], [T, G, D] -> `attended`, [L, H, D]: some queries at a time, over what they may see.
+
+    The query heads that share a key/value head stand below each other as rows of one matrix, L * H/G of them, so that
+    keys and values are neither repeated nor read more than once.
+    """
+    groups, size = key.shape[1:]
+    group = query.shape[1] // groups
+    keys, values = (
+        torch.cat([states[piece.start : piece.stop].transpose(0, 1) for piece in _pieces(segment)], 1)  # [G, K, D]
+        for states in (key, value)
     )
-    return attended.squeeze(0).transpose(0, 1)[-queries:]
+    queries, before = len(query), segment.keys - len(query)
+    step = _CPU_BLOCK if query.device.type == "cpu" else queries
+    for start in range(0, queries, step):
+        rows = slice(start, min(start + step, queries))
+        length, seen = rows.stop - start, before + rows.stop
+        mask = None
+        if length > 1:
+            allowed = torch.ones(length, seen, dtype=torch.bool, device=query.device).tril(before + start)
+            mask = allowed.repeat_interleave(group, 0)
+        block = query[rows].view(length, groups, group, size).transpose(0, 1).reshape(1, groups, length * group, size)
+        found = functional.scaled_dot_product_attention(
+            block, keys[None, :, :seen], values[None, :, :seen], attn_mask=mask, scale=scale
+        )
+        attended[rows] = found.view(groups, length, group, size).transpose(0, 1).flatten(1, 2)
+
+
+def _attend_causally(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, segment: Segment, scale: float, attended: torch.Tensor
+) -> None:
+    """The same by the kernel's own causal mask, one key/value head at a time, so that copies of it stay small.
+
+    torch aligns that mask at the top left: rows of zeros in front make top left and bottom right the same.
+    """
+    before = segment.keys - len(query)
+    group = query.shape[1] // key.shape[1]
+    for head in range(key.shape[1]):
+        heads = slice(head * group, (head + 1) * group)
+        keys, values = (
+            torch.cat([states[piece.start : piece.stop, head] for piece in _pieces(segment)]).expand(1, group, -1, -1)
+            for states in (key, value)
+        )
+        padded = functional.pad(query[:, heads].transpose(0, 1), (0, 0, before, 0))  # [H/G, K, D]
+        found = functional.scaled_dot_product_attention(padded[None], keys, values, is_causal=True, scale=scale)
+        attended[:, heads] = found[0, :, before:].transpose(0, 1)
 
 
 def adapt_varlen(varlen_attn: Callable[..., Any]) -> Attention:
@@ -249,6 +327,10 @@ def _flash_obstacle(device: torch.device, dtype: torch.dtype) -> str | None:
     if major < 8:
         return f"flash attention needs compute capability 8.0, this device has {major}.{minor}"
     return None
+
+
+def _middle(rows: range) -> float:
+    return (rows.start + rows.stop) / 2
 
 
 def _pieces(segment: Segment) -> tuple[range, ...]:

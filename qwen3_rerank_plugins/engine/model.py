@@ -15,20 +15,20 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.nn import functional
 
-from qwen3_rerank_plugins.engine.attention import Attention
+from qwen3_rerank_plugins.engine import tokenwise
+from qwen3_rerank_plugins.engine.attention import Attention, LayoutPart, count_parts
 from qwen3_rerank_plugins.engine.batch import PackedBatch
+from qwen3_rerank_plugins.engine.tokenwise import Tensors, normalise
 
 Rotation = tuple[torch.Tensor, torch.Tensor]
-Tensors = tuple[torch.Tensor, ...]
 
 CPU_ROWS_AT_ONCE = 1024
 """What so many rows need between two matrix products stays in the CPU's cache, and is never the peak of memory."""
 
 
 def rows_at_once(device: torch.device, *, quantised: bool) -> int | None:
-    """How many tokens the token-wise halves of a layer take at a time; None is all.
+    """About how many tokens go through a layer at a time, keys and values apart; None is all.
 
     A GPU wants few, large kernels; and a quantised matrix is unpacked anew each time.
     """
@@ -43,11 +43,15 @@ class _Stream:
         hidden: [T, hidden] float32, the residual stream.
         rotation: cosines and sines of the positions, [T, 1, D] in the model's dtype: the same for every head.
         batch: who attends to whom.
+        parts: the tokens of the batch, some at a time.
+        room: keys and values of the layer before, [T, G, D] each, whose memory the next one writes; or nothing.
     """
 
     hidden: torch.Tensor
     rotation: Rotation
     batch: PackedBatch
+    parts: tuple[LayoutPart, ...]
+    room: Tensors = ()
 
     def at(self, layer: Any) -> _Stream:
         """The same where a layer is; in a model on one device that is here, and nothing happens."""
@@ -55,7 +59,8 @@ class _Stream:
         if device == self.hidden.device:
             return self
         cos, sin = self.rotation
-        return _Stream(self.hidden.to(device), (cos.to(device), sin.to(device)), self.batch.to(device))
+        parts = tuple(part.to(device) for part in self.parts)
+        return _Stream(self.hidden.to(device), (cos.to(device), sin.to(device)), self.batch.to(device), parts)
 
 
 class PackedModel:
@@ -65,7 +70,7 @@ class PackedModel:
         backbone: the loaded Qwen3Model; its parameters are read, never changed.
         attention: the kernel.
         compile: compile the token-wise halves of a layer; the first call takes a minute, later ones are faster.
-        rows_at_once: tokens that these halves take at a time; None is all.
+        rows_at_once: about how many tokens go through a layer at a time; None is all.
     """
 
     def __init__(
@@ -76,8 +81,9 @@ class PackedModel:
         self._rows_at_once = rows_at_once
         # one compiled function serves every layer and every length; attention stays outside, its shapes vary freely
         wrap: Callable[[Any], Any] = (lambda f: torch.compile(f, dynamic=True)) if compile else (lambda f: f)
-        self._project, self._finish = wrap(_project), wrap(_finish)
-        self._project_queries, self._project_keys_values = wrap(_project_queries), wrap(_project_keys_values)
+        self._project, self._finish = wrap(tokenwise.project), wrap(tokenwise.finish)
+        self._project_queries = wrap(tokenwise.project_queries)
+        self._project_keys_values = wrap(tokenwise.project_keys_values)
 
     def __call__(self, batch: PackedBatch) -> torch.Tensor:
         """Returns [N, hidden] float32: final-norm hidden states of the tails' last tokens, in plan order."""
@@ -88,26 +94,46 @@ class PackedModel:
             stream = self._run_layer(layers[index], stream)
         hidden = self._run_last_layer(layers[last], stream)
         norm = self._backbone.norm
-        return _normalise(norm, hidden.to(norm.weight.device))  # float32 to the end: no 16-bit grid of scores
+        return normalise(norm, hidden.to(norm.weight.device))  # float32 to the end: no 16-bit grid of scores
 
     def _embed(self, batch: PackedBatch) -> _Stream:
         embedded = self._backbone.embed_tokens(batch.input_ids)
         cos, sin = self._backbone.rotary_emb(embedded[None], batch.positions[None])  # [1, T, D] each
-        return _Stream(embedded.float(), (cos[0, :, None], sin[0, :, None]), batch)
+        parts = batch.layout.parts(self._rows_at_once)
+        return _Stream(embedded.float(), (cos[0, :, None], sin[0, :, None]), batch, parts)
 
     def _run_layer(self, layer: Any, stream: _Stream) -> _Stream:
         """One decoder layer for all tokens; adds to the hidden states in place."""
         stream = stream.at(layer)
-        query, key, value = self._in_slices(self._project, layer, stream.hidden, *stream.rotation)
+        at_once = count_parts(len(stream.hidden), self._rows_at_once) == 1
+        return self._run_at_once(layer, stream) if at_once else self._run_in_parts(layer, stream)
+
+    def _run_at_once(self, layer: Any, stream: _Stream) -> _Stream:
+        query, key, value = self._project(layer, stream.hidden, *stream.rotation)
         attended = self._attention(query, key, value, stream.batch.layout, layer.self_attn.scaling)
         del query, key, value  # not needed any more, and a fifth of the peak
-        self._finish_in_slices(layer, stream.hidden, attended)
+        self._finish(layer, stream.hidden, attended)
         return stream
+
+    def _run_in_parts(self, layer: Any, stream: _Stream) -> _Stream:
+        """Keys and values of all tokens first, which any later part may attend to; then part by part to the end."""
+        hidden, (cos, sin) = stream.hidden, stream.rotation
+        key, value = self._in_slices(self._project_keys_values, layer, hidden, cos, sin, into=stream.room)
+        for part in stream.parts:
+            own = hidden[part.rows]
+            (query,) = self._in_slices(self._project_queries, layer, own, cos[part.rows], sin[part.rows])
+            attended = self._attention(query, key, value, part.layout, layer.self_attn.scaling)
+            del query
+            self._finish_in_slices(layer, own, attended)
+            del attended
+        return dataclasses.replace(stream, room=(key, value))
 
     def _run_last_layer(self, layer: Any, stream: _Stream) -> torch.Tensor:
         """The last decoder layer, for the last token of each tail, attending to everyone: [N, hidden] float32."""
         stream = stream.at(layer)
-        key, value = self._in_slices(self._project_keys_values, layer, stream.hidden, *stream.rotation)
+        key, value = self._in_slices(
+            self._project_keys_values, layer, stream.hidden, *stream.rotation, into=stream.room
+        )
         rows = stream.batch.last_rows
         hidden = stream.hidden[rows]
         (query,) = self._in_slices(self._project_queries, layer, hidden, *(part[rows] for part in stream.rotation))
@@ -115,12 +141,14 @@ class PackedModel:
         self._finish_in_slices(layer, hidden, attended)
         return hidden
 
-    def _in_slices(self, compute: Callable[..., Tensors], layer: Any, *inputs: torch.Tensor) -> Tensors:
-        """What `compute` makes of the rows of its inputs, some at a time, put together."""
+    def _in_slices(
+        self, compute: Callable[..., Tensors], layer: Any, *inputs: torch.Tensor, into: Tensors = ()
+    ) -> Tensors:
+        """What `compute` makes of the rows of its inputs, some at a time, put together: in `into`, if there is any."""
         slices = self._slices(len(inputs[0]))
         if len(slices) == 1:
             return compute(layer, *inputs)
-        wholes: Tensors = ()
+        wholes = into
         for rows in slices:
             results = compute(layer, *(tensor[rows] for tensor in inputs))
             wholes = wholes or tuple(part.new_empty(len(inputs[0]), *part.shape[1:]) for part in results)
@@ -133,57 +161,7 @@ class PackedModel:
             self._finish(layer, hidden[rows], attended[rows])
 
     def _slices(self, rows: int) -> list[slice]:
-        step = self._rows_at_once or rows
-        return [slice(start, start + step) for start in range(0, rows, step)]
-
-
-def _project(layer: Any, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> Tensors:
-    """[R, hidden] float32 -> [R, H, D], [R, G, D], [R, G, D]: queries and keys normalised per head and rotated."""
-    normalised = _normalise(layer.input_layernorm, hidden).to(cos.dtype)
-    return _queries(layer, normalised, cos, sin), *_keys_values(layer, normalised, cos, sin)
-
-
-def _project_queries(layer: Any, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> Tensors:
-    """The first of what `_project` gives."""
-    return (_queries(layer, _normalise(layer.input_layernorm, hidden).to(cos.dtype), cos, sin),)
-
-
-def _project_keys_values(layer: Any, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> Tensors:
-    """The rest of what `_project` gives."""
-    return _keys_values(layer, _normalise(layer.input_layernorm, hidden).to(cos.dtype), cos, sin)
-
-
-def _queries(layer: Any, normalised: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    attention = layer.self_attn
-    query = attention.q_proj(normalised).unflatten(-1, (-1, attention.head_dim))
-    return _rotate(_normalise(attention.q_norm, query), cos, sin)
-
-
-def _keys_values(layer: Any, normalised: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> Tensors:
-    attention = layer.self_attn
-    key = attention.k_proj(normalised).unflatten(-1, (-1, attention.head_dim))
-    value = attention.v_proj(normalised).unflatten(-1, (-1, attention.head_dim))
-    return _rotate(_normalise(attention.k_norm, key), cos, sin), value
-
-
-def _finish(layer: Any, hidden: torch.Tensor, attended: torch.Tensor) -> None:
-    """[R, hidden] float32, [R, H, D]: adds output projection and MLP, each with its residual, to `hidden` in place."""
-    hidden += layer.self_attn.o_proj(attended.flatten(1))
-    normalised = _normalise(layer.post_attention_layernorm, hidden).to(attended.dtype)
-    gated = layer.mlp.act_fn(layer.mlp.gate_proj(normalised))
-    gated *= layer.mlp.up_proj(normalised)
-    hidden += layer.mlp.down_proj(gated)
-
-
-def _normalise(norm: Any, states: torch.Tensor) -> torch.Tensor:
-    """Root-mean-square norm over the last dimension, in one kernel where the module's own forward takes six."""
-    return functional.rms_norm(states, states.shape[-1:], norm.weight.to(states.dtype), norm.variance_epsilon)
-
-
-def _rotate(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotary position embedding in the half-split convention: pairs are (i, i + D/2)."""
-    half = heads.shape[-1] // 2
-    rotated = heads * cos
-    rotated[..., :half].addcmul_(heads[..., half:], sin[..., :half], value=-1)
-    rotated[..., half:].addcmul_(heads[..., :half], sin[..., half:])
-    return rotated
+        """Equal ones: a short last slice would multiply at half the speed."""
+        count = count_parts(rows, self._rows_at_once)
+        step = -(-rows // count)
+        return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]

@@ -86,14 +86,18 @@ class Shape:
 
         The residual stream (float32) and the rotation stay all the time. On top comes the larger of two stages:
         attention, with queries, keys, values, one gathered copy of keys and values, and the result; or the MLP, with
-        that result and, for so many rows at once, two of its wide activations and three hidden vectors in float32.
+        that result, two of its wide activations and three hidden vectors in float32. Where only `rows_at_once` tokens
+        go through a layer at a time, all others have their keys and values beside them; and in the worst case, one
+        document as long as the pass, queries and results too, and what attention copies for one key/value head.
         """
         heads = self.head_dim * dtype.itemsize
         kept = 4 * self.hidden + 2 * heads
         attention = (2 * self.heads + 4 * self.key_value_heads) * heads
-        mlp = 2 * self.intermediate * dtype.itemsize + 3 * 4 * self.hidden
+        mlp = self.heads * heads + 2 * self.intermediate * dtype.itemsize + 3 * 4 * self.hidden
         rows = min(tokens, rows_at_once or tokens)
-        return tokens * kept + max(tokens * attention, tokens * self.heads * heads + rows * mlp)
+        copies = 2 * self.heads // self.key_value_heads + 2
+        waiting = (2 * self.heads + 2 * self.key_value_heads + copies) * heads
+        return tokens * kept + rows * max(attention, mlp) + (tokens - rows) * waiting
 
 
 POSITIONS = 40_960

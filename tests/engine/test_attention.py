@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from qwen3_rerank_plugins.engine.attention import (
     Segment,
     adapt_varlen,
     choose_attention,
+    count_parts,
     sdpa_attention,
 )
 from qwen3_rerank_plugins.errors import MissingExtraError, SettingsError
@@ -74,23 +76,52 @@ layouts = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
-@given(layouts, st.sampled_from([(4, 2), (2, 2), (3, 1)]), st.booleans())
+@settings(max_examples=100, deadline=None)
+@given(layouts, st.sampled_from([(4, 2), (2, 2), (3, 1)]), st.booleans(), st.integers(1, 8), st.integers(1, 8))
 def test_sdpa_over_segments_is_attention_by_definition(
-    requests: list[tuple[int, list[int]]], heads: tuple[int, int], last_only: bool
+    requests: list[tuple[int, list[int]]], heads: tuple[int, int], last_only: bool, block: int, causal_from: int
 ) -> None:
     layout = layout_of(requests, last_only=last_only)
     inputs = random_heads(layout, *heads, 8)
-    torch.testing.assert_close(sdpa_attention(*inputs, layout, 0.3), by_definition(*inputs, layout, 0.3))
+    with (
+        mock.patch.object(attention, "_CPU_BLOCK", block),
+        mock.patch.object(attention, "_CAUSAL_WORTHWHILE", causal_from),
+    ):
+        found = sdpa_attention(*inputs, layout, 0.3)
+    torch.testing.assert_close(found, by_definition(*inputs, layout, 0.3))
 
 
-@pytest.mark.parametrize("tail", [1023, 1024, 1500])
-def test_the_causal_shortcut_for_long_tails_equals_the_mask(tail: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("tail", [1, 127, 128, 129, 300, 1279, 1280, 1500])
+def test_short_blocks_and_the_causal_shortcut_for_long_tails_equal_one_mask(tail: int, dtype: torch.dtype) -> None:
     layout = layout_of([(90, [tail, 3])])
-    inputs = random_heads(layout, 2, 1, 16, torch.float32)
-    fast = sdpa_attention(*inputs, layout, 0.25)
-    monkeypatch.setattr(attention, "_CAUSAL_WORTHWHILE", 10**9)
-    torch.testing.assert_close(fast, sdpa_attention(*inputs, layout, 0.25), atol=1e-5, rtol=1e-5)
+    inputs = random_heads(layout, 4, 2, 16, dtype)
+    with mock.patch.object(attention, "_CAUSAL_WORTHWHILE", 10**9), mock.patch.object(attention, "_CPU_BLOCK", 10**9):
+        one_mask = sdpa_attention(*inputs, layout, 0.25)
+    exact = 1e-5 if dtype == torch.float32 else 2e-2
+    torch.testing.assert_close(sdpa_attention(*inputs, layout, 0.25), one_mask, atol=exact, rtol=exact)
+
+
+@settings(max_examples=100, deadline=None)
+@given(layouts, st.one_of(st.none(), st.integers(1, 40)))
+def test_the_parts_of_a_layout_are_all_of_it_in_order_and_attend_to_the_same(
+    requests: list[tuple[int, list[int]]], rows: int | None
+) -> None:
+    layout = layout_of(requests)
+    parts = layout.parts(rows)
+    assert [row for part in parts for row in range(part.rows.start, part.rows.stop)] == list(range(layout.query_rows))
+    assert len(parts) <= count_parts(layout.query_rows, rows)
+    query, key, value = random_heads(layout, 4, 2, 8)
+    found = [sdpa_attention(query[part.rows], key, value, part.layout, 0.3) for part in parts]
+    torch.testing.assert_close(torch.cat(found), sdpa_attention(query, key, value, layout, 0.3))
+
+
+def test_parts_are_of_about_the_asked_size_and_a_long_document_is_not_cut() -> None:
+    short = layout_of([(90, [110] * 100)]).parts(1000)
+    assert len(short) == 11
+    assert all(900 <= part.rows.stop - part.rows.start <= 1120 for part in short)
+    long = layout_of([(90, [5000, 100, 4000])]).parts(1000)
+    assert [part.rows.stop - part.rows.start for part in long] == [90, 5000, 100, 4000]
 
 
 def reference_varlen(query: Any, key: Any, value: Any, starts_q: Any, starts_k: Any, scale: float) -> torch.Tensor:

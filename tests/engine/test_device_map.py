@@ -88,12 +88,12 @@ def follows(
     return sdpa_attention(query, key, value, layout, scale)
 
 
-def run(model: Any, backbone: Any = None, attention: Attention = follows) -> torch.Tensor:
+def run(model: Any, backbone: Any = None, attention: Attention = follows, rows: int | None = None) -> torch.Tensor:
     requests = random_requests()
     (plan,) = plan_passes([Workload(len(one.prefix), tuple(map(len, one.tails))) for one in requests], 10_000)
     with torch.inference_mode():
         batch = build_batch(requests, plan, model.model.embed_tokens.weight.device)
-        hidden = PackedModel(backbone or model.model, attention, rows_at_once=40)(batch)
+        hidden = PackedModel(backbone or model.model, attention, rows_at_once=rows)(batch)
         return YesNoHead(model, 1, 2)(hidden)
 
 
@@ -106,12 +106,20 @@ def spread(model: Any, second_from: int) -> Any:
 
 
 @pytest.mark.parametrize("shape", ["grouped", "untied", "one-layer"])
-def test_a_spread_model_gives_the_scores_of_one_on_one_device(shape: str, checkpoint: Callable[[str], Path]) -> None:
-    expected = run(load_reference(checkpoint(shape), torch.float32))
+@pytest.mark.parametrize("rows", [None, 40])
+def test_a_spread_model_gives_the_scores_of_one_on_one_device(
+    shape: str, rows: int | None, checkpoint: Callable[[str], Path]
+) -> None:
+    on_one = load_reference(checkpoint(shape), torch.float32)
+    on_a_cpu = run(on_one, rows=rows)
+    with pretended_gpus():
+        place(on_one, FIRST)
+        expected = run(on_one, rows=rows).as_subclass(torch.Tensor)
+    torch.testing.assert_close(expected, on_a_cpu, atol=1e-4, rtol=1e-4)  # norms have other kernels there
     for second_from in range(SHAPES[shape]["num_hidden_layers"] + 1):
         model = load_reference(checkpoint(shape), torch.float32)
         with pretended_gpus():
-            found = run(spread(model, second_from))
+            found = run(spread(model, second_from), rows=rows)
         assert torch.equal(found.as_subclass(torch.Tensor), expected)
 
 

@@ -64,7 +64,7 @@ def test_packed_hidden_states_equal_those_of_whole_prompts(shape: str, checkpoin
     torch.testing.assert_close(packed(model, requests), one_by_one(model, requests), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("rows", [1, 7, 64, 1024])
+@pytest.mark.parametrize("rows", [1, 7, 30, 64, 1024])
 def test_how_many_rows_go_at_once_changes_nothing(rows: int, checkpoint: Callable[[str], Path]) -> None:
     model, requests = load_reference(checkpoint("grouped"), torch.float32), random_requests()
     torch.testing.assert_close(

@@ -38,6 +38,7 @@ LINE = [
     "engine.pairs",
     "engine.attention",
     "engine.batch",
+    "engine.tokenwise",
     "engine.model",
     "engine.float32",
     "engine.quantization",

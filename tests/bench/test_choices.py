@@ -1,0 +1,21 @@
+"""What the engine did not choose gives the same answers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from qwen3_rerank_plugins.bench.choices import masked_attention
+from qwen3_rerank_plugins.engine.attention import AttentionLayout, Segment, sdpa_attention
+
+
+@pytest.mark.parametrize("tail", [1, 50, 1500])
+def test_attention_under_one_mask_a_document_is_the_engines_own(tail: int) -> None:
+    prefix, own, last = range(20), range(20, 20 + tail), range(20 + tail, 23 + tail)
+    segments = (Segment(prefix, range(0), prefix), Segment(own, prefix, own), Segment(last, prefix, last))
+    layout = AttentionLayout(segments, torch.device("cpu"))
+    dice = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(last.stop, heads, 16, generator=dice) for heads in (4, 2, 2))
+    torch.testing.assert_close(
+        masked_attention(query, key, value, layout, 0.3), sdpa_attention(query, key, value, layout, 0.3)
+    )
