@@ -87,7 +87,7 @@ def _speed(results: Record) -> list[Grid]:
     rate = results["gemm_flops_per_second"] / 1e12
     return [
         Grid(
-            f"Speed, medians; peers took turns, rounds: {results['rounds']} (small: five times as many)",
+            f"Speed, medians; peers took turns, rounds: {results['rounds']} (small: twelve times as many)",
             ("workload", "peer", "seconds", "times ours", "docs/s", "GEMM", "diff", "peak"),
             tuple(rows),
         ),

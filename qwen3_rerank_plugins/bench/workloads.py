@@ -52,7 +52,7 @@ RECIPES = {
     "chunks": Recipe((1, 50), (1, 24), lambda text, count: text.lengths_between(300, 500, count)),
     "long": Recipe((1, 8), (1, 3), lambda text, count: text.lengths_between(3_800, 4_200, count)),
     "mixed": Recipe((16, 32), (3, 16), lambda text, count: text.log_normal_lengths(90, 1.0, (20, 2_000), count)),
-    "small": Recipe((1, 10), (1, 10), lambda text, count: text.lengths_between(40, 80, count), repeat=5),
+    "small": Recipe((1, 10), (1, 10), lambda text, count: text.lengths_between(40, 80, count), repeat=12),
 }
 
 

@@ -36,7 +36,7 @@ def bench(
     size: Annotated[
         SizeChoice, typer.Option(help='Of the workloads: "auto" is full on CUDA, short elsewhere.')
     ] = "auto",
-    rounds: Annotated[int, typer.Option(min=1, help='How often each runs; "small" runs five times as often.')] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help='How often each runs; "small" runs twelve times as often.')] = 3,
     seed: Annotated[int, typer.Option(help="Of the texts.")] = 0,
     texts: Annotated[
         list[Path] | None,
