@@ -53,9 +53,10 @@ class AttentionLayout:
 
         A segment belongs to the share of the rows in which its middle lies, so that one that is longer stays whole.
         """
-        if count_parts(self.query_rows, rows) == 1:
+        count = count_parts(self.query_rows, rows)
+        if count == 1:
             return (LayoutPart(slice(0, self.query_rows), self),)
-        share = self.query_rows / count_parts(self.query_rows, rows)
+        share = self.query_rows / count
         by_share = itertools.groupby(self.segments, lambda segment: _middle(segment.queries) // share)
         return tuple(self._part(tuple(segments)) for _, segments in by_share)
 
@@ -193,6 +194,8 @@ _CAUSAL_WORTHWHILE = 1280
 """Query rows; with fewer, blocks are faster."""
 _CPU_BLOCK = 128
 """Query rows of a block on a CPU: the masked part of the work is small then, the matrices large enough."""
+_BLOCK = 1024
+"""The same elsewhere: few large kernels, and a mask that does not grow with the square of a document."""
 
 
 def _attend_in_blocks(
@@ -210,7 +213,7 @@ def _attend_in_blocks(
         for states in (key, value)
     )
     queries, before = len(query), segment.keys - len(query)
-    step = _CPU_BLOCK if query.device.type == "cpu" else queries
+    step = _CPU_BLOCK if query.device.type == "cpu" else _BLOCK
     for start in range(0, queries, step):
         rows = slice(start, min(start + step, queries))
         length, seen = rows.stop - start, before + rows.stop

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import accelerate
 import pytest
@@ -20,6 +21,7 @@ import torch
 import transformers
 
 from qwen3_rerank_plugins import Qwen3Reranker
+from qwen3_rerank_plugins.engine import attention
 from qwen3_rerank_plugins.engine.attention import Attention, AttentionLayout, sdpa_attention
 from qwen3_rerank_plugins.engine.batch import build_batch
 from qwen3_rerank_plugins.engine.budget import auto_budget, choose_budget
@@ -145,6 +147,17 @@ def test_on_one_device_nothing_moves(checkpoint: Callable[[str], Path]) -> None:
         run(model, attention=watched)
     assert [move for move in gpus.moves if move[0] in GPUS] == []
     assert len(met) == 2, "a layout was made again, and its index tensors with it"
+
+
+def test_a_gpu_without_flash_attention_takes_queries_in_blocks_of_its_own(checkpoint: Callable[[str], Path]) -> None:
+    model = load_reference(checkpoint("grouped"), torch.float32)
+    with pretended_gpus():
+        place(model, FIRST)
+        whole = run(model)
+        with mock.patch.object(attention, "_BLOCK", 4):
+            in_blocks = run(model)
+    torch.testing.assert_close(in_blocks.as_subclass(torch.Tensor), whole.as_subclass(torch.Tensor))
+    assert not torch.equal(in_blocks, whole), "blocks are rounded apart; equal bits mean that there were none"
 
 
 def test_scores_that_overflowed_are_rescued_in_a_spread_model_too(checkpoint: Callable[[str], Path]) -> None:

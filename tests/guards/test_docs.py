@@ -204,6 +204,14 @@ def test_the_readmes_table_of_speed_is_what_the_record_gives(workload: str) -> N
     )
 
 
+def test_the_readme_says_of_full_depth_what_its_record_says() -> None:
+    record = json.loads(read(ROOT / "benchmarks" / "results" / "cpu-depth.json"))
+    (passages,) = record["results"]["workloads"]
+    (peer,) = [row for row in passages["rows"] if row["peer"] == "st"]
+    assert "28 of 28 layers" in record["circumstances"]["subject"]
+    assert f"all 28, `passages` takes {peer['ratio']['median']:.2f} times as long" in read(ROOT / "README.md")
+
+
 def test_the_cards_table_on_the_page_is_the_one_that_its_command_compares_with() -> None:
     need("pytrec_eval")
     from qwen3_rerank_plugins.evaluation.card import COLUMNS, PUBLISHED
