@@ -69,7 +69,8 @@ def note_circumstances(
         threads=torch.get_num_threads(),
         dtype=str(dtype).removeprefix("torch."),
         subject=subject,
-        packages={"python": platform.python_version(), **_versions(packages)},
+        # torch with its build, "+cpu" or "+cu130", which the version of its wheel may leave out
+        packages={"python": platform.python_version(), **_versions(packages), "torch": str(torch.__version__)},
     )
 
 

@@ -58,6 +58,8 @@ def note_making(reranker: Qwen3Reranker) -> Making:
     Raises:
         CheckpointNotFoundError: its model is not here, as for a reranker with an engine of its own.
     """
+    import torch
+
     from qwen3_rerank_plugins.engine.placement import choose_placement, dtype_name
 
     checkpoint = find_checkpoint(dataclasses.replace(reranker.settings, local_files_only=True))
@@ -72,7 +74,7 @@ def note_making(reranker: Qwen3Reranker) -> Making:
         quantization=placement.quantization.name,
         max_length=reranker.max_length,
         package=__version__,
-        torch=importlib.metadata.version("torch"),
+        torch=str(torch.__version__),  # with its build: the wheel's own version may leave that out
         transformers=importlib.metadata.version("transformers"),
         tokenizers=importlib.metadata.version("tokenizers"),
     )
