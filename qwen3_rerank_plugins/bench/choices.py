@@ -76,9 +76,14 @@ def measure_choices(
     device = loaded.placement.device
     own = loaded.placement.rows_at_once
 
-    def scoring(model: LoadedModel, rows: int | None, attend: Attention | None = None) -> Callable[[], Any]:
+    def scoring(
+        model: LoadedModel,
+        rows: int | None,
+        attend: Attention | None = None,
+        kind: type[PackedModel] = PackedModel,
+    ) -> Callable[[], Any]:
         attend = attend or model.placement.attention.attend
-        packed = PackedModel(model.causal_lm.model, attend, rows_at_once=rows)
+        packed = kind(model.causal_lm.model, attend, rows_at_once=rows)
         head = YesNoHead(model.causal_lm, encoder.yes_id, encoder.no_id)
         run = PassRunner(packed, head, device)
         plans = plan_passes([Workload(len(r.prefix), tuple(map(len, r.tails))) for r in requests], budget)
@@ -104,6 +109,9 @@ def measure_choices(
         "norm of the heads": ("ours", _head_norm(loaded, own or 4096)),
         "gate and up projection of the MLP": ("two products", _gate_and_up(loaded, own or 4096)),
     }
+    if own:
+        ways = {"kept for a pass": scoring(loaded, own), "each its own": scoring(loaded, own, kind=ForgetfulModel)}
+        questions["memory of the MLP's two wide tensors"] = ("kept for a pass", ways)
     found = []
     for question, (chosen, calls) in questions.items():
         for call in calls.values():
@@ -111,6 +119,13 @@ def measure_choices(
         turns = take_turns(calls, rounds, device, lambda name, turn: tell(f"{name}, round {turn + 1}"))
         found += [_alternative(question, name, chosen, turns) for name in calls]
     return ChoicesResults(rounds, tuple(found))
+
+
+class ForgetfulModel(PackedModel):
+    """Every call of a layer's MLP gets memory of its own."""
+
+    def _make_wide(self, *_: Any) -> None:
+        return None
 
 
 def masked_attention(

@@ -180,6 +180,11 @@ def _open(name: str, folder: Path, commit: str | None, family: Family) -> Checkp
             f"{name!r} uses sliding-window attention, which none of the family does. Use {family.ids}, or a "
             "fine-tune of one."
         )
+    if config.get("hidden_act", "silu") != "silu":
+        raise UnsupportedCheckpointError(
+            f"In the config.json of {name!r}, hidden_act is {config['hidden_act']!r}; all of the family have 'silu'. "
+            f"Use {family.ids}, or a fine-tune of one."
+        )
     if not (folder / "tokenizer.json").is_file():
         raise UnsupportedCheckpointError(
             f"{name!r} has no tokenizer.json. Save one beside the weights: "

@@ -24,6 +24,7 @@ class Float32Backbone:
 
     def __init__(self, backbone: Any) -> None:
         self._backbone = backbone
+        self.config = backbone.config
         self.layers = _Layers(backbone.layers)
         self.rotary_emb = backbone.rotary_emb
 

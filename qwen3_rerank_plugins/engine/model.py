@@ -44,6 +44,7 @@ class _Stream:
         rotation: cosines and sines of the positions, [T, 1, D] in the model's dtype: the same for every head.
         batch: who attends to whom.
         parts: the tokens of the batch, some at a time.
+        wide: memory that every layer's MLP overwrites, see `tokenwise.finish`; None leaves it to each call.
         room: keys and values of the layer before, [T, G, D] each, whose memory the next one writes; or nothing.
     """
 
@@ -51,6 +52,7 @@ class _Stream:
     rotation: Rotation
     batch: PackedBatch
     parts: tuple[LayoutPart, ...]
+    wide: torch.Tensor | None = None
     room: Tensors = ()
 
     def at(self, layer: Any) -> _Stream:
@@ -79,6 +81,7 @@ class PackedModel:
         self._backbone = backbone
         self._attention = attention
         self._rows_at_once = rows_at_once
+        self._reuses_memory = bool(rows_at_once) and not compile
         # one compiled function serves every layer and every length; attention stays outside, its shapes vary freely
         wrap: Callable[[Any], Any] = (lambda f: torch.compile(f, dynamic=True)) if compile else (lambda f: f)
         self._project, self._finish = wrap(tokenwise.project), wrap(tokenwise.finish)
@@ -100,7 +103,14 @@ class PackedModel:
         embedded = self._backbone.embed_tokens(batch.input_ids)
         cos, sin = self._backbone.rotary_emb(embedded[None], batch.positions[None])  # [1, T, D] each
         parts = batch.layout.parts(self._rows_at_once)
-        return _Stream(embedded.float(), (cos[0, :, None], sin[0, :, None]), batch, parts)
+        wide = self._make_wide(batch, parts, embedded)
+        return _Stream(embedded.float(), (cos[0, :, None], sin[0, :, None]), batch, parts, wide)
+
+    def _make_wide(self, batch: PackedBatch, parts: tuple[LayoutPart, ...], like: torch.Tensor) -> torch.Tensor | None:
+        if not self._reuses_memory:
+            return None
+        longest = max(map(self._slice_length, (*(part.layout.query_rows for part in parts), len(batch.last_rows))))
+        return like.new_empty(2, longest, self._backbone.config.intermediate_size)
 
     def _run_layer(self, layer: Any, stream: _Stream) -> _Stream:
         """One decoder layer for all tokens; adds to the hidden states in place."""
@@ -112,7 +122,7 @@ class PackedModel:
         query, key, value = self._project(layer, stream.hidden, *stream.rotation)
         attended = self._attention(query, key, value, stream.batch.layout, layer.self_attn.scaling)
         del query, key, value  # not needed any more, and a fifth of the peak
-        self._finish(layer, stream.hidden, attended)
+        self._finish(layer, stream.hidden, attended, stream.wide)
         return stream
 
     def _run_in_parts(self, layer: Any, stream: _Stream) -> _Stream:
@@ -124,7 +134,7 @@ class PackedModel:
             (query,) = self._in_slices(self._project_queries, layer, own, cos[part.rows], sin[part.rows])
             attended = self._attention(query, key, value, part.layout, layer.self_attn.scaling)
             del query
-            self._finish_in_slices(layer, own, attended)
+            self._finish_in_slices(layer, own, attended, stream.wide)
             del attended
         return dataclasses.replace(stream, room=(key, value))
 
@@ -138,7 +148,7 @@ class PackedModel:
         hidden = stream.hidden[rows]
         (query,) = self._in_slices(self._project_queries, layer, hidden, *(part[rows] for part in stream.rotation))
         attended = self._attention(query, key, value, stream.batch.last_layout, layer.self_attn.scaling)
-        self._finish_in_slices(layer, hidden, attended)
+        self._finish_in_slices(layer, hidden, attended, stream.wide)
         return hidden
 
     def _in_slices(
@@ -156,12 +166,16 @@ class PackedModel:
                 whole[rows] = part
         return wholes
 
-    def _finish_in_slices(self, layer: Any, hidden: torch.Tensor, attended: torch.Tensor) -> None:
+    def _finish_in_slices(
+        self, layer: Any, hidden: torch.Tensor, attended: torch.Tensor, wide: torch.Tensor | None
+    ) -> None:
         for rows in self._slices(len(hidden)):
-            self._finish(layer, hidden[rows], attended[rows])
+            self._finish(layer, hidden[rows], attended[rows], wide)
 
     def _slices(self, rows: int) -> list[slice]:
-        """Equal ones: a short last slice would multiply at half the speed."""
-        count = count_parts(rows, self._rows_at_once)
-        step = -(-rows // count)
+        step = self._slice_length(rows)
         return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+    def _slice_length(self, rows: int) -> int:
+        """All slices are equally long: a short last one would multiply at half the speed."""
+        return -(-rows // count_parts(rows, self._rows_at_once))

@@ -87,17 +87,21 @@ class Shape:
         The residual stream (float32) and the rotation stay all the time. On top comes the larger of two stages:
         attention, with queries, keys, values, one gathered copy of keys and values, and the result; or the MLP, with
         that result, two of its wide activations and three hidden vectors in float32. Where only `rows_at_once` tokens
-        go through a layer at a time, all others have their keys and values beside them; and in the worst case, one
-        document as long as the pass, queries and results too, and what attention copies for one key/value head.
+        go through a layer at a time, the memory of the wide activations is kept, and all others have their keys and
+        values beside them; and in the worst case, one document as long as the pass, queries and results too, and what
+        attention copies for one key/value head.
         """
         heads = self.head_dim * dtype.itemsize
         kept = 4 * self.hidden + 2 * heads
         attention = (2 * self.heads + 4 * self.key_value_heads) * heads
-        mlp = self.heads * heads + 2 * self.intermediate * dtype.itemsize + 3 * 4 * self.hidden
-        rows = min(tokens, rows_at_once or tokens)
+        wide = 2 * self.intermediate * dtype.itemsize
+        rest_of_mlp = self.heads * heads + 3 * 4 * self.hidden
+        if not rows_at_once:
+            return tokens * (kept + max(attention, wide + rest_of_mlp))
+        rows = min(tokens, rows_at_once)
         copies = 2 * self.heads // self.key_value_heads + 2
         waiting = (2 * self.heads + 2 * self.key_value_heads + copies) * heads
-        return tokens * kept + rows * max(attention, mlp) + (tokens - rows) * waiting
+        return tokens * kept + rows * (wide + max(attention, rest_of_mlp)) + (tokens - rows) * waiting
 
 
 POSITIONS = 40_960

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
 
-from qwen3_rerank_plugins.bench.choices import masked_attention
+from qwen3_rerank_plugins.bench.choices import ForgetfulModel, masked_attention
 from qwen3_rerank_plugins.engine.attention import AttentionLayout, Segment, sdpa_attention
+from qwen3_rerank_plugins.engine.model import PackedModel
+from tests.checkpoints import load_reference
+from tests.engine.test_model import packed, random_requests
 
 
 @pytest.mark.parametrize("tail", [1, 50, 1500])
@@ -19,3 +25,10 @@ def test_attention_under_one_mask_a_document_is_the_engines_own(tail: int) -> No
     torch.testing.assert_close(
         masked_attention(query, key, value, layout, 0.3), sdpa_attention(query, key, value, layout, 0.3)
     )
+
+
+@pytest.mark.parametrize("rows", [30, 1024])
+def test_memory_that_is_not_kept_changes_nothing(rows: int, checkpoint: Callable[[str], Path]) -> None:
+    model, requests = load_reference(checkpoint("grouped"), torch.float32), random_requests()
+    kept, own = (packed(model, requests, rows_at_once=rows, kind=kind) for kind in (PackedModel, ForgetfulModel))
+    assert torch.equal(kept, own)

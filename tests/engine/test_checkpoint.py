@@ -112,6 +112,7 @@ def test_a_config_that_is_too_deep_or_cannot_be_read_is_refused(copy: Path, monk
         ({"architectures": None, "model_type": "qwen2"}, "model_type 'qwen2'"),
         ({"use_sliding_window": True}, "sliding-window"),
         ({"layer_types": ["sliding_attention"]}, "sliding-window"),
+        ({"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
     ],
 )
 def test_another_kind_of_model_is_refused_with_its_kind(copy: Path, changes: dict[str, Any], word: str) -> None:

@@ -37,11 +37,12 @@ def packed(
     *,
     compile: bool = False,
     rows_at_once: int | None = None,
+    kind: type[PackedModel] = PackedModel,
 ) -> torch.Tensor:
     work = [Workload(len(request.prefix), tuple(map(len, request.tails))) for request in requests]
     (plan,) = plan_passes(work, 10_000)
     with torch.inference_mode():
-        run = PackedModel(model.model, sdpa_attention, compile=compile, rows_at_once=rows_at_once)
+        run = kind(model.model, sdpa_attention, compile=compile, rows_at_once=rows_at_once)
         return run(build_batch(requests, plan, CPU))
 
 

@@ -41,7 +41,12 @@ def test_a_pass_grows_with_its_tokens_and_less_where_rows_go_few_at_a_time() -> 
     sizes = [shape.pass_bytes(tokens, torch.bfloat16, None) for tokens in (1, 1_000, 10_000)]
     assert sizes[2] == 10_000 * sizes[0] == 10 * sizes[1]
     assert shape.pass_bytes(10_000, torch.bfloat16, 1024) < sizes[2]
-    assert shape.pass_bytes(1_000, torch.bfloat16, 1024) == sizes[1]
+
+
+def test_the_memory_that_is_kept_for_the_mlp_stands_beside_that_of_attention() -> None:
+    shape = PUBLISHED["Qwen/Qwen3-Reranker-0.6B"]
+    kept, own = (shape.pass_bytes(1_000, torch.float32, rows) for rows in (1_024, None))
+    assert own < kept < own + 1_000 * 2 * shape.intermediate * 4
 
 
 def test_only_the_8b_has_an_output_matrix_of_its_own() -> None:

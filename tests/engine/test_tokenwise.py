@@ -63,16 +63,75 @@ def test_projected_heads_are_those_of_the_modules(folder: Path, dtype: torch.dty
         torch.testing.assert_close(mine, theirs[0], atol=EXACT[dtype], rtol=EXACT[dtype])
 
 
+def attended_heads(layer: Any, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return states(layer.self_attn.o_proj.in_features, dtype).unflatten(1, (-1, layer.self_attn.head_dim))
+
+
+def room_for(layer: Any, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Memory with two rows too many, and nothing in it that could pass for a number."""
+    return torch.full((2, ROWS + 2, layer.mlp.gate_proj.out_features), torch.nan, dtype=dtype)
+
+
+def finish_by_modules(layer: Any, hidden: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
+    """The slow twin: what a layer of transformers does after attention."""
+    hidden = hidden + layer.self_attn.o_proj(attended.flatten(1))
+    return hidden + layer.mlp(layer.post_attention_layernorm(hidden).to(attended.dtype))
+
+
+@pytest.mark.parametrize("roomy", [False, True])
 @dtypes
 @torch.no_grad()
-def test_the_rest_of_a_layer_is_that_of_the_modules(folder: Path, dtype: torch.dtype) -> None:
+def test_the_rest_of_a_layer_is_that_of_the_modules(folder: Path, dtype: torch.dtype, roomy: bool) -> None:
     layer, hidden, *_ = layer_and_rotation(folder, dtype)
-    attended = states(layer.self_attn.o_proj.in_features, dtype).unflatten(1, (-1, layer.self_attn.head_dim))
-    expected = hidden + layer.self_attn.o_proj(attended.flatten(1))
-    expected = expected + layer.mlp(layer.post_attention_layernorm(expected).to(dtype))
-    tokenwise.finish(layer, hidden, attended)
+    attended = attended_heads(layer, dtype)
+    expected = finish_by_modules(layer, hidden, attended)
+    tokenwise.finish(layer, hidden, attended, room_for(layer, dtype) if roomy else None)
     assert hidden.dtype == torch.float32
     torch.testing.assert_close(hidden, expected, atol=10 * EXACT[dtype], rtol=EXACT[dtype])
+
+
+@dtypes
+@torch.no_grad()
+def test_given_memory_is_written_as_far_as_there_are_rows_and_changes_nothing(folder: Path, dtype: torch.dtype) -> None:
+    layer, hidden, *_ = layer_and_rotation(folder, dtype)
+    attended, wide, without = attended_heads(layer, dtype), room_for(layer, dtype), hidden.clone()
+    tokenwise.finish(layer, hidden, attended, wide)
+    tokenwise.finish(layer, without, attended)
+    assert torch.equal(hidden, without)
+    assert wide[:, :ROWS].isfinite().all()
+    assert wide[:, ROWS:].isnan().all()
+
+
+class Tripled(torch.nn.Linear):
+    """A module that is more than its weight, as quantised ones are."""
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        return 3 * super().forward(states)
+
+
+def tripled(linear: torch.nn.Linear) -> torch.nn.Linear:
+    linear.__class__ = Tripled
+    return linear
+
+
+def biased(linear: torch.nn.Linear) -> torch.nn.Linear:
+    linear.bias = torch.nn.Parameter(states(linear.out_features)[0])
+    return linear
+
+
+@pytest.mark.parametrize("change", [tripled, biased])
+@pytest.mark.parametrize("name", ["o_proj", "gate_proj", "up_proj", "down_proj"])
+@torch.no_grad()
+def test_a_projection_that_is_more_than_a_matrix_is_asked_itself(
+    folder: Path, name: str, change: Callable[[torch.nn.Linear], torch.nn.Linear]
+) -> None:
+    layer, hidden, *_ = layer_and_rotation(folder, torch.float32)
+    module = layer.self_attn if name == "o_proj" else layer.mlp
+    setattr(module, name, change(getattr(module, name)))
+    attended = attended_heads(layer)
+    expected = finish_by_modules(layer, hidden, attended)
+    tokenwise.finish(layer, hidden, attended, room_for(layer))
+    torch.testing.assert_close(hidden, expected, atol=1e-3, rtol=1e-5)
 
 
 @torch.no_grad()
