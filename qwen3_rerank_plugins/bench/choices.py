@@ -15,8 +15,9 @@ from torch.nn import functional
 
 from qwen3_rerank_plugins.bench.speed import OnStep
 from qwen3_rerank_plugins.bench.stopwatch import Measured, Spread, ratios, take_turns
-from qwen3_rerank_plugins.engine.attention import Attention, AttentionLayout
+from qwen3_rerank_plugins.engine.attention import Attention
 from qwen3_rerank_plugins.engine.head import YesNoHead
+from qwen3_rerank_plugins.engine.layout import AttentionLayout
 from qwen3_rerank_plugins.engine.model import PackedModel
 from qwen3_rerank_plugins.engine.packing import Workload, plan_passes
 from qwen3_rerank_plugins.engine.passes import PassRunner

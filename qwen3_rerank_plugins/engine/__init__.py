@@ -22,23 +22,24 @@ A request travels in one straight line; each station is one file and one idea:
 
 Torch is imported only from here on:
 
-18. `attention`  one signature, several kernels
-19. `batch`      a planned pass -> tensors
-20. `tokenwise`  the halves of a layer that take every token by itself: norms, projections, rotation, MLP
-21. `model`      the packed forward pass over the modules that transformers loaded
-22. `float32`    a 16-bit model as a float32 one, a layer at a time, for scores that overflowed
-23. `quantization`  the layers' weights in 8 or 4 bits, where that was asked for
-24. `unpacking`  weights that were quantised before they were saved -> layers that a pass can use
-25. `merging`    a LoRA adapter -> the same change in the weights of its base
-26. `shape`      the sizes of a model, and the memory that follows from them
-27. `placement`  settings -> device, dtype, attention and quantization, each with its reason
-28. `device_map` a model that is too large for one GPU -> which layers go to which
-29. `weights`    settings -> those modules, on their device, in their dtype
-30. `head`       last hidden states -> yes/no log-odds in float32
-31. `budget`     how many tokens of one pass fit in memory
-32. `passes`     a planned pass -> its log-odds: batch, model and head in a row
-33. `heap`       memory that was freed -> back to the system
-34. `worker`     the one thread that runs passes for everybody who waits
-35. `replicas`   several of them, each with a model of its own, behind one door
-36. `local`      the whole line behind the seam
+18. `layout`     who attends to whom: segments, their parts, their bundles
+19. `attention`  one signature, several kernels
+20. `batch`      a planned pass -> tensors
+21. `tokenwise`  the halves of a layer that take every token by itself: norms, projections, rotation, MLP
+22. `model`      the packed forward pass over the modules that transformers loaded
+23. `float32`    a 16-bit model as a float32 one, a layer at a time, for scores that overflowed
+24. `quantization`  the layers' weights in 8 or 4 bits, where that was asked for
+25. `unpacking`  weights that were quantised before they were saved -> layers that a pass can use
+26. `merging`    a LoRA adapter -> the same change in the weights of its base
+27. `shape`      the sizes of a model, and the memory that follows from them
+28. `placement`  settings -> device, dtype, attention and quantization, each with its reason
+29. `device_map` a model that is too large for one GPU -> which layers go to which
+30. `weights`    settings -> those modules, on their device, in their dtype
+31. `head`       last hidden states -> yes/no log-odds in float32
+32. `budget`     how many tokens of one pass fit in memory
+33. `passes`     a planned pass -> its log-odds: batch, model and head in a row
+34. `heap`       memory that was freed -> back to the system
+35. `worker`     the one thread that runs passes for everybody who waits
+36. `replicas`   several of them, each with a model of its own, behind one door
+37. `local`      the whole line behind the seam
 """

@@ -10,119 +10,18 @@ Grouped-query attention: query head h reads key/value head h // (H // G).
 from __future__ import annotations
 
 import dataclasses
-import functools
 import importlib.util
 import inspect
-import itertools
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
 from torch.nn import functional
 
+from qwen3_rerank_plugins.engine.layout import AttentionLayout, Bundle
 from qwen3_rerank_plugins.engine.settings import AttentionName
 from qwen3_rerank_plugins.errors import MissingExtraError, SettingsError
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Segment:
-    """Some query rows and the key rows they may see: all of `context`, and `own` causally.
-
-    The queries are the last `len(queries)` tokens of `own`: the causal mask is aligned at the bottom right.
-    """
-
-    queries: range
-    context: range
-    own: range
-
-    @property
-    def keys(self) -> int:
-        """Key rows in all."""
-        return len(self.context) + len(self.own)
-
-
-@dataclasses.dataclass(frozen=True)
-class AttentionLayout:
-    """The segments of a pass; their queries cover the query rows in order. Index tensors are made on first use."""
-
-    segments: tuple[Segment, ...]
-    device: torch.device
-
-    def parts(self, rows: int | None) -> tuple[LayoutPart, ...]:
-        """Cut between segments into parts of about so many query rows; None leaves it whole.
-
-        A segment belongs to the share of the rows in which its middle lies, so that one that is longer stays whole.
-        """
-        count = count_parts(self.query_rows, rows)
-        if count == 1:
-            return (LayoutPart(slice(0, self.query_rows), self),)
-        share = self.query_rows / count
-        by_share = itertools.groupby(self.segments, lambda segment: _middle(segment.queries) // share)
-        return tuple(self._part(tuple(segments)) for _, segments in by_share)
-
-    def _part(self, segments: tuple[Segment, ...]) -> LayoutPart:
-        first, stop = segments[0].queries.start, segments[-1].queries.stop
-        shifted = (
-            dataclasses.replace(one, queries=range(one.queries.start - first, one.queries.stop - first))
-            for one in segments
-        )
-        return LayoutPart(slice(first, stop), AttentionLayout(tuple(shifted), self.device))
-
-    @property
-    def query_rows(self) -> int:
-        """Query rows in all."""
-        return self.segments[-1].queries.stop
-
-    @functools.cached_property
-    def cumulative_queries(self) -> torch.Tensor:
-        """[S + 1] int32: where each segment's query rows start."""
-        return self._cumulative([len(segment.queries) for segment in self.segments])
-
-    @functools.cached_property
-    def cumulative_keys(self) -> torch.Tensor:
-        """[S + 1] int32: where each segment's keys start among the gathered keys."""
-        return self._cumulative([segment.keys for segment in self.segments])
-
-    @functools.cached_property
-    def key_rows(self) -> torch.Tensor:
-        """[sum of keys] int64: the rows to gather; the context's rows repeat for every segment that sees them."""
-        pieces = [torch.arange(piece.start, piece.stop) for segment in self.segments for piece in _pieces(segment)]
-        return torch.cat(pieces).to(self.device)
-
-    @functools.cached_property
-    def longest_query(self) -> int:
-        """Query rows of the longest segment."""
-        return max(len(segment.queries) for segment in self.segments)
-
-    @functools.cached_property
-    def longest_key(self) -> int:
-        """Key rows of the longest segment."""
-        return max(segment.keys for segment in self.segments)
-
-    def _cumulative(self, lengths: list[int]) -> torch.Tensor:
-        return torch.tensor([0, *lengths]).cumsum(0).to(self.device, torch.int32)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class LayoutPart:
-    """Some of a layout's segments.
-
-    Attributes:
-        rows: their query rows among those of the whole layout.
-        layout: the segments, their query rows numbered from the part's first; key rows as in the whole layout.
-    """
-
-    rows: slice
-    layout: AttentionLayout
-
-    def to(self, device: torch.device) -> LayoutPart:
-        """A copy on another device."""
-        return LayoutPart(self.rows, AttentionLayout(self.layout.segments, device))
-
-
-def count_parts(total: int, rows: int | None) -> int:
-    """How many parts of about `rows` make up `total`; None is one part of all."""
-    return max(1, round(total / rows)) if rows else 1
 
 
 class Attention(Protocol):
@@ -178,15 +77,11 @@ def _choose_freely(obstacle: str | None) -> AttentionChoice:
 def sdpa_attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: AttentionLayout, scale: float
 ) -> torch.Tensor:
-    """Segment by segment through torch's scaled_dot_product_attention: any device, any dtype."""
+    """Bundle by bundle through torch's scaled_dot_product_attention: any device, any dtype."""
     attended = torch.empty_like(query)
-    for segment in layout.segments:
-        rows = slice(segment.queries.start, segment.queries.stop)
-        before = segment.keys - len(segment.queries)
-        # a long document may leave out the masked half, which pays for computing what stands before it again
-        causal = len(segment.queries) >= _CAUSAL_WORTHWHILE and len(segment.queries) > 4 * before
-        attend = _attend_causally if causal else _attend_in_blocks
-        attend(query[rows], key, value, segment, scale, attended[rows])
+    for bundle in layout.bundles:
+        attend = _choose_way(bundle)
+        attend(query[bundle.rows], key, value, bundle, scale, attended[bundle.rows])
     return attended
 
 
@@ -198,49 +93,85 @@ _BLOCK = 1024
 """The same elsewhere: few large kernels, and a mask that does not grow with the square of a document."""
 
 
+class _Way(Protocol):
+    """One bundle's attention: [R, H, D], [T, G, D], [T, G, D] -> `attended`, [R, H, D]."""
+
+    def __call__(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        bundle: Bundle,
+        scale: float,
+        attended: torch.Tensor,
+    ) -> None: ...
+
+
+def _choose_way(bundle: Bundle) -> _Way:
+    # a long document may leave out the masked half, which pays for computing what stands before it again
+    alone = len(bundle.segments) == 1
+    causal = alone and bundle.queries >= _CAUSAL_WORTHWHILE and bundle.queries > 4 * bundle.before
+    return _attend_causally if causal else _attend_in_blocks
+
+
 def _attend_in_blocks(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, segment: Segment, scale: float, attended: torch.Tensor
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bundle: Bundle, scale: float, attended: torch.Tensor
 ) -> None:
-    """[L, H, D], [T, G, D], [T, G, D] -> `attended`, [L, H, D]: some queries at a time, over what they may see.
+    """Some queries of all segments at a time, over what they may see; short segments are padded to the longest.
 
     The query heads that share a key/value head stand below each other as rows of one matrix, L * H/G of them, so that
-    keys and values are neither repeated nor read more than once.
+    keys and values are neither repeated nor read more than once. Few kernels for many documents, as between two of them
+    the threads of a CPU wait for each other: long, where another thread of the process uses torch too.
     """
     groups, size = key.shape[1:]
     group = query.shape[1] // groups
+    count, longest = len(bundle.segments), bundle.queries
     keys, values = (
-        torch.cat([states[piece.start : piece.stop].transpose(0, 1) for piece in _pieces(segment)], 1)  # [G, K, D]
+        states.index_select(0, bundle.key_rows).view(count, -1, groups, size).transpose(1, 2).contiguous()
         for states in (key, value)
-    )
-    queries, before = len(query), segment.keys - len(query)
-    step = _CPU_BLOCK if query.device.type == "cpu" else _BLOCK
-    for start in range(0, queries, step):
-        rows = slice(start, min(start + step, queries))
-        length, seen = rows.stop - start, before + rows.stop
+    )  # [B, G, K, D]
+    padded = query.index_select(0, bundle.query_rows).view(count, longest, groups, group, size)
+    folded = padded.transpose(1, 2).reshape(count, groups, longest * group, size)
+    most = _CPU_BLOCK if query.device.type == "cpu" else _BLOCK
+    step = math.ceil(longest / math.ceil(longest / most))  # equal ones leave out most
+    found = []
+    for start in range(0, longest, step):
+        stop = min(start + step, longest)
+        seen = bundle.before + stop
         mask = None
-        if length > 1:
-            allowed = torch.ones(length, seen, dtype=torch.bool, device=query.device).tril(before + start)
-            mask = allowed.repeat_interleave(group, 0)
-        block = query[rows].view(length, groups, group, size).transpose(0, 1).reshape(1, groups, length * group, size)
-        found = functional.scaled_dot_product_attention(
-            block, keys[None, :, :seen], values[None, :, :seen], attn_mask=mask, scale=scale
+        if stop - start > 1:
+            mask = _causal_mask(stop - start, bundle.before + start, seen, query.device).repeat_interleave(group, 0)
+        block = functional.scaled_dot_product_attention(
+            folded[:, :, start * group : stop * group],
+            keys[:, :, :seen],
+            values[:, :, :seen],
+            attn_mask=mask,
+            scale=scale,
         )
-        attended[rows] = found.view(groups, length, group, size).transpose(0, 1).flatten(1, 2)
+        found.append(block.transpose(1, 2).view(count, -1, group, groups, size))  # [B, rows, H/G, G, D]
+    by_row = torch.cat(found, 1) if len(found) > 1 else found[0]
+    attended.copy_(by_row[bundle.places].transpose(1, 2).flatten(1, 2))
+
+
+def _causal_mask(rows: int, before: int, keys: int, device: torch.device) -> torch.Tensor:
+    """[rows, keys] bool: the first row sees `before` keys and its own, each later one a key more."""
+    return torch.ones(rows, keys, dtype=torch.bool, device=device).tril(before)
 
 
 def _attend_causally(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, segment: Segment, scale: float, attended: torch.Tensor
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bundle: Bundle, scale: float, attended: torch.Tensor
 ) -> None:
-    """The same by the kernel's own causal mask, one key/value head at a time, so that copies of it stay small.
+    """One segment by the kernel's own causal mask, one key/value head at a time, so that copies of it stay small.
 
     torch aligns that mask at the top left: rows of zeros in front make top left and bottom right the same.
     """
+    (segment,) = bundle.segments
     before = segment.keys - len(query)
     group = query.shape[1] // key.shape[1]
     for head in range(key.shape[1]):
         heads = slice(head * group, (head + 1) * group)
         keys, values = (
-            torch.cat([states[piece.start : piece.stop, head] for piece in _pieces(segment)]).expand(1, group, -1, -1)
+            torch.cat([states[piece.start : piece.stop, head] for piece in segment.pieces]).expand(1, group, -1, -1)
             for states in (key, value)
         )
         padded = functional.pad(query[:, heads].transpose(0, 1), (0, 0, before, 0))  # [H/G, K, D]
@@ -330,11 +261,3 @@ def _flash_obstacle(device: torch.device, dtype: torch.dtype) -> str | None:
     if major < 8:
         return f"flash attention needs compute capability 8.0, this device has {major}.{minor}"
     return None
-
-
-def _middle(rows: range) -> float:
-    return (rows.start + rows.stop) / 2
-
-
-def _pieces(segment: Segment) -> tuple[range, ...]:
-    return (segment.context, segment.own) if segment.context else (segment.own,)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
-from qwen3_rerank_plugins.engine.attention import AttentionLayout, Segment
+from qwen3_rerank_plugins.engine.layout import AttentionLayout, Segment
 from qwen3_rerank_plugins.engine.packing import PassPlan
 from qwen3_rerank_plugins.engine.tokens import TokenisedRequest
 

@@ -17,8 +17,9 @@ from typing import Any
 import torch
 
 from qwen3_rerank_plugins.engine import tokenwise
-from qwen3_rerank_plugins.engine.attention import Attention, LayoutPart, count_parts
+from qwen3_rerank_plugins.engine.attention import Attention
 from qwen3_rerank_plugins.engine.batch import PackedBatch
+from qwen3_rerank_plugins.engine.layout import LayoutPart, count_parts
 from qwen3_rerank_plugins.engine.tokenwise import Tensors, normalise
 
 Rotation = tuple[torch.Tensor, torch.Tensor]

@@ -30,7 +30,7 @@ class Slice:
 
     Attributes:
         request: position of the request.
-        tails: ascending positions of its tails.
+        tails: positions of its tails, the longest first: kernels take neighbours of about one length together.
         tokens: prefix and tails, in tokens.
     """
 
@@ -96,6 +96,5 @@ def _slice_request(request: int, workload: Workload, budget: int) -> list[Slice]
             bins[target].append(tail)
             rooms[target] -= length
     return [
-        Slice(request, tuple(sorted(tails)), workload.prefix + sum(workload.tails[tail] for tail in tails))
-        for tails in bins
+        Slice(request, tuple(tails), workload.prefix + sum(workload.tails[tail] for tail in tails)) for tails in bins
     ]

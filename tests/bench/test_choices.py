@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from qwen3_rerank_plugins.bench.choices import ForgetfulModel, masked_attention
-from qwen3_rerank_plugins.engine.attention import AttentionLayout, Segment, sdpa_attention
+from qwen3_rerank_plugins.engine.attention import sdpa_attention
+from qwen3_rerank_plugins.engine.layout import AttentionLayout, Segment
 from qwen3_rerank_plugins.engine.model import PackedModel
 from tests.checkpoints import load_reference
 from tests.engine.test_model import packed, random_requests

@@ -12,14 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qwen3_rerank_plugins.engine import attention
-from qwen3_rerank_plugins.engine.attention import (
-    AttentionLayout,
-    Segment,
-    adapt_varlen,
-    choose_attention,
-    count_parts,
-    sdpa_attention,
-)
+from qwen3_rerank_plugins.engine import layout as layout_module
+from qwen3_rerank_plugins.engine.attention import adapt_varlen, choose_attention, sdpa_attention
+from qwen3_rerank_plugins.engine.layout import AttentionLayout, Segment, count_parts
 from qwen3_rerank_plugins.errors import MissingExtraError, SettingsError
 
 CPU = torch.device("cpu")
@@ -77,13 +72,26 @@ layouts = st.lists(
 
 
 @settings(max_examples=100, deadline=None)
-@given(layouts, st.sampled_from([(4, 2), (2, 2), (3, 1)]), st.booleans(), st.integers(1, 8), st.integers(1, 8))
+@given(
+    layouts,
+    st.sampled_from([(4, 2), (2, 2), (3, 1)]),
+    st.booleans(),
+    st.integers(1, 8),
+    st.integers(1, 8),
+    st.sampled_from([0.0, 1.06, 100.0]),
+)
 def test_sdpa_over_segments_is_attention_by_definition(
-    requests: list[tuple[int, list[int]]], heads: tuple[int, int], last_only: bool, block: int, causal_from: int
+    requests: list[tuple[int, list[int]]],
+    heads: tuple[int, int],
+    last_only: bool,
+    block: int,
+    causal_from: int,
+    padding: float,
 ) -> None:
     layout = layout_of(requests, last_only=last_only)
     inputs = random_heads(layout, *heads, 8)
     with (
+        mock.patch.object(layout_module, "_MOST_PADDING", padding),
         mock.patch.object(attention, "_CPU_BLOCK", block),
         mock.patch.object(attention, "_CAUSAL_WORTHWHILE", causal_from),
     ):
@@ -114,6 +122,31 @@ def test_the_parts_of_a_layout_are_all_of_it_in_order_and_attend_to_the_same(
     query, key, value = random_heads(layout, 4, 2, 8)
     found = [sdpa_attention(query[part.rows], key, value, part.layout, 0.3) for part in parts]
     torch.testing.assert_close(torch.cat(found), sdpa_attention(query, key, value, layout, 0.3))
+
+
+def test_short_documents_go_together_in_every_part_and_long_ones_alone() -> None:
+    lengths = sorted((70 + 37 * number % 80 for number in range(100)), reverse=True)
+    parts = layout_of([(82, [2000, 300, *lengths])]).parts(1024)
+    bundles = [bundle for part in parts for bundle in part.layout.bundles]
+    assert [len(segment.own) for bundle in bundles for segment in bundle.segments] == [82, 2000, 300, *lengths]
+    assert len(bundles) < 40
+    for bundle in bundles:
+        longest = max(len(segment.own) for segment in bundle.segments)
+        if len(bundle.segments) > 1:
+            needed = sum(len(segment.own) * segment.keys for segment in bundle.segments)
+            assert len(bundle.segments) * longest * (82 + longest) <= 1.06 * needed
+        else:
+            assert longest in {82, 300, 2000}
+
+
+def test_documents_behind_different_prefixes_do_not_go_together() -> None:
+    layout = layout_of([(5, [3, 3]), (5, [3, 3])])
+    assert [len(bundle.segments) for bundle in layout.bundles] == [1, 2, 1, 2]
+
+
+def test_last_tokens_which_see_different_numbers_of_keys_go_alone() -> None:
+    layout = layout_of([(5, [3, 3])], last_only=True)
+    assert [len(bundle.segments) for bundle in layout.bundles] == [1, 1]
 
 
 def test_parts_are_of_about_the_asked_size_and_a_long_document_is_not_cut() -> None:

@@ -22,13 +22,14 @@ import transformers
 
 from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins.engine import attention
-from qwen3_rerank_plugins.engine.attention import Attention, AttentionLayout, sdpa_attention
+from qwen3_rerank_plugins.engine.attention import Attention, sdpa_attention
 from qwen3_rerank_plugins.engine.batch import build_batch
 from qwen3_rerank_plugins.engine.budget import auto_budget, choose_budget
 from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
 from qwen3_rerank_plugins.engine.device_map import choose_map
 from qwen3_rerank_plugins.engine.float32 import Float32Backbone
 from qwen3_rerank_plugins.engine.head import YesNoHead
+from qwen3_rerank_plugins.engine.layout import AttentionLayout
 from qwen3_rerank_plugins.engine.model import PackedModel
 from qwen3_rerank_plugins.engine.packing import Workload, plan_passes
 from qwen3_rerank_plugins.engine.settings import EngineSettings

@@ -39,11 +39,14 @@ def packed(
     rows_at_once: int | None = None,
     kind: type[PackedModel] = PackedModel,
 ) -> torch.Tensor:
+    """Hidden states of the last tokens, request after request."""
     work = [Workload(len(request.prefix), tuple(map(len, request.tails))) for request in requests]
     (plan,) = plan_passes(work, 10_000)
     with torch.inference_mode():
         run = kind(model.model, sdpa_attention, compile=compile, rows_at_once=rows_at_once)
-        return run(build_batch(requests, plan, CPU))
+        found = run(build_batch(requests, plan, CPU))
+    places = [(part.request, tail) for part in plan.slices for tail in part.tails]
+    return found[sorted(range(len(places)), key=places.__getitem__)]
 
 
 def one_by_one(model: torch.nn.Module, requests: list[TokenisedRequest]) -> torch.Tensor:

@@ -36,6 +36,7 @@ LINE = [
     "engine.results",
     "engine.receipts",
     "engine.pairs",
+    "engine.layout",
     "engine.attention",
     "engine.batch",
     "engine.tokenwise",
@@ -101,7 +102,7 @@ STANDS_ON = {  # the leaves that may import others
     "evaluation": {"bench"},  # a record and its tables look alike, whatever was measured
 }
 TORCH_FREE = {
-    *LINE[: LINE.index("engine.attention")],
+    *LINE[: LINE.index("engine.layout")],
     "engine.heap",
     "engine.worker",
     "engine.replicas",
