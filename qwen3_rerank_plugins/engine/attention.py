@@ -127,11 +127,10 @@ def _attend_in_blocks(
     group = query.shape[1] // groups
     count, longest = len(bundle.segments), bundle.queries
     keys, values = (
-        states.index_select(0, bundle.key_rows).view(count, -1, groups, size).transpose(1, 2).contiguous()
-        for states in (key, value)
+        _gather(states, bundle).view(count, -1, groups, size).transpose(1, 2).contiguous() for states in (key, value)
     )  # [B, G, K, D]
-    padded = query.index_select(0, bundle.query_rows).view(count, longest, groups, group, size)
-    folded = padded.transpose(1, 2).reshape(count, groups, longest * group, size)
+    padded = query if count == 1 else query.index_select(0, bundle.query_rows)
+    folded = padded.view(count, longest, groups, group, size).transpose(1, 2).reshape(count, groups, -1, size)
     most = _CPU_BLOCK if query.device.type == "cpu" else _BLOCK
     step = math.ceil(longest / math.ceil(longest / most))  # equal ones leave out most
     found = []
@@ -150,7 +149,15 @@ def _attend_in_blocks(
         )
         found.append(block.transpose(1, 2).view(count, -1, group, groups, size))  # [B, rows, H/G, G, D]
     by_row = torch.cat(found, 1) if len(found) > 1 else found[0]
-    attended.copy_(by_row[bundle.places].transpose(1, 2).flatten(1, 2))
+    attended.copy_((by_row[0] if count == 1 else by_row[bundle.places]).transpose(1, 2).flatten(1, 2))
+
+
+def _gather(states: torch.Tensor, bundle: Bundle) -> torch.Tensor:
+    """[T, G, D] -> [B * K, G, D]: the key rows of all segments, padded to the longest."""
+    if len(bundle.segments) > 1:
+        return states.index_select(0, bundle.key_rows)
+    # no index: those of a thousand documents behind a long prefix would take more memory than all keys
+    return torch.cat([states[piece.start : piece.stop] for piece in bundle.segments[0].pieces])
 
 
 def _causal_mask(rows: int, before: int, keys: int, device: torch.device) -> torch.Tensor:
