@@ -41,7 +41,7 @@ def finish(layer: Any, hidden: torch.Tensor, attended: torch.Tensor, wide: torch
         hidden: the residual stream.
         attended: what attention found.
         wide: [2, R or more, intermediate] in the dtype of `attended`, overwritten: memory for the two widest tensors.
-            A CPU takes a twentieth of a layer's time to map and clear it anew for every call.
+            Otherwise a CPU maps and clears it anew for every call, wherever the C library gave it back in between.
     """
     gate_room, up_room = (None, None) if wide is None else wide[:, : len(hidden)]
     _add_product(layer.self_attn.o_proj, attended.flatten(1), hidden)
