@@ -14,28 +14,11 @@ from hypothesis import strategies as st
 from qwen3_rerank_plugins.engine import attention
 from qwen3_rerank_plugins.engine import layout as layout_module
 from qwen3_rerank_plugins.engine.attention import adapt_varlen, choose_attention, sdpa_attention
-from qwen3_rerank_plugins.engine.layout import AttentionLayout, Segment, count_parts
+from qwen3_rerank_plugins.engine.layout import AttentionLayout, count_parts
 from qwen3_rerank_plugins.errors import MissingExtraError, SettingsError
+from tests.engine.test_layout import layout_of, layouts
 
 CPU = torch.device("cpu")
-
-
-def layout_of(requests: list[tuple[int, list[int]]], *, last_only: bool = False) -> AttentionLayout:
-    """The layout of prefixes and tails with these lengths, as `build_batch` lays them out."""
-    segments: list[Segment] = []
-    row = 0
-    queries = 0
-    for prefix_length, tails in requests:
-        prefix = range(row, row + prefix_length)
-        row += prefix_length
-        if not last_only:
-            segments.append(Segment(prefix, range(0), prefix))
-        for length in tails:
-            own = range(row, row + length)
-            row += length
-            segments.append(Segment(range(queries, queries + 1) if last_only else own, prefix, own))
-            queries += 1
-    return AttentionLayout(tuple(segments), CPU)
 
 
 def by_definition(
@@ -64,11 +47,6 @@ def random_heads(
         torch.randn(count, number, size, generator=generator, dtype=dtype)
         for count, number in ((queries, heads), (rows, groups), (rows, groups))
     )
-
-
-layouts = st.lists(
-    st.tuples(st.integers(1, 6), st.lists(st.integers(1, 7), min_size=1, max_size=4)), min_size=1, max_size=3
-)
 
 
 @settings(max_examples=100, deadline=None)
@@ -122,37 +100,6 @@ def test_the_parts_of_a_layout_are_all_of_it_in_order_and_attend_to_the_same(
     query, key, value = random_heads(layout, 4, 2, 8)
     found = [sdpa_attention(query[part.rows], key, value, part.layout, 0.3) for part in parts]
     torch.testing.assert_close(torch.cat(found), sdpa_attention(query, key, value, layout, 0.3))
-
-
-def test_short_documents_go_together_in_every_part_and_long_ones_alone() -> None:
-    lengths = sorted((70 + 37 * number % 80 for number in range(100)), reverse=True)
-    parts = layout_of([(82, [2000, 300, *lengths])]).parts(1024)
-    bundles = [bundle for part in parts for bundle in part.layout.bundles]
-    assert [len(segment.own) for bundle in bundles for segment in bundle.segments] == [82, 2000, 300, *lengths]
-    assert [len(bundle.segments) for bundle in bundles[:3]] == [1, 1, 1], "the prefix, and what is long"
-    assert len(bundles) < 40
-    for bundle in bundles[3:]:
-        longest = max(len(segment.own) for segment in bundle.segments)
-        needed = sum(len(segment.own) * segment.keys for segment in bundle.segments)
-        assert len(bundle.segments) * longest * (82 + longest) <= 1.06 * needed
-
-
-def test_documents_behind_different_prefixes_do_not_go_together() -> None:
-    layout = layout_of([(5, [3, 3]), (5, [3, 3])])
-    assert [len(bundle.segments) for bundle in layout.bundles] == [1, 2, 1, 2]
-
-
-def test_last_tokens_which_see_different_numbers_of_keys_go_alone() -> None:
-    layout = layout_of([(5, [3, 3])], last_only=True)
-    assert [len(bundle.segments) for bundle in layout.bundles] == [1, 1]
-
-
-def test_parts_are_of_about_the_asked_size_and_a_long_document_is_not_cut() -> None:
-    short = layout_of([(90, [110] * 100)]).parts(1000)
-    assert len(short) == 11
-    assert all(900 <= part.rows.stop - part.rows.start <= 1120 for part in short)
-    long = layout_of([(90, [5000, 100, 4000])]).parts(1000)
-    assert [part.rows.stop - part.rows.start for part in long] == [90, 5000, 100, 4000]
 
 
 def reference_varlen(query: Any, key: Any, value: Any, starts_q: Any, starts_k: Any, scale: float) -> torch.Tensor:
@@ -222,15 +169,6 @@ def test_a_kernel_that_cannot_scale_is_refused_where_another_scale_is_asked_for(
     layout = layout_of([(2, [1])])
     with pytest.raises(SettingsError, match="cannot scale"):
         adapt_varlen(torch_2_10)(*random_heads(layout, 2, 2, 8), layout, 0.9)
-
-
-def test_index_tensors_repeat_the_prefix_for_every_tail() -> None:
-    layout = layout_of([(2, [1, 2])])
-    assert layout.key_rows.tolist() == [0, 1, 0, 1, 2, 0, 1, 3, 4]
-    assert layout.cumulative_queries.tolist() == [0, 2, 3, 5]
-    assert layout.cumulative_keys.tolist() == [0, 2, 5, 9]
-    assert (layout.longest_query, layout.longest_key) == (2, 4)
-    assert layout.cumulative_keys.dtype == torch.int32
 
 
 def test_auto_takes_sdpa_on_the_cpu_and_says_why() -> None:
