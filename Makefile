@@ -96,4 +96,4 @@ remote-check: .venv/installed-dev .venv-vllm/installed .venv-infinity/installed
 	touch $@
 
 clean:
-	rm -rf .venv .venv-lowest .venv-bare dist build site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .test-data .venv .venv-lowest .venv-bare dist build site .pytest_cache .mypy_cache .ruff_cache .hypothesis

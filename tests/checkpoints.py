@@ -6,7 +6,6 @@ Random weights rank nothing sensibly; they show that two implementations compute
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-DATA = Path(os.environ.get("QWEN3_RERANK_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
-QWEN_TOKENIZER = DATA / "tokenizer" / "qwen3-reranker-0.6b"
+from tests.bundled_data import QWEN_TOKENIZER
 
 GROUPED = {
     "hidden_size": 64,

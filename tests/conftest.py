@@ -1,4 +1,4 @@
-"""Fixtures for the whole suite: the real data where it is present, and checkpoints made on the spot."""
+"""Fixtures for the whole suite: the repository's test data, and checkpoints made on the spot."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tests.checkpoints import DATA, QWEN_TOKENIZER, SHAPES, make_checkpoint
+from tests.bundled_data import DATA, QWEN_TOKENIZER
+from tests.checkpoints import SHAPES, make_checkpoint
 from tests.embedding_checkpoints import make_embedding_checkpoint
 from tests.optional import closed_doors
 
@@ -26,14 +27,12 @@ def pytest_report_header() -> list[str]:
 
 @pytest.fixture(scope="session")
 def data() -> Path:
-    """The folder of third-party test data, which is not part of the project."""
-    if not DATA.is_dir():
-        pytest.skip(f"no test data at {DATA}; set QWEN3_RERANK_TEST_DATA to the folder that has it")
+    """The third-party test data of the repository, unpacked."""
     return DATA
 
 
 @pytest.fixture(scope="session")
-def qwen_tokenizer_file(data: Path) -> Path:
+def qwen_tokenizer_file() -> Path:
     return QWEN_TOKENIZER / "tokenizer.json"
 
 
@@ -44,7 +43,7 @@ def golden(data: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def checkpoint(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """A random checkpoint by the name of its shape, made once a session."""
     root = tmp_path_factory.mktemp("checkpoints")
 
@@ -56,6 +55,6 @@ def checkpoint(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
 
 
 @pytest.fixture(scope="session")
-def embedding_checkpoint(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def embedding_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random checkpoint of the embedding family, made once a session; whoever changes it copies it first."""
     return make_embedding_checkpoint(tmp_path_factory.mktemp("embedding") / "checkpoint")

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from transformers import Qwen3Config, Qwen3Model
 
-from tests.checkpoints import GROUPED, QWEN_TOKENIZER
+from tests.bundled_data import QWEN_TOKENIZER
+from tests.checkpoints import GROUPED
 
 END = "<|endoftext|>"
 POSITIONS = 512

@@ -12,6 +12,7 @@ import pytest
 
 from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER
+from tests.bundled_data import declaration_tasks
 from tests.optional import need
 from tests.references import INSTRUCTION, CardReference
 
@@ -19,9 +20,10 @@ Orders = dict[str, list[int]]
 
 
 @pytest.fixture(scope="module")
-def rows(data: Path) -> list[dict[str, Any]]:
-    lines = (data / "sets" / "noveleval_2306" / "test.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]
+def rows() -> list[dict[str, Any]]:
+    return [
+        task for language in ("eng", "deu_1996", "cmn_hans") for task in declaration_tasks(language, 7, candidates=20)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +77,11 @@ def test_the_llama_index_adapter(rows: list[dict[str, Any]], reference: Orders) 
         assert [int(node.node.node_id) for node in ranked] == reference[row["query_id"]]
 
 
-def test_the_command_line(data: Path, reference: Orders) -> None:
+def test_the_command_line(rows: list[dict[str, Any]], reference: Orders, tmp_path: Path) -> None:
     need("typer")
     need("rich")
-    file = data / "sets" / "noveleval_2306" / "test.jsonl"
+    file = tmp_path / "tasks.jsonl"
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
     command = [sys.executable, "-m", "qwen3_rerank_plugins.cli", "rank", "--model", "demo", "--json", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr

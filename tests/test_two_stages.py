@@ -20,6 +20,7 @@ from llama_index.core.schema import TextNode
 
 from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins.evaluation import bundled_collection, read_collection
+from tests.bundled_data import declaration_tasks
 from tests.langchain.embeddings import HashingEmbeddings
 from tests.llama_index.hashing import BagOfWords
 
@@ -74,14 +75,12 @@ def read_run(file: Path) -> dict[str, list[str]]:
 
 
 @pytest.fixture(scope="module")
-def set_file(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The beginning of a real set, as many queries as have more than fifty passages among them."""
-    file = tmp_path_factory.mktemp("set") / "xquad_en.jsonl"
-    for line in (data / "sets" / "xquad_multilingual" / "en.jsonl").read_text(encoding="utf-8").splitlines():
-        with file.open("a", encoding="utf-8") as written:
-            written.write(f"{line}\n")
-        if len(read_collection(file).passages) > 60:
-            break
+def set_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set with more than fifty passages."""
+    file = tmp_path_factory.mktemp("set") / "declaration_en.jsonl"
+    tasks = declaration_tasks("eng", 58)
+    file.write_text("".join(f"{json.dumps(task)}\n" for task in tasks), encoding="utf-8")
+    assert len(read_collection(file).passages) > 50
     return file
 
 

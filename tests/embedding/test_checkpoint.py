@@ -20,8 +20,8 @@ from qwen3_rerank_plugins.errors import (
     SettingsError,
     UnsupportedCheckpointError,
 )
+from tests.bundled_data import QWEN_TOKENIZER
 from tests.cache import cache_with
-from tests.checkpoints import QWEN_TOKENIZER
 from tests.embedding_checkpoints import edit_json, write_json, write_modules
 
 

@@ -11,6 +11,7 @@ import pytest
 from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins.errors import RequestError
 from qwen3_rerank_plugins.evaluation import acalibrate, calibrate, propose_threshold
+from tests.bundled_data import declaration_tasks
 from tests.doubles import OverlapScorer
 from tests.evaluation.conftest import WriteSet
 
@@ -57,9 +58,8 @@ def test_in_a_notebook_calibrate_says_what_to_call_instead(write_set: WriteSet, 
     asyncio.run(notebook())
 
 
-def test_the_demo_is_calibrated_on_its_own_scores(data: Path, demo: Qwen3Reranker, tmp_path: Path) -> None:
-    lines = (data / "sets" / "cmrc2018_zh" / "sentences.jsonl").read_text(encoding="utf-8").splitlines()[:12]
-    rows = [json.loads(line) for line in lines]
+def test_the_demo_is_calibrated_on_its_own_scores(demo: Qwen3Reranker, tmp_path: Path) -> None:
+    rows = declaration_tasks("eng", 12)
     for row in rows:
         row["candidates"] = sorted(row["candidates"], key=lambda candidate: -candidate["relevance"])[:4]
     (tmp_path / "some.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")

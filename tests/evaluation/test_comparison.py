@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from qwen3_rerank_plugins.engine.request import DEFAULT_INSTRUCTION
 from qwen3_rerank_plugins.errors import RequestError, SettingsError
 from qwen3_rerank_plugins.evaluation import aevaluate, evaluate
 from qwen3_rerank_plugins.evaluation.measures import measure
+from tests.bundled_data import declaration_tasks
 from tests.doubles import OverlapScorer
 from tests.evaluation.conftest import WriteSet
 
@@ -108,10 +110,9 @@ def test_progress_adds_up_to_the_queries(write_set: WriteSet, reranker: Qwen3Rer
     assert sum(shares) == pytest.approx(3)
 
 
-def test_the_demo_is_measured_as_it_ranks(data: Path, demo: Qwen3Reranker, tmp_path: Path) -> None:
-    import json
+def test_the_demo_is_measured_as_it_ranks(demo: Qwen3Reranker, tmp_path: Path) -> None:
 
-    lines = (data / "sets" / "cmrc2018_zh" / "sentences.jsonl").read_text(encoding="utf-8").splitlines()[:6]
+    lines = [json.dumps(task) for task in declaration_tasks("eng", 6)]
     (tmp_path / "some.jsonl").write_text("\n".join(lines), encoding="utf-8")
     found = evaluate(demo, [tmp_path / "some.jsonl"]).sets[0]
     before, after = [], []

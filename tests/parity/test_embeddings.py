@@ -15,9 +15,9 @@ from transformers import Qwen3Model
 
 from qwen3_rerank_plugins.langchain import Qwen3Embeddings
 from qwen3_rerank_plugins.llama_index import Qwen3Embedding
-from tests.checkpoints import QWEN_TOKENIZER
+from tests.bundled_data import QWEN_TOKENIZER
 from tests.embedding_checkpoints import QUERY_PROMPT
-from tests.parity.test_references import pairs_from
+from tests.parity.test_references import make_pairs
 
 TOLERANCE = 1e-6
 """Of sentence-transformers, which is given the same batches."""
@@ -41,14 +41,14 @@ class TransformersReference:
 
 
 @pytest.fixture(scope="module")
-def queries(data: Path) -> list[str]:
-    return [*dict(pairs_from(data)), "x" * 3_000]
+def queries() -> list[str]:
+    return [*dict(make_pairs()), "x" * 3_000]
 
 
 @pytest.fixture(scope="module")
-def documents(data: Path) -> list[str]:
+def documents() -> list[str]:
     """Real passages, and some of the lengths and kinds where padding, cutting and composing go wrong."""
-    return [*(document for _, document in pairs_from(data)), "", "a", "e\u0301 \u212b", "word " * 2_000]
+    return [*(document for _, document in make_pairs()), "", "a", "e\u0301 \u212b", "word " * 2_000]
 
 
 @pytest.fixture(scope="module")

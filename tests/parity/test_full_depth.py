@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bundled_data import declaration_tasks
 from tests.checkpoints import make_checkpoint
 from tests.parity.test_references import TOLERANCE, largest_difference, ours
 from tests.references import CardReference, SentenceTransformersReference
@@ -14,13 +15,13 @@ from tests.references import CardReference, SentenceTransformersReference
 
 @pytest.mark.slow
 def test_the_whole_depth_of_the_real_0_6b_shape_equals_card_and_sentence_transformers(
-    data: Path, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     folder = make_checkpoint(tmp_path / "0.6b")
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert (config["hidden_size"], config["num_hidden_layers"], config["vocab_size"]) == (1024, 28, 151669)
-    row = json.loads((data / "sets" / "xquad_multilingual" / "en.jsonl").read_text(encoding="utf-8").splitlines()[0])
-    pairs = [(row["query"], candidate["text"]) for candidate in row["candidates"][:4]]
+    (task,) = declaration_tasks("eng", 1, candidates=4)
+    pairs = [(task["query"], candidate["text"]) for candidate in task["candidates"]]
     found = ours(folder, pairs)
     for reference in (CardReference, SentenceTransformersReference):
         expected = reference(folder).log_odds(pairs)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 
 from qwen3_rerank_plugins import Qwen3Reranker
+from tests.bundled_data import declaration_tasks
 from tests.checkpoints import GROUPED, UNTIED, make_checkpoint
 from tests.parity.test_references import log_odds
 from tests.references import CardReference
@@ -17,13 +17,14 @@ from tests.references import CardReference
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bfloat16", "float16"])
 @pytest.mark.parametrize("shape", [GROUPED, UNTIED], ids=["grouped", "untied"])
 def test_half_precision_is_closer_to_float32_than_the_card_path(
-    dtype: torch.dtype, shape: dict[str, int], data: Path, tmp_path: Path
+    dtype: torch.dtype, shape: dict[str, int], tmp_path: Path
 ) -> None:
     """Errors of single pairs are noise, so root mean squares over random checkpoints and 60 pairs decide."""
-    pairs = []
-    for line in (data / "sets" / "cmrc2018_zh" / "sentences.jsonl").read_text(encoding="utf-8").splitlines()[:3]:
-        row = json.loads(line)
-        pairs += [(row["query"], candidate["text"]) for candidate in row["candidates"][:10]]
+    pairs = [
+        (task["query"], candidate["text"])
+        for task in declaration_tasks("cmn_hans", 3)
+        for candidate in task["candidates"]
+    ]
     ours, card = [], []
     for seed in range(2):
         # half-precision weights, so that all three paths read the very same numbers

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from qwen3_rerank_plugins import Qwen3Reranker
+from tests.bundled_data import declaration_tasks
 from tests.checkpoints import SHAPES
 from tests.references import CardReference, MtebReference, Pairs, SentenceTransformersReference
 
@@ -27,13 +27,14 @@ REFERENCES = {
 }
 
 
-def pairs_from(data: Path) -> Pairs:
-    """Real questions and passages in three scripts, one word, a long document, code, emoji."""
-    found: list[tuple[str, str]] = []
-    for name in ("xquad_multilingual/en", "xquad_multilingual/ar", "cmrc2018_zh/sentences"):
-        lines = (data / "sets" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()[:2]
-        for row in map(json.loads, lines):
-            found += [(row["query"], candidate["text"]) for candidate in row["candidates"][:3]]
+def make_pairs() -> Pairs:
+    """Real texts in three scripts, one word, a long document, code, emoji."""
+    found = [
+        (task["query"], candidate["text"])
+        for language in ("eng", "arb", "cmn_hans")
+        for task in declaration_tasks(language, 2, candidates=3)
+        for candidate in task["candidates"]
+    ]
     return [
         *found,
         ("sort a list", "def sort_list(xs):\n    return sorted(xs)"),
@@ -64,10 +65,8 @@ def largest_difference(one: list[float], other: list[float]) -> float:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("reference", REFERENCES.values(), ids=REFERENCES.keys())
-def test_log_odds_equal_an_independent_reference(
-    reference: Any, shape: str, checkpoint: Callable[[str], Path], data: Path
-) -> None:
-    folder, pairs = checkpoint(shape), pairs_from(data)
+def test_log_odds_equal_an_independent_reference(reference: Any, shape: str, checkpoint: Callable[[str], Path]) -> None:
+    folder, pairs = checkpoint(shape), make_pairs()
     expected = reference(folder).log_odds(pairs)
     assert max(expected) - min(expected) > 1, "scores too alike to show anything"
     assert largest_difference(ours(folder, pairs), expected) <= TOLERANCE
@@ -84,14 +83,14 @@ def test_an_instruction_of_the_caller_reaches_the_model_as_in_the_reference(
 
 
 @pytest.mark.parametrize("budget", [1, 300, 1000])
-def test_the_budget_does_not_change_a_score(budget: int, checkpoint: Callable[[str], Path], data: Path) -> None:
-    pairs = pairs_from(data)
+def test_the_budget_does_not_change_a_score(budget: int, checkpoint: Callable[[str], Path]) -> None:
+    pairs = make_pairs()
     whole = ours(checkpoint("grouped"), pairs)
     assert largest_difference(ours(checkpoint("grouped"), pairs, max_batch_tokens=budget), whole) <= 1e-4
 
 
-def test_a_score_alone_equals_the_score_in_company(checkpoint: Callable[[str], Path], data: Path) -> None:
-    pairs = pairs_from(data)
+def test_a_score_alone_equals_the_score_in_company(checkpoint: Callable[[str], Path]) -> None:
+    pairs = make_pairs()
     with Qwen3Reranker(str(checkpoint("untied"))) as reranker:
         together = log_odds(reranker, pairs)
         alone = [reranker.rank(query, [document])[0].logit for query, document in pairs]

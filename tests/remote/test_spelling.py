@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER
 from qwen3_rerank_plugins.remote.spelling import CONTROL_SPELLINGS, harmless
-from tests.checkpoints import QWEN_TOKENIZER
+from tests.bundled_data import QWEN_TOKENIZER
 from tests.hostile import ATTACKS
 
 
