@@ -1,6 +1,6 @@
 """Reranking with the Qwen3-Reranker models: one scoring engine for LangChain, LlamaIndex and plain Python.
 
-Importing this package loads neither torch nor a host framework; names are resolved when they are used.
+Importing this package loads neither torch nor a host framework: a name is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -10,25 +10,69 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qwen3_rerank_plugins.engine.results import RankedDocument as RankedDocument
+    from qwen3_rerank_plugins.errors import BatchError as BatchError
+    from qwen3_rerank_plugins.errors import CheckpointError as CheckpointError
+    from qwen3_rerank_plugins.errors import CheckpointNotFoundError as CheckpointNotFoundError
+    from qwen3_rerank_plugins.errors import ClosedError as ClosedError
+    from qwen3_rerank_plugins.errors import DeviceMemoryError as DeviceMemoryError
+    from qwen3_rerank_plugins.errors import IncompleteCheckpointError as IncompleteCheckpointError
+    from qwen3_rerank_plugins.errors import InputTypeError as InputTypeError
+    from qwen3_rerank_plugins.errors import LongDocumentError as LongDocumentError
+    from qwen3_rerank_plugins.errors import MissingExtraError as MissingExtraError
+    from qwen3_rerank_plugins.errors import NonFiniteScoreError as NonFiniteScoreError
+    from qwen3_rerank_plugins.errors import NoRoomError as NoRoomError
+    from qwen3_rerank_plugins.errors import PassError as PassError
+    from qwen3_rerank_plugins.errors import RemoteAnswerError as RemoteAnswerError
+    from qwen3_rerank_plugins.errors import RemoteError as RemoteError
+    from qwen3_rerank_plugins.errors import RemoteRefusedError as RemoteRefusedError
+    from qwen3_rerank_plugins.errors import RemoteTemplateError as RemoteTemplateError
+    from qwen3_rerank_plugins.errors import RemoteUnreachableError as RemoteUnreachableError
+    from qwen3_rerank_plugins.errors import RequestError as RequestError
     from qwen3_rerank_plugins.errors import RerankError as RerankError
+    from qwen3_rerank_plugins.errors import ScoringError as ScoringError
+    from qwen3_rerank_plugins.errors import SettingsError as SettingsError
+    from qwen3_rerank_plugins.errors import UnsupportedCheckpointError as UnsupportedCheckpointError
     from qwen3_rerank_plugins.registry import close_all as close_all
     from qwen3_rerank_plugins.reranker import Qwen3Reranker as Qwen3Reranker
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "Qwen3Reranker": "reranker",
-    "RankedDocument": "engine.results",
-    "RerankError": "errors",
-    "close_all": "registry",
-}
-__all__ = ["Qwen3Reranker", "RankedDocument", "RerankError", "__version__", "close_all"]
+_MODULES = {"Qwen3Reranker": "reranker", "RankedDocument": "engine.results", "close_all": "registry"}
+"""The module of each public name; the errors stand in `errors`."""
+__all__ = [
+    "BatchError",
+    "CheckpointError",
+    "CheckpointNotFoundError",
+    "ClosedError",
+    "DeviceMemoryError",
+    "IncompleteCheckpointError",
+    "InputTypeError",
+    "LongDocumentError",
+    "MissingExtraError",
+    "NoRoomError",
+    "NonFiniteScoreError",
+    "PassError",
+    "Qwen3Reranker",
+    "RankedDocument",
+    "RemoteAnswerError",
+    "RemoteError",
+    "RemoteRefusedError",
+    "RemoteTemplateError",
+    "RemoteUnreachableError",
+    "RequestError",
+    "RerankError",
+    "ScoringError",
+    "SettingsError",
+    "UnsupportedCheckpointError",
+    "__version__",
+    "close_all",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES.get(name, 'errors')}"), name)
 
 
 def __dir__() -> list[str]:

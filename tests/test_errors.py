@@ -337,3 +337,12 @@ def test_every_message_about_a_checkpoint_a_pass_or_an_end_closes_with_what_to_d
             silent.append((file, last))
     assert silent == []
     assert seen > 30
+
+
+def test_every_error_can_be_imported_from_the_package_itself() -> None:
+    import qwen3_rerank_plugins
+
+    tree = {name: error for name, error in vars(errors).items() if isinstance(error, type) and name.endswith("Error")}
+    assert set(tree) <= set(qwen3_rerank_plugins.__all__)
+    for name, error in tree.items():
+        assert getattr(qwen3_rerank_plugins, name) is error
