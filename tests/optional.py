@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from importlib.metadata import PackageNotFoundError
 
 import pytest
+from packaging.requirements import Requirement
+
+from tests.environments import closure
 
 PARTIAL = "QWEN3_RERANK_TEST_PARTIAL"
 """The variable; its value names the environment."""
@@ -63,6 +67,15 @@ def need(package: str) -> None:
     """Skip the test, or the module, that needs a package which a partial environment leaves out."""
     if PARTIAL in os.environ and not is_here(package):
         pytest.skip(f"{package} is left out of the {os.environ[PARTIAL]} environment", allow_module_level=True)
+
+
+def need_installed(requirement: Requirement) -> None:
+    """Skip the test that needs a distribution, and the extras of it, which a partial environment leaves out."""
+    if PARTIAL in os.environ:
+        try:
+            closure([requirement])
+        except PackageNotFoundError as error:
+            pytest.skip(f"{error.name} is left out of the {os.environ[PARTIAL]} environment")
 
 
 def closed_doors() -> dict[str, str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 import textwrap
 from pathlib import Path
 
 from markdown_it import MarkdownIt
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -49,6 +51,26 @@ def blocks(text: str) -> list[Block]:
         for token in tokens
         if token.type in ("fence", "code_block")
     ]
+
+
+def reading_order(text: str) -> list[str | frozenset[Requirement]]:
+    """The Python blocks of a page and what it says to install, each where a reader comes to it.
+
+    Install lines count in blocks for a shell and within sentences. A path to a clone stands for the package itself.
+    """
+    found: list[str | frozenset[Requirement]] = []
+    for token in MarkdownIt().parse(_TAB.sub(lambda tab: textwrap.dedent(tab[1]), text)):
+        if token.type == "fence" and token.info == "python":
+            found.append(token.content)
+            continue
+        lines = token.content.splitlines() if token.type == "fence" and token.info == "bash" else []
+        lines += [child.content for child in token.children or () if child.type == "code_inline"]
+        for line in lines:
+            if line.startswith("pip install "):
+                words = shlex.split(line, comments=True)[2:]
+                wanted = [word.replace("./", "") for word in words if not word.startswith("-")]
+                found.append(frozenset(map(Requirement, wanted)))
+    return found
 
 
 def python_blocks(text: str) -> list[str]:

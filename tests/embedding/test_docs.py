@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,21 @@ import pytest
 from qwen3_rerank_plugins.embedding.fields import EmbeddingFields
 from qwen3_rerank_plugins.langchain import Qwen3Embeddings
 from qwen3_rerank_plugins.llama_index import Qwen3Embedding
-from tests.guards.test_docs import own_loop
 from tests.pages import ROOT, python_blocks
-
-__all__ = ["own_loop"]
 
 PAGE = (ROOT / "docs" / "embeddings.md").read_text(encoding="utf-8")
 TEXTS = ["Gravity pulls two bodies towards each other.", "The capital of China is Beijing.", "Glass is melted sand."]
 QUESTION = "What is the capital of China?"
+
+
+@pytest.fixture
+def own_loop() -> Iterator[None]:
+    """A loop that is closed afterwards: LlamaIndex's synchronous methods make one where there is none, and leave it."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()
 
 
 @pytest.fixture

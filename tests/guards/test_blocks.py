@@ -29,7 +29,7 @@ def check_pip(words: list[str]) -> None:
     for word in words[1:]:
         if word.startswith("-"):
             continue
-        wanted = Requirement(word)
+        wanted = Requirement(word.removeprefix("./"))
         assert wanted.name != OWN or wanted.extras <= EXTRAS, f"{word} asks for an extra that there is not"
 
 

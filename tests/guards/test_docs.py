@@ -3,42 +3,70 @@
 from __future__ import annotations
 
 import ast
-import asyncio
 import importlib
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from textwrap import indent
 
 import pytest
+from packaging.requirements import Requirement
 
 import qwen3_rerank_plugins
 from qwen3_rerank_plugins import errors
 from qwen3_rerank_plugins.engine.shape import Shape
-from tests.optional import need
-from tests.pages import EVERY_PAGE, PAGES, ROOT, label, python_blocks, read
+from tests.environments import make_environment, run_in
+from tests.optional import need, need_installed
+from tests.pages import EVERY_PAGE, PAGES, ROOT, label, read, reading_order
+
+MakeEnvironment = Callable[[frozenset[Requirement]], Path]
 
 
-def run_blocks(page: Path) -> int:
-    """Run a page's Python blocks in order, as one program; how many there were."""
-    found = python_blocks(read(page))
-    namespace = {"__name__": "__main__"}
-    for block in found:
-        exec(compile(block, str(page), "exec"), namespace)
-    return len(found)
+RUN = """
+import json, sys
+namespace = {"__name__": "__main__"}
+for number, block in enumerate(json.loads(sys.stdin.read())):
+    exec(compile(block, f"block {number + 1}", "exec"), namespace)
+"""
 
 
-@pytest.fixture
-def own_loop() -> Iterator[None]:
-    """A loop that is closed afterwards: LlamaIndex's synchronous methods make one where there is none, and leave it."""
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    yield
-    asyncio.set_event_loop(None)
-    loop.close()
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> MakeEnvironment:
+    """Makes an environment with just what some install lines ask for, once a session."""
+
+    @cache
+    def make(requirements: frozenset[Requirement]) -> Path:
+        return make_environment(tmp_path_factory.mktemp("environment") / "venv", requirements)
+
+    return make
+
+
+def run_page(text: str, environment: MakeEnvironment, folder: Path) -> int:
+    """Run the Python blocks of a page in order, as one program, in the environment that the lines above them install.
+
+    Where a page installs more later on, what stands above runs once more with the blocks that follow.
+
+    Returns:
+        How many blocks there were.
+    """
+    steps, programs, seen = reading_order(text), [], list[str]()
+    installed: frozenset[Requirement] = frozenset()
+    for number, step in enumerate(steps):
+        if isinstance(step, frozenset):
+            installed |= step
+            continue
+        assert installed, f"no line above this block installs the package: {step}"
+        seen.append(step)
+        if number + 1 == len(steps) or isinstance(steps[number + 1], frozenset):
+            programs.append((installed, list(seen)))
+    for requirements, blocks in programs:
+        done = run_in(environment(requirements), RUN, folder, stdin=json.dumps(blocks))
+        assert done.returncode == 0, f"with {', '.join(map(str, requirements))}:\n{done.stderr}"
+    return len(seen)
 
 
 @pytest.fixture
@@ -56,24 +84,35 @@ def rerank_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
         yield
 
 
-@pytest.mark.usefixtures("own_loop", "rerank_server")
-@pytest.mark.filterwarnings("default")  # what the hosts warn about is theirs to mend
+@pytest.mark.usefixtures("rerank_server")
 @pytest.mark.parametrize("page", [page for page in PAGES if "```python" in read(page)], ids=label)
-def test_every_python_block_of_a_page_runs_in_order(page: Path) -> None:
-    for package in re.findall(r"^(?:from|import) ([\w.]+)", "\n".join(python_blocks(read(page))), re.M):
-        if package.partition(".")[0] != qwen3_rerank_plugins.__name__:
-            need(package)
-    assert run_blocks(page)
+def test_the_python_blocks_of_a_page_run_where_the_lines_above_them_are_installed(
+    page: Path, environment: MakeEnvironment, tmp_path: Path
+) -> None:
+    for step in reading_order(read(page)):
+        for requirement in step if isinstance(step, frozenset) else ():
+            need_installed(requirement)
+    assert run_page(read(page), environment, tmp_path)
 
 
+INSTALL = "```bash\npip install qwen3-rerank-plugins\n```\n"
 FAILS = "```python\nassert 1 == 2\n```\n"
 
 
-@pytest.mark.parametrize("page", [FAILS, indent(FAILS, "  "), f'=== "In a tab"\n\n{indent(FAILS, "    ")}'])
-def test_the_guard_sees_a_block_that_fails(page: str, tmp_path: Path) -> None:
-    (tmp_path / "page.md").write_text(page, encoding="utf-8")
+@pytest.mark.parametrize(
+    "page",
+    [
+        INSTALL + FAILS,
+        INSTALL + indent(FAILS, "  "),
+        f'{INSTALL}=== "In a tab"\n\n{indent(FAILS, "    ")}',
+        "```python\nnothing_is_installed = True\n```\n",
+        f"{INSTALL}```python\nimport langchain_core\n```\n",
+        f'{INSTALL}```python\nimport langchain_core\n```\n`pip install "qwen3-rerank-plugins[langchain]"`\n',
+    ],
+)
+def test_the_guard_sees_a_block_that_fails(page: str, environment: MakeEnvironment, tmp_path: Path) -> None:
     with pytest.raises(AssertionError):
-        run_blocks(tmp_path / "page.md")
+        run_page(page, environment, tmp_path)
 
 
 def test_how_it_works_has_one_section_a_station_in_the_order_of_the_map() -> None:
