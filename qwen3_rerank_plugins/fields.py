@@ -6,12 +6,14 @@ Must not know: documents, nodes, or any host. Pydantic comes with the hosts; pla
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
+from qwen3_rerank_plugins.engine.names import resolve_model, resolve_path
 from qwen3_rerank_plugins.engine.request import check_instruction
 from qwen3_rerank_plugins.engine.settings import (
     DEFAULT_MAX_LENGTH,
@@ -46,6 +48,8 @@ _ENGINE_FIELDS = (
 _READING_FIELDS = ("max_length", "long_documents", "on_nonfinite")
 _CALL_FIELDS = ("instruction", "top_n", "min_score")
 """Of one call: those that an adapter has go before a ready reranker's own."""
+_PLACES = ("model", "cache_dir")
+"""What the settings resolve."""
 _SECRETS = ("token", "api_key")
 
 
@@ -164,7 +168,7 @@ class ScoringFields(CheckpointFields):  # noqa: PLW1641  unhashable, as every mu
     def _check_settings(self) -> Self:
         """Cheap and idempotent: nothing is loaded before the first document, and equal settings share one engine."""
         check_instruction(self.instruction)
-        _ = self._reranker
+        self._keep_resolved(self._reranker)
         return self
 
     @property
@@ -177,7 +181,12 @@ class ScoringFields(CheckpointFields):  # noqa: PLW1641  unhashable, as every mu
         if self._made is None or not self._describe(self._made) or _secrets(self._made) != secrets:
             own = {name: getattr(self, name) for name in (*_ENGINE_FIELDS, *_READING_FIELDS, *words_of(None))}
             self._made = Qwen3Reranker(**own | secrets)
+            self._keep_resolved(self._made)
         return self._made
+
+    def _keep_resolved(self, reranker: Qwen3Reranker) -> None:
+        """A reranker made for a copy, perhaps in another working directory, must mean the same folders."""
+        self.__dict__.update({name: getattr(reranker.settings, name) for name in _PLACES})
 
     @property
     def _options(self) -> dict[str, Any]:
@@ -213,6 +222,13 @@ def _revealed(secret: SecretStr | None) -> str | None:
     return hidden(secret.get_secret_value()) if secret else None
 
 
+def _agree_on_place(name: str, given: Any, own: Any) -> bool:
+    """Whether a word of a user means the model or the folder that a setting means."""
+    if given == own or given is None:
+        return bool(given == own)
+    return bool((resolve_model(given) if name == "model" else resolve_path(name, given)) == own)
+
+
 def _agree(given: Any, own: Any) -> bool:
     """Whether a field says the same as a setting; devices may be given as a list, and are kept as a tuple."""
     return bool((tuple(given) if isinstance(given, list) else given) == own)
@@ -220,7 +236,8 @@ def _agree(given: Any, own: Any) -> bool:
 
 def _refuse_contradictions(values: dict[str, Any], reranker: Qwen3Reranker) -> None:
     for name, value in _settings(reranker).items():
-        if name in values and not _agree(values[name], value):
+        agree = functools.partial(_agree_on_place, name) if name in _PLACES else _agree
+        if name in values and not agree(values[name], value):
             raise SettingsError(
                 f"{name}={values[name]!r} contradicts the reranker's own {name}={value!r}; pass only one."
             )

@@ -46,7 +46,10 @@ class EmbeddingFields(CheckpointFields):
     @property
     def _settings(self) -> EmbeddingSettings:
         token = self.token.get_secret_value() if self.token else None
-        return EmbeddingSettings(**{name: getattr(self, name) for name in _SETTINGS}, token=token)
+        settings = EmbeddingSettings(**{name: getattr(self, name) for name in _SETTINGS}, token=token)
+        # so that a later call, perhaps in another working directory, means the same folders
+        self.__dict__.update(model=settings.model, cache_dir=settings.cache_dir)
+        return settings
 
     @property
     def _reading(self) -> Reading:
