@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, WrapValidator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from qwen3_rerank_plugins.engine.names import resolve_model, resolve_path
+from qwen3_rerank_plugins.engine.names import ModelName, resolve_model, resolve_path
 from qwen3_rerank_plugins.engine.request import check_instruction
 from qwen3_rerank_plugins.engine.settings import (
     DEFAULT_MAX_LENGTH,
@@ -53,6 +53,14 @@ _PLACES = ("model", "cache_dir")
 _SECRETS = ("token", "api_key")
 
 
+def _keep_resolved_name(value: Any, check: Callable[[Any], Any]) -> Any:
+    """Pydantic would make a plain string of a `ModelName`, which might then mean another model."""
+    return value if isinstance(value, ModelName) else check(value)
+
+
+ModelField = Annotated[str, WrapValidator(_keep_resolved_name)]
+
+
 class CheckpointFields(BaseModel):
     """Which checkpoint, and where it runs: the words of every adapter. The token is in no dump, pickle or text."""
 
@@ -62,7 +70,7 @@ class CheckpointFields(BaseModel):
         hide_input_in_errors=True,  # pydantic would print the token along with whatever else was passed
     )
 
-    model: str = Field(description="Hub id or local folder.")
+    model: ModelField = Field(description="Hub id or local folder.")
     revision: str | None = Field(default=None, description="Branch, tag or commit on the hub.")
     device: str = Field(default="auto", description='"auto" (CUDA, then MPS, then CPU) or a torch device string.')
     dtype: Dtype = Field(
@@ -96,7 +104,7 @@ class ScoringFields(CheckpointFields):  # noqa: PLW1641  unhashable, as every mu
     whoever writes JSON, and pickles as its function does.
     """
 
-    model: str = Field(
+    model: ModelField = Field(
         default=DEFAULT_MODEL, description='Hub id, local folder, or "demo" for the bundled demo checkpoint.'
     )
     devices: tuple[str, ...] | None = Field(

@@ -122,6 +122,8 @@ class LocalScorer:
 
     def _load_alone(self, number: int, checkpoint: Checkpoint, encoder: PromptEncoder) -> Engine:
         """Torch is first imported here."""
+        import torch
+
         from qwen3_rerank_plugins.engine.budget import choose_budget
         from qwen3_rerank_plugins.engine.head import YesNoHead
         from qwen3_rerank_plugins.engine.model import PackedModel
@@ -133,6 +135,11 @@ class LocalScorer:
         try:
             loaded = load_model(settings, checkpoint)
         except Exception as error:
+            if torch.cuda._is_in_bad_fork():
+                raise ClosedError(
+                    "This process was forked from one that had used CUDA, so CUDA cannot be used here. Start processes "
+                    "with the 'spawn' method, or fork before anything uses CUDA."
+                ) from error
             if isinstance(error, RerankError) or not is_out_of_memory(error):
                 raise
             raise DeviceMemoryError(
