@@ -28,7 +28,7 @@ from sentence_transformers import SentenceTransformer
 from qwen3_rerank_plugins import Qwen3Reranker, RerankError
 from qwen3_rerank_plugins.bench.record import write_record
 from qwen3_rerank_plugins.bench.report import as_table
-from qwen3_rerank_plugins.engine.checkpoint import DEMO
+from qwen3_rerank_plugins.engine.names import DEMO
 from qwen3_rerank_plugins.errors import MissingExtraError
 from qwen3_rerank_plugins.evaluation import (
     Collection,

@@ -20,7 +20,7 @@
     │       ├── RemoteAnswerError             something else than one score for each document
     │       └── RemoteTemplateError           scores that show a template missing, doubled or damaged
     ├── BatchError                            a batch job has not answered every row; run it again to go on
-    ├── ClosedError                           the reranker was closed, or was loaded before a fork
+    ├── ClosedError                           the reranker was closed, or the interpreter is exiting
     └── MissingExtraError (ImportError)       an optional dependency is not installed
 
 Every message says what happened, with the numbers, and what to do next.
@@ -28,7 +28,11 @@ Every message says what happened, with the numbers, and what to do next.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from typing import TypeVar
+
+_E = TypeVar("_E", bound=BaseException)
 
 
 class RerankError(Exception):
@@ -146,7 +150,7 @@ class BatchError(RerankError):
 
 
 class ClosedError(RerankError, RuntimeError):
-    """The reranker was closed, or belongs to the parent of this forked process."""
+    """The reranker was closed, the interpreter is exiting, or a scorer of your own was made before a fork."""
 
 
 class MissingExtraError(RerankError, ImportError):
@@ -164,3 +168,31 @@ class MissingExtraError(RerankError, ImportError):
     def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
         """Errors travel between processes, and this one's message is not what it is made of."""
         return type(self), self._missing
+
+
+def fresh(error: _E) -> _E:
+    """Another exception of the same type, with the same message, attributes, notes and cause, and no traceback.
+
+    Several callers who wait for the same thing get one each: whoever raises an exception writes to it.
+    """
+    copied = _copy(error)
+    if hasattr(error, "__notes__"):
+        copied.__notes__ = list(error.__notes__)
+    copied.__cause__ = error.__cause__ and fresh(error.__cause__)
+    copied.__suppress_context__ = error.__suppress_context__
+    return copied
+
+
+def _copy(error: _E) -> _E:
+    """A shallow copy, also of an exception that is not made of its `args`."""
+    kind = type(error)
+    try:
+        copied = copy.copy(error)
+        if type(copied) is kind and str(copied) == str(error):
+            return copied
+    except Exception:  # its constructor wants something else
+        pass
+    copied = kind.__new__(kind, *error.args)
+    copied.args = error.args
+    copied.__dict__.update(error.__dict__)
+    return copied

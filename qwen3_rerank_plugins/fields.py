@@ -6,12 +6,14 @@ Must not know: documents, nodes, or any host. Pydantic comes with the hosts; pla
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, WrapValidator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
+from qwen3_rerank_plugins.engine.names import ModelName, resolve_model, resolve_path
 from qwen3_rerank_plugins.engine.request import check_instruction
 from qwen3_rerank_plugins.engine.settings import (
     DEFAULT_MAX_LENGTH,
@@ -46,7 +48,17 @@ _ENGINE_FIELDS = (
 _READING_FIELDS = ("max_length", "long_documents", "on_nonfinite")
 _CALL_FIELDS = ("instruction", "top_n", "min_score")
 """Of one call: those that an adapter has go before a ready reranker's own."""
+_PLACES = ("model", "cache_dir")
+"""What the settings resolve."""
 _SECRETS = ("token", "api_key")
+
+
+def _keep_resolved_name(value: Any, check: Callable[[Any], Any]) -> Any:
+    """Pydantic would make a plain string of a `ModelName`, which might then mean another model."""
+    return value if isinstance(value, ModelName) else check(value)
+
+
+ModelField = Annotated[str, WrapValidator(_keep_resolved_name)]
 
 
 class CheckpointFields(BaseModel):
@@ -58,7 +70,7 @@ class CheckpointFields(BaseModel):
         hide_input_in_errors=True,  # pydantic would print the token along with whatever else was passed
     )
 
-    model: str = Field(description="Hub id or local folder.")
+    model: ModelField = Field(description="Hub id or local folder.")
     revision: str | None = Field(default=None, description="Branch, tag or commit on the hub.")
     device: str = Field(default="auto", description='"auto" (CUDA, then MPS, then CPU) or a torch device string.')
     dtype: Dtype = Field(
@@ -92,7 +104,7 @@ class ScoringFields(CheckpointFields):  # noqa: PLW1641  unhashable, as every mu
     whoever writes JSON, and pickles as its function does.
     """
 
-    model: str = Field(
+    model: ModelField = Field(
         default=DEFAULT_MODEL, description='Hub id, local folder, or "demo" for the bundled demo checkpoint.'
     )
     devices: tuple[str, ...] | None = Field(
@@ -164,7 +176,7 @@ class ScoringFields(CheckpointFields):  # noqa: PLW1641  unhashable, as every mu
     def _check_settings(self) -> Self:
         """Cheap and idempotent: nothing is loaded before the first document, and equal settings share one engine."""
         check_instruction(self.instruction)
-        _ = self._reranker
+        self._keep_resolved(self._reranker)
         return self
 
     @property
@@ -177,7 +189,12 @@ class ScoringFields(CheckpointFields):  # noqa: PLW1641  unhashable, as every mu
         if self._made is None or not self._describe(self._made) or _secrets(self._made) != secrets:
             own = {name: getattr(self, name) for name in (*_ENGINE_FIELDS, *_READING_FIELDS, *words_of(None))}
             self._made = Qwen3Reranker(**own | secrets)
+            self._keep_resolved(self._made)
         return self._made
+
+    def _keep_resolved(self, reranker: Qwen3Reranker) -> None:
+        """A reranker made for a copy, perhaps in another working directory, must mean the same folders."""
+        self.__dict__.update({name: getattr(reranker.settings, name) for name in _PLACES})
 
     @property
     def _options(self) -> dict[str, Any]:
@@ -213,6 +230,13 @@ def _revealed(secret: SecretStr | None) -> str | None:
     return hidden(secret.get_secret_value()) if secret else None
 
 
+def _agree_on_place(name: str, given: Any, own: Any) -> bool:
+    """Whether a word of a user means the model or the folder that a setting means."""
+    if given == own or given is None:
+        return bool(given == own)
+    return bool((resolve_model(given) if name == "model" else resolve_path(name, given)) == own)
+
+
 def _agree(given: Any, own: Any) -> bool:
     """Whether a field says the same as a setting; devices may be given as a list, and are kept as a tuple."""
     return bool((tuple(given) if isinstance(given, list) else given) == own)
@@ -220,7 +244,8 @@ def _agree(given: Any, own: Any) -> bool:
 
 def _refuse_contradictions(values: dict[str, Any], reranker: Qwen3Reranker) -> None:
     for name, value in _settings(reranker).items():
-        if name in values and not _agree(values[name], value):
+        agree = functools.partial(_agree_on_place, name) if name in _PLACES else _agree
+        if name in values and not agree(values[name], value):
             raise SettingsError(
                 f"{name}={values[name]!r} contradicts the reranker's own {name}={value!r}; pass only one."
             )

@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Protocol, Self, TypeVar
 
+from qwen3_rerank_plugins.engine.lifetime import inside_a_call, run_outside
 from qwen3_rerank_plugins.engine.local import LocalScorer
 from qwen3_rerank_plugins.engine.scorer import Scorer
 from qwen3_rerank_plugins.engine.settings import EngineSettings
@@ -55,7 +56,10 @@ class _Entry:
 S = TypeVar("S", bound=Settings)
 E = TypeVar("E", bound=Engine)
 _entries: dict[Settings, _Entry] = {}
-_lock = threading.Lock()
+_lock = threading.RLock()
+"""Held for a few lines only, in which no file is read and no engine is closed. A signal handler or a finalizer may come
+back here in the middle of those lines, on the same thread: each of them leaves the entries as whoever returns expects.
+"""
 _exiting = False
 
 
@@ -70,56 +74,66 @@ def acquire(settings: EngineSettings, user: object) -> Scorer:
 
 def share(settings: S, make: Callable[[S], E], user: object | None = None) -> E:
     """`acquire` for any kind of engine; one that has no users stays until `close_all`."""
-    with _lock:
-        if _exiting:
-            raise ClosedError(
-                "The interpreter is exiting, and every engine was closed. Finish your calls before it does."
-            )
-        entry = _entries.get(settings.identity)
-        if entry is None:
-            entry = _entries[settings.identity] = _Entry(make(settings), weakref.WeakSet())
+    entry = _entries.get(settings.identity)
+    if entry is None or not (user is None or user in entry.users):  # a user who is known takes no lock
+        with inside_a_call(), _lock:
+            entry = _join(settings, make, user)
+    engine: E = entry.engine
+    engine.renew_token(settings.token)  # the first to ask may have had none, and failed for it
+    return engine
+
+
+def _join(settings: S, make: Callable[[S], E], user: object | None) -> _Entry:
+    if _exiting:
+        raise ClosedError("The interpreter is exiting, and every engine was closed. Finish your calls before it does.")
+    key = settings.identity
+    while True:
+        entry = _entries.get(key) or _entries.setdefault(key, _Entry(make(settings), weakref.WeakSet()))
         if user is not None:
             entry.users.add(user)
-        engine: E = entry.engine
-        engine.renew_token(settings.token)  # the first to ask may have had none, and failed for it
-        return engine
+        if _entries.get(key) is entry:  # else a handler has closed it meanwhile
+            return entry
 
 
 def release(settings: Settings, user: object) -> None:
-    """`user` is done; the engine is closed if nobody else uses it."""
-    with _lock:
-        entry = _entries.get(settings.identity)
+    """`user` is done; the engine is closed if nobody else uses it.
+
+    The engine is gone when this returns. Only where this interrupts another call of the same thread, as a signal
+    handler or a finalizer does, another thread closes it.
+    """
+    key = settings.identity
+    with inside_a_call(), _lock:
+        entry = _entries.get(key)
         if entry is None:
             return
         entry.users.discard(user)
-        if entry.users:
+        if entry.users or _entries.get(key) is not entry:
             return
-        del _entries[settings.identity]
-    entry.engine.close()
+        _entries.pop(key, None)
+    run_outside(entry.engine.close)
 
 
 def close_all() -> None:
-    """Close every engine of this process and free its memory; rerankers made from now on load anew."""
-    with _lock:
-        engines = [entry.engine for entry in _entries.values()]
+    """Close every engine of this process and free its memory; the next call of an open reranker loads anew."""
+    with inside_a_call(), _lock:
+        engines = [entry.engine for entry in list(_entries.values())]
         _entries.clear()
     for engine in engines:
-        engine.close()
+        run_outside(engine.close)
 
 
 def _close_for_good() -> None:
     """A daemon thread that goes on asking would load an engine into a dying interpreter, and crash it."""
     global _exiting  # noqa: PLW0603
-    with _lock:
-        _exiting = True
+    _exiting = True
     close_all()
 
 
-def _renew_lock() -> None:
-    """A forked child may have inherited the lock while another thread of the parent held it."""
-    global _lock  # noqa: PLW0603
-    _lock = threading.Lock()
+def _forget_the_parent() -> None:
+    """A forked child has none of the threads of its parent, and none of its engines. It makes its own."""
+    global _entries, _lock
+    _entries, _lock = {}, threading.RLock()
 
 
-os.register_at_fork(after_in_child=_renew_lock)
+os.register_at_fork(after_in_child=_forget_the_parent)
 atexit.register(_close_for_good)

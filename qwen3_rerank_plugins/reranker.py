@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 from qwen3_rerank_plugins import registry
 from qwen3_rerank_plugins.engine.call import aask, ask
+from qwen3_rerank_plugins.engine.lifetime import inside_a_call
+from qwen3_rerank_plugins.engine.names import ModelName
 from qwen3_rerank_plugins.engine.pairs import PairGroup, group_pairs, pair_probabilities
 from qwen3_rerank_plugins.engine.receipts import warn_once
 from qwen3_rerank_plugins.engine.request import Instruction, RerankRequest, check_instruction, make_request
@@ -61,7 +64,8 @@ class Qwen3Reranker:
     loop. Copies (also deep ones) share the engine; a pickle holds the settings only, never the weights or the token.
 
     Args:
-        model: hub id, local folder, or "demo" for the bundled demo checkpoint.
+        model: hub id, local folder, or "demo" for the bundled demo checkpoint. Which one is meant is decided once, now:
+            a string is a folder if it begins like a path or if there is such a folder. A `Path` is always a folder.
         revision: branch, tag or commit on the hub.
         device: "auto", or a torch device string.
         devices: several of them, such as ["cuda:0", "cuda:1"], instead of `device`: a whole model on each, and every
@@ -102,7 +106,7 @@ class Qwen3Reranker:
 
     def __init__(
         self,
-        model: str = DEFAULT_MODEL,
+        model: str | Path = DEFAULT_MODEL,
         *,
         revision: str | None = None,
         device: str = "auto",
@@ -119,7 +123,7 @@ class Qwen3Reranker:
         on_nonfinite: OnNonfinite = "error",
         max_batch_tokens: int | Literal["auto"] = "auto",
         compile: bool = False,
-        cache_dir: str | None = None,
+        cache_dir: str | Path | None = None,
         local_files_only: bool = False,
         token: str | None = None,
         trust_remote_code: bool = False,
@@ -134,8 +138,10 @@ class Qwen3Reranker:
     ) -> None:
         # before anything here can fail, and be reported with its local variables
         token, api_key = hidden(token), hidden(api_key)
+        if remote is not None and isinstance(model, (str, Path)) and str(model).strip():
+            model = ModelName(model)  # the server's word, whatever folders there are on this machine
         settings = EngineSettings(
-            model=model,
+            model=model,  # type: ignore[arg-type]  # the settings resolve it
             revision=revision,
             device=device,
             devices=devices,  # type: ignore[arg-type]  # the settings check it, and make it a tuple
@@ -145,7 +151,7 @@ class Qwen3Reranker:
             quantization=quantization,
             max_batch_tokens=max_batch_tokens,
             compile=compile,
-            cache_dir=cache_dir,
+            cache_dir=cache_dir,  # type: ignore[arg-type]
             local_files_only=local_files_only,
             token=token,
             trust_remote_code=trust_remote_code,
@@ -268,15 +274,16 @@ class Qwen3Reranker:
 
     def warmup(self) -> None:
         """Load the model and run once, so that the first request does not pay for it."""
-        self._scorer().warmup()
+        scorer = self._scorer()
+        with inside_a_call():
+            scorer.warmup()
 
     def close(self) -> None:
         """Stop using the engine; its memory is freed once no other reranker uses it. Closing twice is fine."""
         if self._closed:
             return
         self._closed = True
-        if self._own_scorer is None:
-            registry.release(self.remote or self.settings, self)
+        self._release()
 
     def __enter__(self) -> Qwen3Reranker:
         return self
@@ -313,13 +320,29 @@ class Qwen3Reranker:
         return group_pairs(pairs, lambda query, documents: self._request(query, documents, instruction))
 
     def _scorer(self) -> Scorer:
-        if self._closed:
-            raise ClosedError("This reranker is closed. Make a new one to go on.")
+        self._refuse_closed()
+        scorer = self._find_scorer()
+        try:
+            self._refuse_closed()  # by another thread or a signal handler, while the engine was found
+        except ClosedError:
+            self._release()
+            raise
+        return scorer
+
+    def _find_scorer(self) -> Scorer:
         if self.remote is not None:
             from qwen3_rerank_plugins.remote.scorer import RemoteScorer
 
             return registry.share(self.remote, RemoteScorer, self)
         return self._own_scorer or registry.acquire(self.settings, self)
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise ClosedError("This reranker is closed. Make a new one to go on.")
+
+    def _release(self) -> None:
+        if self._own_scorer is None:
+            registry.release(self.remote or self.settings, self)
 
 
 def _given(option: T | Own, own: T) -> T:

@@ -19,6 +19,15 @@ from safetensors.torch import load_file, save_file
 
 from qwen3_rerank_plugins import Qwen3Reranker, RerankError, errors
 from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER
+from qwen3_rerank_plugins.errors import (
+    DeviceMemoryError,
+    LongDocumentError,
+    MissingExtraError,
+    NonFiniteScoreError,
+    RemoteRefusedError,
+    RemoteUnreachableError,
+    fresh,
+)
 from tests.optional import need
 
 TABLE = (Path(__file__).parents[1] / "docs" / "errors.md").read_text(encoding="utf-8")
@@ -346,3 +355,45 @@ def test_every_error_can_be_imported_from_the_package_itself() -> None:
     assert set(tree) <= set(qwen3_rerank_plugins.__all__)
     for name, error in tree.items():
         assert getattr(qwen3_rerank_plugins, name) is error
+
+
+class _PlaceError(RerankError):
+    """An exception whose constructor does not take its message."""
+
+    def __init__(self, place: str, *, row: int) -> None:
+        super().__init__(f"{place}, row {row}")
+        self.place, self.row = place, row
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        LongDocumentError("too long", [1, 2]),
+        NonFiniteScoreError("not finite", [3]),
+        RemoteRefusedError("refused", status=503, retry_after=1.5),
+        RemoteUnreachableError("nobody there", again=False),
+        MissingExtraError("ray", "ray"),
+        DeviceMemoryError("no memory"),
+        _PlaceError("batch", row=4),
+        FileNotFoundError(2, "No such file", "/nowhere"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_fresh_error_is_the_same_in_all_but_what_raising_it_writes(error: Exception) -> None:
+    error.add_note("first")
+    error.__cause__ = KeyError("cause")
+    try:
+        raise error
+    except Exception:
+        copies = [fresh(error), fresh(error)]
+    for one in copies:
+        assert type(one) is type(error)
+        assert str(one) == str(error)
+        own = {name: value for name, value in vars(one).items() if name != "__notes__"}
+        assert own == {name: value for name, value in vars(error).items() if name != "__notes__"}
+        assert (one.__notes__, one.__traceback__) == (["first"], None)
+        assert repr(one.__cause__) == repr(error.__cause__)
+        assert one.__cause__ is not error.__cause__
+    copies[0].add_note("second")
+    assert copies[1].__notes__ == error.__notes__ == ["first"]

@@ -249,7 +249,7 @@ print("leaving")
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("way", ["warmup", "rank"])
-def test_a_child_forked_while_a_thread_opens_the_checkpoint_gets_a_clear_error_instead_of_a_hang(way: str) -> None:
+def test_a_child_forked_while_a_thread_opens_the_checkpoint_opens_it_for_itself(way: str) -> None:
     reranker = Qwen3Reranker("demo", max_batch_tokens=703)
     calls: dict[str, Callable[[], Any]] = {
         "warmup": reranker.warmup,
@@ -262,14 +262,12 @@ def test_a_child_forked_while_a_thread_opens_the_checkpoint_gets_a_clear_error_i
             threading.Timer(LIMIT, os._exit, [1]).start()  # a hang would be the child's for ever
             try:
                 calls[way]()
-                os.write(writing, b"no error")
-            except ClosedError as error:
-                os.write(writing, str(error).encode())
+                os.write(writing, b"done")
             finally:
                 os._exit(0)
     os.close(writing)
     os.waitpid(child, 0)
-    assert b"'spawn'" in os.read(reading, 1000)
+    assert os.read(reading, 1000) == b"done"
     os.close(reading)
     reranker.close()
 

@@ -18,7 +18,8 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import load_file, save_file
 
-from qwen3_rerank_plugins.engine.checkpoint import DEMO, DEMO_FOLDER, find_checkpoint
+from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER, find_checkpoint
+from qwen3_rerank_plugins.engine.names import DEMO
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.shape import POSITIONS, PUBLISHED, Shape
 

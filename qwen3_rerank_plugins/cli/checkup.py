@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from qwen3_rerank_plugins import __version__
 from qwen3_rerank_plugins.cli.loading import quiet_libraries
-from qwen3_rerank_plugins.engine.checkpoint import DEMO, Checkpoint, find_checkpoint
+from qwen3_rerank_plugins.engine.checkpoint import Checkpoint, find_checkpoint
+from qwen3_rerank_plugins.engine.names import DEMO
 from qwen3_rerank_plugins.engine.prompt import template_hash
 from qwen3_rerank_plugins.engine.tokens import PromptEncoder
 from qwen3_rerank_plugins.errors import CheckpointNotFoundError, DeviceMemoryError, RerankError

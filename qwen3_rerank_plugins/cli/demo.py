@@ -10,7 +10,7 @@ import typer
 
 from qwen3_rerank_plugins.cli import options
 from qwen3_rerank_plugins.cli.keywords import keyword_order
-from qwen3_rerank_plugins.engine.checkpoint import DEMO
+from qwen3_rerank_plugins.engine.names import DEMO
 from qwen3_rerank_plugins.sets.bundled import QUESTIONS, read_corpus
 from qwen3_rerank_plugins.sets.tasks import Candidate, RankingTask
 

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from qwen3_rerank_plugins.cli.screen import Screen
-from qwen3_rerank_plugins.engine.checkpoint import DEMO, Checkpoint, find_checkpoint
+from qwen3_rerank_plugins.engine.checkpoint import Checkpoint, find_checkpoint
+from qwen3_rerank_plugins.engine.names import DEMO
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.errors import CheckpointError, CheckpointNotFoundError
 from qwen3_rerank_plugins.reranker import Qwen3Reranker

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from qwen3_rerank_plugins.embedding.request import EmbeddingRequest
 from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
+from qwen3_rerank_plugins.engine.lifetime import closed_at_exit, inside_a_call, loading_alone, refuse_at_exit
 from qwen3_rerank_plugins.errors import ClosedError
 
 if TYPE_CHECKING:
@@ -35,16 +36,19 @@ class LocalEmbedder:
 
     def embed(self, request: EmbeddingRequest) -> list[list[float]]:
         """One unit vector for each text, in order; see `LoadedEmbedder.embed`."""
-        future = self._submit(request)
-        try:
-            return future.result()
-        except BaseException:  # an interrupt: nobody will read the result
-            future.cancel()
-            raise
+        with inside_a_call():
+            future = self._submit(request)
+            try:
+                return future.result()
+            except BaseException:  # an interrupt: nobody will read the result
+                future.cancel()
+                raise
 
     async def aembed(self, request: EmbeddingRequest) -> list[list[float]]:
         """`embed` without blocking the event loop."""
-        return await asyncio.wrap_future(self._submit(request))
+        with inside_a_call():
+            vectors = asyncio.wrap_future(self._submit(request))
+        return await vectors
 
     def renew_token(self, token: str | None) -> None:
         """Use a newer hub token from now on; what is loaded already needs none."""
@@ -60,21 +64,30 @@ class LocalEmbedder:
     def _submit(self, request: EmbeddingRequest) -> Future[list[list[float]]]:
         if os.getpid() != self._process:
             raise ClosedError(
-                "This embedding model was made before this process was forked, and its thread and device do not exist "
-                "here. Start processes with the 'spawn' method, or embed for the first time in the child."
+                "This embedding model was made before this process was forked, and its thread does not exist here. "
+                "Make a new one in this process, or start processes with the 'spawn' method."
             )
         if not request.texts:
             nothing_to_do: Future[list[list[float]]] = Future()
             nothing_to_do.set_result([])
             return nothing_to_do
+        if self._loaded is None:
+            refuse_at_exit()
         try:
             return self._thread.submit(self._run, request)
-        except RuntimeError as error:  # between being found and being asked, it was closed
+        except RuntimeError as error:
+            refuse_at_exit()
+            # between being found and being asked, it was closed
             raise ClosedError("This embedding model was closed meanwhile. Ask again to load it anew.") from error
 
     def _run(self, request: EmbeddingRequest) -> list[list[float]]:
-        from qwen3_rerank_plugins.embedding.model import LoadedEmbedder
+        with inside_a_call():
+            if self._loaded is None:
+                self._loaded = self._load()
+            return self._loaded.embed(request)
 
-        if self._loaded is None:
-            self._loaded = LoadedEmbedder(self._settings)
-        return self._loaded.embed(request)
+    def _load(self) -> LoadedEmbedder:
+        with closed_at_exit(), loading_alone():
+            from qwen3_rerank_plugins.embedding.model import LoadedEmbedder
+
+            return LoadedEmbedder(self._settings)

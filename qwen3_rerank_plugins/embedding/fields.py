@@ -14,7 +14,7 @@ from qwen3_rerank_plugins import registry
 from qwen3_rerank_plugins.embedding.embedder import LocalEmbedder
 from qwen3_rerank_plugins.embedding.request import EmbeddingRequest, Reading, make_request, query_prompt
 from qwen3_rerank_plugins.embedding.settings import DEFAULT_EMBEDDING_MODEL, EmbeddingSettings
-from qwen3_rerank_plugins.fields import CheckpointFields
+from qwen3_rerank_plugins.fields import CheckpointFields, ModelField
 
 _SETTINGS = ("model", "revision", "device", "dtype", "cache_dir", "local_files_only", "trust_remote_code")
 
@@ -26,7 +26,7 @@ class EmbeddingFields(CheckpointFields):
     it, and an assigned value counts from the next call on.
     """
 
-    model: str = Field(default=DEFAULT_EMBEDDING_MODEL, description="Hub id or local folder.")
+    model: ModelField = Field(default=DEFAULT_EMBEDDING_MODEL, description="Hub id or local folder.")
     instruction: str | None = Field(
         default=None, description="What is looked for in this task, in English; None is the model card's. Queries only."
     )
@@ -46,7 +46,10 @@ class EmbeddingFields(CheckpointFields):
     @property
     def _settings(self) -> EmbeddingSettings:
         token = self.token.get_secret_value() if self.token else None
-        return EmbeddingSettings(**{name: getattr(self, name) for name in _SETTINGS}, token=token)
+        settings = EmbeddingSettings(**{name: getattr(self, name) for name in _SETTINGS}, token=token)
+        # so that a later call, perhaps in another working directory, means the same folders
+        self.__dict__.update(model=settings.model, cache_dir=settings.cache_dir)
+        return settings
 
     @property
     def _reading(self) -> Reading:

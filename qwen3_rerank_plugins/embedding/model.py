@@ -19,8 +19,9 @@ from qwen3_rerank_plugins.embedding.checkpoint import find_embedding_checkpoint
 from qwen3_rerank_plugins.embedding.request import EmbeddingRequest
 from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
 from qwen3_rerank_plugins.engine.checkpoint import Checkpoint
+from qwen3_rerank_plugins.engine.lifetime import loading_alone
 from qwen3_rerank_plugins.engine.placement import choose_placement, dtype_name
-from qwen3_rerank_plugins.engine.weights import dtype_word, is_out_of_memory, loading_alone
+from qwen3_rerank_plugins.engine.weights import dtype_word, is_out_of_memory
 from qwen3_rerank_plugins.errors import (
     DeviceMemoryError,
     IncompleteCheckpointError,

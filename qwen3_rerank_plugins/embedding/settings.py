@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from qwen3_rerank_plugins.engine.names import resolve_model
 from qwen3_rerank_plugins.engine.settings import Dtype, EngineSettings
 
 DEFAULT_EMBEDDING_MODEL = "Qwen/Qwen3-Embedding-0.6B"
@@ -44,7 +45,10 @@ class EmbeddingSettings:
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
-        _ = self.engine  # the words are the engine's, and so are their limits
+        object.__setattr__(self, "model", resolve_model(self.model, bundled=False))
+        object.__setattr__(
+            self, "cache_dir", self.engine.cache_dir
+        )  # the words are the engine's, and so are their limits
 
     @property
     def engine(self) -> EngineSettings:
@@ -54,7 +58,7 @@ class EmbeddingSettings:
     @property
     def identity(self) -> EmbeddingSettings:
         """See `EngineSettings.identity`."""
-        return dataclasses.replace(self, model=self.engine.identity.model)
+        return self
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "token": None}

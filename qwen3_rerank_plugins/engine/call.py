@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
+from qwen3_rerank_plugins.engine.lifetime import closed_at_exit, inside_a_call
 from qwen3_rerank_plugins.engine.request import RerankRequest
 from qwen3_rerank_plugins.engine.scorer import Scorer, Scores
 
@@ -18,21 +19,23 @@ from qwen3_rerank_plugins.engine.scorer import Scorer, Scores
 def ask(requests: Sequence[RerankRequest], find_scorer: Callable[[], Scorer]) -> list[Scores]:
     """All answers, or the first failure; whatever then still waits is dropped."""
     call = _Call()
-    try:
-        call.submit(requests, find_scorer)
-        return call.results()
-    except BaseException:  # an interrupt as well: nobody will read the other results
-        call.give_up()
-        raise
-    finally:
-        call.let_go()
+    with inside_a_call():
+        try:
+            call.submit(requests, find_scorer)
+            return call.results()
+        except BaseException:  # an interrupt as well: nobody will read the other results
+            call.give_up()
+            raise
+        finally:
+            call.let_go()
 
 
 async def aask(requests: Sequence[RerankRequest], find_scorer: Callable[[], Scorer]) -> list[Scores]:
     """`ask` without blocking the event loop; cancelling the task drops what has not run yet."""
     call = _Call()
     try:
-        await asyncio.to_thread(call.submit, requests, find_scorer)  # tokenising takes time: never on the loop
+        with closed_at_exit():
+            await asyncio.to_thread(call.submit, requests, find_scorer)  # tokenising takes time: never on the loop
         return await call.aresults()
     except BaseException:
         call.give_up()
@@ -50,6 +53,7 @@ class _Call:
         self._futures: list[Future[Scores]] = []
         self._given_up = threading.Event()
 
+    @inside_a_call()
     def submit(self, requests: Sequence[RerankRequest], find_scorer: Callable[[], Scorer]) -> None:
         scorer = find_scorer()
         for request in requests:
@@ -64,8 +68,11 @@ class _Call:
         return list(map(Future.result, self._futures))  # a comprehension's frame would keep the futures, see `let_go`
 
     async def aresults(self) -> list[Scores]:
-        return list(await asyncio.gather(*map(asyncio.wrap_future, self._futures)))
+        with inside_a_call():
+            futures = list(map(asyncio.wrap_future, self._futures))
+        return list(await asyncio.gather(*futures))
 
+    @inside_a_call()
     def give_up(self) -> None:
         """Drop what has not run yet, and what is still to be submitted."""
         self._given_up.set()

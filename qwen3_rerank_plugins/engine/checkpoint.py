@@ -14,12 +14,12 @@ from typing import Any
 
 from qwen3_rerank_plugins.engine.adapter import Adapter, is_adapter, read_adapter
 from qwen3_rerank_plugins.engine.hub import fetch_snapshot
+from qwen3_rerank_plugins.engine.names import DEMO, ModelName, resolve_model
 from qwen3_rerank_plugins.engine.prompt import NO, YES
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.stored import StoredQuantization, read_stored
 from qwen3_rerank_plugins.errors import CheckpointNotFoundError, UnsupportedCheckpointError
 
-DEMO = "demo"
 DEMO_FOLDER = Path(__file__).parents[1] / "demo_checkpoint"
 _CAUSAL, _CLASSIFIER = "Qwen3ForCausalLM", "Qwen3ForSequenceClassification"
 _AGAIN = "Download or export the checkpoint again."
@@ -123,20 +123,20 @@ def find_checkpoint(settings: EngineSettings, family: Family | None = None) -> C
 
 def _find_folder(settings: EngineSettings, family: Family) -> tuple[Path, str | None]:
     """Where the files are, and the commit they are of."""
-    local = Path(settings.model).expanduser()
-    if settings.model == DEMO and family.demo:
+    model = resolve_model(settings.model)
+    if model == DEMO and family.demo:
         return family.demo, None
-    if local.is_dir():
-        return local, None
-    if local.is_absolute() or settings.model.startswith(("./", "../", "~")):
-        raise CheckpointNotFoundError(f"There is no folder {settings.model!r}. Check the path, or pass a hub id.")
+    if model.is_path:
+        if Path(model).is_dir():
+            return Path(model), None
+        raise CheckpointNotFoundError(f"There is no folder {str(model)!r}. Check the path, or pass a hub id.")
     folder = fetch_snapshot(settings, family.ids)
     return folder, folder.name
 
 
 def _find_base(settings: EngineSettings, adapter: Adapter, family: Family) -> Checkpoint:
     """The checkpoint that an adapter names, found by the same rules, together with it."""
-    place = dataclasses.replace(settings, model=adapter.base, revision=adapter.base_revision)
+    place = dataclasses.replace(settings, model=_base_name(settings, adapter), revision=adapter.base_revision)
     named = f"Check base_model_name_or_path in {adapter.config_file}: it may name any hub id or folder."
     try:
         folder, commit = _find_folder(place, family)
@@ -158,6 +158,12 @@ def _find_base(settings: EngineSettings, adapter: Adapter, family: Family) -> Ch
             "model for that. Load it where it was trained, merge it there, and save the whole model."
         )
     return dataclasses.replace(base, name=adapter.name, commit=adapter.commit, adapter=adapter)
+
+
+def _base_name(settings: EngineSettings, adapter: Adapter) -> ModelName:
+    """The base that was meant when the settings were made. No later one is relative to the working directory."""
+    named = resolve_model(settings.model).base
+    return named[1] if named is not None and named[0] == adapter.base else ModelName(adapter.base)
 
 
 def _open(name: str, folder: Path, commit: str | None, family: Family) -> Checkpoint:

@@ -7,11 +7,34 @@ Must not know: queries, keys, values, kernels.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
 
 import torch
+
+T = TypeVar("T")
+
+
+class made_once(Generic[T]):  # noqa: N801  a decorator
+    """A property that is computed at its first use and kept in the object.
+
+    It has no lock, which `functools.cached_property` of Python 3.11 has: a process that forks while a thread computes
+    such a property leaves the lock closed in the child, for all objects of the class.
+    """
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self._compute = compute
+        self.__doc__ = compute.__doc__
+
+    def __set_name__(self, _: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, owner: Any, _: type | None = None) -> T:
+        if owner is None:
+            return self  # type: ignore[return-value]  # asked of the class
+        value = owner.__dict__[self._name] = self._compute(owner)
+        return value
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,33 +91,33 @@ class AttentionLayout:
         """Query rows in all."""
         return self.segments[-1].queries.stop
 
-    @functools.cached_property
+    @made_once
     def cumulative_queries(self) -> torch.Tensor:
         """[S + 1] int32: where each segment's query rows start."""
         return self._cumulative([len(segment.queries) for segment in self.segments])
 
-    @functools.cached_property
+    @made_once
     def cumulative_keys(self) -> torch.Tensor:
         """[S + 1] int32: where each segment's keys start among the gathered keys."""
         return self._cumulative([segment.keys for segment in self.segments])
 
-    @functools.cached_property
+    @made_once
     def key_rows(self) -> torch.Tensor:
         """[sum of keys] int64: the rows to gather; the context's rows repeat for every segment that sees them."""
         pieces = [torch.arange(piece.start, piece.stop) for segment in self.segments for piece in segment.pieces]
         return torch.cat(pieces).to(self.device)
 
-    @functools.cached_property
+    @made_once
     def longest_query(self) -> int:
         """Query rows of the longest segment."""
         return max(len(segment.queries) for segment in self.segments)
 
-    @functools.cached_property
+    @made_once
     def longest_key(self) -> int:
         """Key rows of the longest segment."""
         return max(segment.keys for segment in self.segments)
 
-    @functools.cached_property
+    @made_once
     def bundles(self) -> tuple[Bundle, ...]:
         """All segments in order, short documents together where little padding makes them equally long."""
         return tuple(Bundle(tuple(segments), self.device) for segments in _group(self.segments))
@@ -145,7 +168,7 @@ class Bundle:
         """How many keys a segment's first query row sees beside its own."""
         return self.segments[0].keys - len(self.segments[0].queries)
 
-    @functools.cached_property
+    @made_once
     def key_rows(self) -> torch.Tensor:
         """[B * K] int64: context and own rows of each segment; its last row repeated, where nobody looks."""
         longest = max(len(segment.own) for segment in self.segments)
@@ -153,14 +176,14 @@ class Bundle:
         pieces = [piece for segment in self.segments for piece in (context, _padded(segment.own, longest))]
         return torch.cat(pieces).to(self.device)
 
-    @functools.cached_property
+    @made_once
     def query_rows(self) -> torch.Tensor:
         """[B * L] int64: each segment's rows among the R, its last row repeated."""
         first = self.segments[0].queries.start
         rows = torch.cat([_padded(segment.queries, self.queries) for segment in self.segments])
         return (rows - first).to(self.device)
 
-    @functools.cached_property
+    @made_once
     def places(self) -> tuple[torch.Tensor, torch.Tensor]:
         """[R] int64 each: in which segment a query row stands, and where there."""
         lengths = torch.tensor([len(segment.queries) for segment in self.segments])

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from qwen3_rerank_plugins.engine.checkpoint import Checkpoint, find_checkpoint
 from qwen3_rerank_plugins.engine.heap import return_freed_memory
+from qwen3_rerank_plugins.engine.lifetime import closed_at_exit, loading_alone, refuse_at_exit
 from qwen3_rerank_plugins.engine.reading import Reading, read_documents
 from qwen3_rerank_plugins.engine.replicas import Replicas
 from qwen3_rerank_plugins.engine.request import RerankRequest, make_request
@@ -48,7 +49,7 @@ class LocalScorer:
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
         self._process = os.getpid()
-        self._opening = threading.Lock()
+        self._opening = threading.RLock()
         self._opened: tuple[Checkpoint, PromptEncoder] | None = None
         self._workers = self._make_workers()
         # one needs nobody who divides the work
@@ -87,8 +88,11 @@ class LocalScorer:
 
     def _open(self) -> tuple[Checkpoint, PromptEncoder]:
         """Checkpoint and tokenizer, found and read once, whichever thread comes first."""
-        with self._opening:
+        if self._opened is not None:
+            return self._opened
+        with self._opening, closed_at_exit():
             if self._opened is None:
+                refuse_at_exit()
                 checkpoint = find_checkpoint(self._settings)
                 self._opened = checkpoint, PromptEncoder(checkpoint.tokenizer_file)
             return self._opened
@@ -111,19 +115,31 @@ class LocalScorer:
         return Worker(load, place)
 
     def _load_engine(self, number: int) -> Engine:
-        """The engine of one replica, on its worker's thread; torch is first imported here."""
+        """The engine of one replica, on its worker's thread."""
+        checkpoint, encoder = self._open()
+        with closed_at_exit(), loading_alone():
+            return self._load_alone(number, checkpoint, encoder)
+
+    def _load_alone(self, number: int, checkpoint: Checkpoint, encoder: PromptEncoder) -> Engine:
+        """Torch is first imported here."""
+        import torch
+
         from qwen3_rerank_plugins.engine.budget import choose_budget
         from qwen3_rerank_plugins.engine.head import YesNoHead
         from qwen3_rerank_plugins.engine.model import PackedModel
         from qwen3_rerank_plugins.engine.passes import PassRunner
         from qwen3_rerank_plugins.engine.weights import is_out_of_memory, load_model
 
-        checkpoint, encoder = self._open()
         replicas = self._settings.replicas  # not kept: a newer token may have come
         settings = replicas[number]
         try:
             loaded = load_model(settings, checkpoint)
         except Exception as error:
+            if torch.cuda._is_in_bad_fork():
+                raise ClosedError(
+                    "This process was forked from one that had used CUDA, so CUDA cannot be used here. Start processes "
+                    "with the 'spawn' method, or fork before anything uses CUDA."
+                ) from error
             if isinstance(error, RerankError) or not is_out_of_memory(error):
                 raise
             raise DeviceMemoryError(
@@ -151,8 +167,8 @@ class LocalScorer:
     def _check_process(self) -> None:
         if os.getpid() != self._process:
             raise ClosedError(
-                "This engine was made before this process was forked, and its threads and device do not exist here. "
-                "Start processes with the 'spawn' method, or make the first Qwen3Reranker in the child."
+                "This engine was made before this process was forked, and its threads do not exist here. Make a new "
+                "one in this process, or start processes with the 'spawn' method."
             )
 
 

@@ -111,7 +111,8 @@ class Replicas:
         now = self._clock()
         with self._lock:
             replica.outstanding -= tokens
-            falls_out = failed and now >= replica.rests_until
+            # one that was closed, or not loaded as the interpreter exits, has not failed
+            falls_out = failed and now >= replica.rests_until and not isinstance(future.exception(), ClosedError)
             if failed:
                 replica.rests_until = now + REST
             elif not future.cancelled():

@@ -7,10 +7,11 @@ Must not know: torch, requests, or what any host framework calls things.
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
-from pathlib import Path
 from typing import Any, Literal, get_args
 
+from qwen3_rerank_plugins.engine.names import resolve_model, resolve_path
 from qwen3_rerank_plugins.errors import SettingsError
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
@@ -44,8 +45,11 @@ def hidden(token: str | None) -> str | None:
 class EngineSettings:
     """Everything that decides which engine is loaded; two equal settings share one engine.
 
+    Which model and which cache folder are meant is decided when the settings are made: folders become absolute paths
+    without links, so that a later change of the working directory changes nothing.
+
     Attributes:
-        model: hub id, local folder, or "demo" for the bundled demo checkpoint.
+        model: hub id, local folder, or "demo" for the bundled demo checkpoint. After construction a `ModelName`.
         revision: branch, tag or commit on the hub.
         device: "auto" (CUDA, then MPS, then CPU) or any torch device string.
         devices: a whole model on each of these, one engine in front of them; None is one model on `device`.
@@ -81,9 +85,11 @@ class EngineSettings:
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("model", "device"):
-            if not isinstance(getattr(self, name), str) or not getattr(self, name).strip():
-                raise SettingsError(f"{name} must be a non-empty string, got {getattr(self, name)!r}.")
+        object.__setattr__(self, "model", resolve_model(self.model))
+        if not isinstance(self.device, str) or not self.device.strip():
+            raise SettingsError(f"device must be a non-empty string, got {self.device!r}.")
+        if isinstance(self.cache_dir, (str, os.PathLike)):
+            object.__setattr__(self, "cache_dir", resolve_path("cache_dir", self.cache_dir))
         for name in ("revision", "cache_dir", "token"):
             if getattr(self, name) is not None and not isinstance(getattr(self, name), str):
                 raise SettingsError(f"{name} must be a string or None, got {type(getattr(self, name)).__name__}.")
@@ -142,9 +148,8 @@ class EngineSettings:
 
     @property
     def identity(self) -> EngineSettings:
-        """These settings with a local folder spelled as its absolute path, so that two spellings share one engine."""
-        folder = Path(self.model).expanduser()
-        return dataclasses.replace(self, model=str(folder.resolve())) if folder.is_dir() else self
+        """These settings: two spellings of one folder became equal when they were made."""
+        return self
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "token": None}

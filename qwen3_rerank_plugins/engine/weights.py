@@ -6,12 +6,8 @@ Must not know: prompts, batches, scores.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
-import os
-import threading
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -19,6 +15,7 @@ import torch
 from qwen3_rerank_plugins.engine.adapter import Adapter
 from qwen3_rerank_plugins.engine.checkpoint import Checkpoint
 from qwen3_rerank_plugins.engine.device_map import choose_map
+from qwen3_rerank_plugins.engine.lifetime import loading_alone
 from qwen3_rerank_plugins.engine.merging import check_peft, merge_adapter
 from qwen3_rerank_plugins.engine.placement import Placement, choose_placement, dtype_name
 from qwen3_rerank_plugins.engine.quantization import quantise_layers
@@ -98,25 +95,6 @@ def load_model(settings: EngineSettings, checkpoint: Checkpoint) -> LoadedModel:
         placement.quantization.reason,
     )
     return LoadedModel(causal_lm, placement)
-
-
-_loading = threading.Lock()
-
-
-@contextlib.contextmanager
-def loading_alone() -> Iterator[None]:
-    """One model after the other: while transformers makes one, it changes torch's default dtype for all threads."""
-    with _loading:
-        yield
-
-
-def _renew_lock() -> None:
-    """A forked child may have inherited it while a thread of the parent held it."""
-    global _loading  # noqa: PLW0603
-    _loading = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_renew_lock)
 
 
 def _read_weights(settings: EngineSettings, checkpoint: Checkpoint, placement: Placement) -> Any:

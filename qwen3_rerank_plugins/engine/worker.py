@@ -18,9 +18,10 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
+from qwen3_rerank_plugins.engine.lifetime import inside_a_call
 from qwen3_rerank_plugins.engine.packing import PassPlan, Slice, Workload, plan_passes
 from qwen3_rerank_plugins.engine.tokens import TokenisedRequest
-from qwen3_rerank_plugins.errors import ClosedError, DeviceMemoryError, PassError, RerankError
+from qwen3_rerank_plugins.errors import ClosedError, DeviceMemoryError, PassError, RerankError, fresh
 
 TailScores = tuple[float, ...]
 Answer = TypeVar("Answer")
@@ -131,6 +132,7 @@ class Worker:
             self._thread.join()
         self._engine = None
 
+    @inside_a_call()
     def _serve(self) -> None:
         active: list[_Job] = []
         while True:
@@ -259,13 +261,14 @@ def _fail(jobs: Sequence[_Job], error: BaseException, what: str = "The forward p
     for job in jobs:
         if not job.future.set_running_or_notify_cancel():
             continue
-        if isinstance(error, RerankError):
-            job.future.set_exception(error)
+        own = fresh(error)
+        if isinstance(own, RerankError):
+            job.future.set_exception(own)
         else:
             wrapped = PassError(
                 f"{what} failed: {type(error).__name__}: {error}. Other requests are not affected. The cause is "
                 "attached: report it with that."
             )
-            wrapped.__cause__ = error
+            wrapped.__cause__ = own
             wrapped.add_note(told)
             job.future.set_exception(wrapped)

@@ -12,7 +12,8 @@ import math
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-from qwen3_rerank_plugins.engine.checkpoint import DEMO, Checkpoint, find_checkpoint
+from qwen3_rerank_plugins.engine.checkpoint import Checkpoint, find_checkpoint
+from qwen3_rerank_plugins.engine.names import DEMO
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.errors import RequestError
 from qwen3_rerank_plugins.golden.comparison import TOLERANCES

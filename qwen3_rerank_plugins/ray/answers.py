@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, get_args
 
+from qwen3_rerank_plugins.engine.lifetime import closed_at_exit
 from qwen3_rerank_plugins.engine.receipts import Receipt
 from qwen3_rerank_plugins.engine.settings import one_of
 from qwen3_rerank_plugins.errors import DeviceMemoryError, NonFiniteScoreError, RequestError
@@ -69,7 +70,10 @@ class Answerer:
         if questions and not self._warm:
             self.reranker.warmup()  # what fails here is no row's fault
             self._warm = True
-        with ThreadPoolExecutor(1) as thread:  # the caller's may have a running loop, as in a notebook
+        with (
+            closed_at_exit(),
+            ThreadPoolExecutor(1) as thread,
+        ):  # the caller's may have a running loop, as in a notebook
             return thread.submit(asyncio.run, self._answer(questions)).result()
 
     async def _answer(self, questions: Sequence[Question]) -> list[Answer]:

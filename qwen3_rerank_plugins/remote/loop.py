@@ -12,6 +12,8 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from qwen3_rerank_plugins.engine.lifetime import inside_a_call
+
 T = TypeVar("T")
 
 
@@ -38,6 +40,7 @@ class BackgroundLoop:
             finished.result()
             self._thread.join()
 
+    @inside_a_call()
     def _run(self) -> None:
         try:
             self._loop.run_forever()

@@ -12,9 +12,10 @@ import os
 import threading
 from concurrent.futures import Future
 
+from qwen3_rerank_plugins.engine.lifetime import closed_at_exit, refuse_at_exit
 from qwen3_rerank_plugins.engine.request import DEFAULT_INSTRUCTION, RerankRequest, make_request
 from qwen3_rerank_plugins.engine.scorer import Scores
-from qwen3_rerank_plugins.errors import ClosedError, NonFiniteScoreError, RequestError
+from qwen3_rerank_plugins.errors import ClosedError, NonFiniteScoreError, RequestError, RerankError, fresh
 from qwen3_rerank_plugins.remote.client import HttpClient
 from qwen3_rerank_plugins.remote.loop import BackgroundLoop
 from qwen3_rerank_plugins.remote.probe import check_server
@@ -50,6 +51,8 @@ class RemoteScorer:
             RequestError: the request asks for what only a model in this process can do.
         """
         self._check_process()
+        if self._loop is None:
+            refuse_at_exit()
         if refusal := what_no_server_does(request.max_length, request.long_documents, request.on_nonfinite):
             raise RequestError(refusal)
         with self._lock:
@@ -82,10 +85,11 @@ class RemoteScorer:
             loop.stop(self._disconnect())
 
     async def _score(self, request: RerankRequest) -> Scores:
-        server = await self._connection()
-        self._check_instruction(request, server)
-        wording = word(request, self._settings.template)
-        return _scores(wording, await server.log_odds(wording))
+        with closed_at_exit():
+            server = await self._connection()
+            self._check_instruction(request, server)
+            wording = word(request, self._settings.template)
+            return _scores(wording, await server.log_odds(wording))
 
     async def _connection(self) -> Server:
         """The server, found and probed once; whoever comes meanwhile waits for the same attempt, and shares its end."""
@@ -94,9 +98,12 @@ class RemoteScorer:
         connecting = self._connecting
         try:
             return await asyncio.shield(connecting)  # one caller's change of mind is not the others'
+        except RerankError as error:  # one object for everybody who waits
+            failure = fresh(error)
         finally:
             if connecting is self._connecting and _has_failed(connecting):
                 self._connecting = None  # the next request tries again
+        raise failure
 
     async def _connect(self) -> Server:
         if self._client is None:
@@ -127,8 +134,8 @@ class RemoteScorer:
     def _check_process(self) -> None:
         if os.getpid() != self._process:
             raise ClosedError(
-                "This connection was made before this process was forked, and its thread does not exist here. Start "
-                "processes with the 'spawn' method, or make the first Qwen3Reranker in the child."
+                "This connection was made before this process was forked, and its thread does not exist here. Make a "
+                "new one in this process, or start processes with the 'spawn' method."
             )
 
 

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER
-from qwen3_rerank_plugins.errors import UnsupportedCheckpointError
+from qwen3_rerank_plugins.errors import ClosedError, UnsupportedCheckpointError
 from tests.checkpoints import GROUPED, make_checkpoint
 
 
@@ -36,4 +37,14 @@ def test_a_tokenizer_with_more_ids_than_the_model_has_rows_is_refused_before_the
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     message = rf"has ids up to {rows + 5}, and its model has rows up to {rows - 1}\. Take both from the same checkpoint"
     with Qwen3Reranker(str(folder)) as reranker, pytest.raises(UnsupportedCheckpointError, match=message):
+        reranker.rank("a question", ["some text"])
+
+
+def test_a_child_of_a_process_that_has_used_cuda_is_told_to_spawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise RuntimeError("Cannot re-initialize CUDA in forked subprocess.")
+
+    monkeypatch.setattr("qwen3_rerank_plugins.engine.weights.load_model", load)
+    monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)
+    with Qwen3Reranker("demo", max_batch_tokens=704) as reranker, pytest.raises(ClosedError, match="'spawn'"):
         reranker.rank("a question", ["some text"])

@@ -208,6 +208,40 @@ def test_a_failed_load_reaches_whoever_waits_and_the_next_request_tries_again(de
     assert submit(worker, request(1, 5)).result(LIMIT) == expected(request(1, 5))
 
 
+@pytest.mark.parametrize("failure", [OSError("no disk"), ScoringError("as it is")], ids=["foreign", "of the tree"])
+@pytest.mark.parametrize("where", ["the load", "a pass"])
+def test_everybody_who_waits_for_what_fails_gets_an_error_of_their_own(
+    device: Device, failure: Exception, where: str
+) -> None:
+    going, asked = threading.Event(), threading.Event()
+
+    def load() -> Engine:
+        going.set()
+        assert asked.wait(LIMIT)
+        if where == "the load":
+            raise failure
+        return Engine(device, device.budget)
+
+    device.break_on = lambda *_: failure
+    failure.add_note("on the way")
+    worker = Worker(load)
+    futures = [submit(worker, request(1, 5))]
+    assert going.wait(LIMIT)
+    futures += [submit(worker, request(1, 5)) for _ in range(2)]
+    asked.set()
+    errors = [future.exception(LIMIT) for future in futures]
+    assert len({str(error) for error in errors}) == len({type(error) for error in errors}) == 1
+    assert len(set(map(id, errors))) == 3
+    causes = [error.__cause__ for error in errors if error is not None and error.__cause__ is not None]
+    assert len(set(map(id, causes))) == (3 if isinstance(failure, OSError) else 0)
+    first, second = (error for error in errors[:2] if error is not None)
+    first.add_note("mine")
+    assert "mine" not in second.__notes__
+    with pytest.raises(type(first)):
+        raise first
+    assert second.__traceback__ is None
+
+
 def test_a_cancelled_request_is_dropped_before_its_next_pass(worker: Worker, device: Device) -> None:
     device.open.clear()
     running = submit(worker, request(1, *[990] * 20))

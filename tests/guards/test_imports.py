@@ -17,6 +17,8 @@ NAME = PACKAGE.name
 # From the ground up: a module may import what stands above it in this list, never what stands below.
 LINE = [
     "errors",
+    "engine.names",
+    "engine.lifetime",
     "engine.settings",
     "engine.request",
     "instructions",

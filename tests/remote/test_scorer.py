@@ -344,6 +344,15 @@ def test_pairs_of_several_queries_come_back_in_their_order(connect: Connect) -> 
     assert reranker.score(pairs) == pytest.approx([0.622, 0.182, 0.378, 0.378], abs=1e-3)
 
 
+def test_everybody_who_waits_for_a_connection_that_fails_gets_an_error_of_their_own(connect: Connect) -> None:
+    scorer = connect(closed_port(), probe=True)
+    futures = [scorer.submit(make_request("q", ["d"], None)) for _ in range(3)]
+    errors = [future.exception(30) for future in futures]
+    assert {type(error) for error in errors} == {RemoteUnreachableError}
+    assert len({str(error) for error in errors}) == 1
+    assert len(set(map(id, errors))) == 3
+
+
 def test_the_thread_is_the_only_one_and_ends_with_the_connection(connect: Connect) -> None:
     scorer = connect(RerankApp())
     for _ in range(3):
