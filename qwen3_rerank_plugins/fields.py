@@ -8,11 +8,23 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, WrapValidator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationInfo,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 from pydantic.json_schema import SkipJsonSchema
 
+from qwen3_rerank_plugins import plain
 from qwen3_rerank_plugins.engine.names import ModelName, resolve_model, resolve_path
 from qwen3_rerank_plugins.engine.request import check_instruction
 from qwen3_rerank_plugins.engine.settings import (
@@ -24,6 +36,7 @@ from qwen3_rerank_plugins.engine.settings import (
     LongDocuments,
     OnNonfinite,
     Quantization,
+    Secret,
     hidden,
 )
 from qwen3_rerank_plugins.errors import SettingsError
@@ -51,6 +64,14 @@ _CALL_FIELDS = ("instruction", "top_n", "min_score")
 _PLACES = ("model", "cache_dir")
 """What the settings resolve."""
 _SECRETS = ("token", "api_key")
+_NUMBERS: dict[Any, Callable[[Any], Any]] = {
+    int: plain.whole,
+    int | None: plain.whole,
+    int | Literal["auto"]: plain.whole,
+    float: plain.number,
+    float | None: plain.number,
+}
+"""Annotation of a field -> how its values are read."""
 
 
 def _keep_resolved_name(value: Any, check: Callable[[Any], Any]) -> Any:
@@ -61,7 +82,7 @@ def _keep_resolved_name(value: Any, check: Callable[[Any], Any]) -> Any:
 ModelField = Annotated[str, WrapValidator(_keep_resolved_name)]
 
 
-class CheckpointFields(BaseModel):
+class CheckpointFields(BaseModel):  # noqa: PLW1641  unhashable, as every mutable pydantic model
     """Which checkpoint, and where it runs: the words of every adapter. The token is in no dump, pickle or text."""
 
     model_config = ConfigDict(
@@ -83,6 +104,33 @@ class CheckpointFields(BaseModel):
     )
     trust_remote_code: bool = Field(default=False, description="Let transformers run code from the checkpoint.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _make_plain(cls, values: Any) -> Any:
+        """Numbers, text and paths of other libraries become Python's own before pydantic judges them."""
+        return {name: _plain(name, value) for name, value in values.items()} if isinstance(values, dict) else values
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        """Every number in the words of the facade; pydantic alone would take True for 1."""
+        read = _NUMBERS.get(cls.model_fields[str(info.field_name)].annotation)
+        if read and isinstance(value, bool):
+            raise SettingsError(f"{info.field_name} must be a number, got {value!r}.")
+        return read(value) if read else value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """An assigned value is made plain as well; it takes effect at the next call."""
+        super().__setattr__(name, _plain(name, value) if name in type(self).model_fields else value)
+
+    def __eq__(self, other: object) -> bool:
+        """Equal settings: the fields that are written to JSON. Secrets and callbacks are not compared."""
+        return type(self) is type(other) and all(
+            getattr(self, name) == getattr(other, name)
+            for name, field in type(self).model_fields.items()
+            if not field.exclude
+        )
+
     def __getstate__(self) -> dict[Any, Any]:
         """No token in a pickle. The state is a copy's: LlamaIndex deletes from it what it cannot pickle."""
         return super(CheckpointFields, self.model_copy(update={"token": None})).__getstate__()
@@ -95,7 +143,7 @@ class CheckpointFields(BaseModel):
                 yield name, value
 
 
-class ScoringFields(CheckpointFields):  # noqa: PLW1641  unhashable, as every mutable pydantic model
+class ScoringFields(CheckpointFields):
     """Mixin for adapters that score and keep all: one field a setting, and the reranker they describe.
 
     A ready `reranker=` may be passed instead of engine settings; its settings then fill the fields, so that the adapter
@@ -204,16 +252,18 @@ class ScoringFields(CheckpointFields):  # noqa: PLW1641  unhashable, as every mu
     def _describe(self, reranker: Qwen3Reranker) -> bool:
         return all(_agree(getattr(self, name), value) for name, value in _settings(reranker).items())
 
-    def __eq__(self, other: object) -> bool:
-        """Equal fields; which facade was made for them is nobody's business."""
-        return type(self) is type(other) and self.__dict__ == other.__dict__
-
 
 class RerankerFields(ScoringFields):
     """The same for adapters that rank: instruction and limits are of a call, and go before a ready reranker's own."""
 
     top_n: int | None = Field(default=3, ge=0, description="Most documents to return; None returns all.")
     min_score: float | None = Field(default=None, ge=0, le=1, description="Lowest probability to return, inclusive.")
+
+
+def _plain(name: str, value: Any) -> Any:
+    if name in _PLACES and isinstance(value, Path):
+        return resolve_path(name, value)
+    return value if isinstance(value, (Secret, ModelName)) else plain.plain(value)
 
 
 def _settings(reranker: Qwen3Reranker) -> dict[str, Any]:
@@ -245,7 +295,7 @@ def _agree(given: Any, own: Any) -> bool:
 def _refuse_contradictions(values: dict[str, Any], reranker: Qwen3Reranker) -> None:
     for name, value in _settings(reranker).items():
         agree = functools.partial(_agree_on_place, name) if name in _PLACES else _agree
-        if name in values and not agree(values[name], value):
+        if name in values and not agree(_plain(name, values[name]), value):
             raise SettingsError(
                 f"{name}={values[name]!r} contradicts the reranker's own {name}={value!r}; pass only one."
             )

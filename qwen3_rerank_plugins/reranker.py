@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-from qwen3_rerank_plugins import registry
+from qwen3_rerank_plugins import plain, registry
 from qwen3_rerank_plugins.engine.call import aask, ask
 from qwen3_rerank_plugins.engine.lifetime import inside_a_call
 from qwen3_rerank_plugins.engine.names import ModelName
 from qwen3_rerank_plugins.engine.pairs import PairGroup, group_pairs, pair_probabilities
 from qwen3_rerank_plugins.engine.receipts import warn_once
-from qwen3_rerank_plugins.engine.request import Instruction, RerankRequest, check_instruction, make_request
+from qwen3_rerank_plugins.engine.request import AnyText, Instruction, RerankRequest, check_instruction, make_request
 from qwen3_rerank_plugins.engine.results import RankedDocument, rank_documents
 from qwen3_rerank_plugins.engine.scorer import Scorer, Scores
 from qwen3_rerank_plugins.engine.settings import (
@@ -139,7 +139,7 @@ class Qwen3Reranker:
         # before anything here can fail, and be reported with its local variables
         token, api_key = hidden(token), hidden(api_key)
         if remote is not None and isinstance(model, (str, Path)) and str(model).strip():
-            model = ModelName(model)  # the server's word, whatever folders there are on this machine
+            model = ModelName(plain.text(model))  # the server's word, whatever folders there are on this machine
         settings = EngineSettings(
             model=model,  # type: ignore[arg-type]  # the settings resolve it
             revision=revision,
@@ -167,16 +167,15 @@ class Qwen3Reranker:
             api_key=api_key,
         )
         self.settings = settings
-        check_top_n(top_n)
-        check_min_score(min_score)
-        positive_int("max_length", max_length)
+        top_n, min_score = check_top_n(top_n), check_min_score(min_score)
+        max_length = positive_int("max_length", max_length)
         if max_length < SHORTEST_MAX_LENGTH:
             raise SettingsError(
                 f"max_length={max_length} is too short: the bare template takes {SHORTEST_MAX_LENGTH - 1} tokens, so "
                 f"max_length must be at least {SHORTEST_MAX_LENGTH}, plus the instruction, the query and the document."
             )
-        one_of("long_documents", long_documents, get_args(LongDocuments))
-        one_of("on_nonfinite", on_nonfinite, get_args(OnNonfinite))
+        long_documents = one_of("long_documents", long_documents, get_args(LongDocuments))
+        on_nonfinite = one_of("on_nonfinite", on_nonfinite, get_args(OnNonfinite))
         if on_nonfinite == "float32" and quantization is not None:
             raise SettingsError(
                 "on_nonfinite='float32' needs the weights as they were, and "
@@ -201,7 +200,7 @@ class Qwen3Reranker:
     def rank(
         self,
         query: str,
-        documents: Iterable[str],
+        documents: Iterable[AnyText],
         *,
         instruction: Instruction | Own | None = OWN,
         top_n: int | Own | None = OWN,
@@ -211,7 +210,7 @@ class Qwen3Reranker:
 
         Args:
             query: what is looked for.
-            documents: texts; the caller's order breaks ties.
+            documents: texts, or mappings with a text under "page_content" or "text"; their order breaks ties.
             instruction: for this call, a sentence or a function of the query; None is the model card's.
             top_n: for this call; None returns all.
             min_score: for this call; None returns all.
@@ -228,35 +227,33 @@ class Qwen3Reranker:
             ScoringError: the model gave no usable score; nothing is ever ordered by a broken one.
             Exception: whatever an instruction that is a function raises.
         """
-        top_n, min_score = _given(top_n, self.top_n), _given(min_score, self.min_score)
-        check_top_n(top_n)
-        check_min_score(min_score)
+        most, lowest = check_top_n(_given(top_n, self.top_n)), check_min_score(_given(min_score, self.min_score))
         request = self._request(query, documents, instruction)
         (scores,) = ask([request], self._scorer)
-        ranked = rank_documents(request, scores, top_n, min_score)
+        ranked = rank_documents(request, scores, most, lowest)
         warn_once([scores])
         return ranked
 
     async def arank(
         self,
         query: str,
-        documents: Iterable[str],
+        documents: Iterable[AnyText],
         *,
         instruction: Instruction | Own | None = OWN,
         top_n: int | Own | None = OWN,
         min_score: float | Own | None = OWN,
     ) -> list[RankedDocument]:
         """`rank` without blocking the event loop; cancelling the task drops what has not run yet."""
-        top_n, min_score = _given(top_n, self.top_n), _given(min_score, self.min_score)
-        check_top_n(top_n)
-        check_min_score(min_score)
+        most, lowest = check_top_n(_given(top_n, self.top_n)), check_min_score(_given(min_score, self.min_score))
         request = self._request(query, documents, instruction)
         (scores,) = await aask([request], self._scorer)
-        ranked = rank_documents(request, scores, top_n, min_score)
+        ranked = rank_documents(request, scores, most, lowest)
         warn_once([scores])
         return ranked
 
-    def score(self, pairs: Iterable[tuple[str, str]], *, instruction: Instruction | Own | None = OWN) -> list[float]:
+    def score(
+        self, pairs: Iterable[tuple[str, AnyText]], *, instruction: Instruction | Own | None = OWN
+    ) -> list[float]:
         """Probability of "yes" for each (query, document) pair, in input order; pairs of one query share its prefix.
 
         Raises:
@@ -266,7 +263,7 @@ class Qwen3Reranker:
         return _probabilities(groups, ask([group.request for group in groups], self._scorer))
 
     async def ascore(
-        self, pairs: Iterable[tuple[str, str]], *, instruction: Instruction | Own | None = OWN
+        self, pairs: Iterable[tuple[str, AnyText]], *, instruction: Instruction | Own | None = OWN
     ) -> list[float]:
         """`score` without blocking the event loop."""
         groups = self._groups(pairs, instruction)
@@ -306,7 +303,9 @@ class Qwen3Reranker:
     def __deepcopy__(self, _: dict[int, Any]) -> Qwen3Reranker:
         return self
 
-    def _request(self, query: str, documents: Iterable[str], instruction: Instruction | Own | None) -> RerankRequest:
+    def _request(
+        self, query: str, documents: Iterable[AnyText], instruction: Instruction | Own | None
+    ) -> RerankRequest:
         return make_request(
             query,
             documents,
@@ -316,7 +315,7 @@ class Qwen3Reranker:
             self.on_nonfinite,
         )
 
-    def _groups(self, pairs: Iterable[tuple[str, str]], instruction: Instruction | Own | None) -> list[PairGroup]:
+    def _groups(self, pairs: Iterable[tuple[str, AnyText]], instruction: Instruction | Own | None) -> list[PairGroup]:
         return group_pairs(pairs, lambda query, documents: self._request(query, documents, instruction))
 
     def _scorer(self) -> Scorer:
@@ -349,18 +348,20 @@ def _given(option: T | Own, own: T) -> T:
     return own if isinstance(option, Own) else option
 
 
-def check_top_n(top_n: int | None) -> None:
-    """Refuse a negative or fractional `top_n`."""
-    if top_n is not None and (not isinstance(top_n, int) or isinstance(top_n, bool) or top_n < 0):
+def check_top_n(top_n: int | None) -> int | None:
+    """`top_n` as an `int` or None, unless it is negative, fractional or no number."""
+    found = plain.whole(top_n)
+    if found is not None and (not isinstance(found, int) or isinstance(found, bool) or found < 0):
         raise SettingsError(f"top_n must be None (all documents) or a whole number >= 0, got {top_n!r}.")
+    return found
 
 
-def check_min_score(min_score: float | None) -> None:
-    """Refuse a `min_score` that is not a probability."""
-    if min_score is None:
-        return
-    if not isinstance(min_score, (int, float)) or isinstance(min_score, bool) or not 0 <= min_score <= 1:
+def check_min_score(min_score: float | None) -> float | None:
+    """`min_score` as a `float` or None, unless it is no probability."""
+    found = plain.number(min_score)
+    if found is not None and not (isinstance(found, float) and 0 <= found <= 1):
         raise SettingsError(f"min_score must be None or a probability between 0 and 1, got {min_score!r}.")
+    return found
 
 
 def _probabilities(groups: Sequence[PairGroup], scores: Sequence[Scores]) -> list[float]:

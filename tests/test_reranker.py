@@ -197,7 +197,7 @@ def test_pairs_are_scored_under_the_instruction_of_the_call_or_the_rerankers_own
     "wrong",
     [
         {"top_n": -1},
-        {"top_n": 1.0},
+        {"top_n": 1.5},
         {"top_n": True},
         {"min_score": 1.1},
         {"min_score": "0.5"},

@@ -81,7 +81,7 @@ def rerank_files(
         BatchError: Ray gave up, or not every row has its one answer.
         RerankError: the model cannot be loaded, or failed.
     """
-    positive_int("partition_rows", partition_rows)
+    partition_rows = positive_int("partition_rows", partition_rows)
     files = find_files(Path(requests), list(FORMATS))
     source = Source(tuple(FORMATS[file.suffix.lower()].cut(file, partition_rows) for file in files))
     folder = Path(answers)

@@ -7,7 +7,7 @@ Must not know: models, tokens. The one place where the prompt of queries is writ
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 from qwen3_rerank_plugins.engine.request import DEFAULT_INSTRUCTION
@@ -38,7 +38,7 @@ class Reading:
     def __post_init__(self) -> None:
         for name in ("max_length", "truncate_dim", "batch_size"):
             if getattr(self, name) is not None:
-                positive_int(name, getattr(self, name))
+                object.__setattr__(self, name, positive_int(name, getattr(self, name)))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,6 +70,8 @@ def make_request(texts: object, reading: Reading, prompt: str = "") -> Embedding
     """
     if isinstance(texts, (str, bytes)):
         raise RequestError("texts must be a list of strings, got one string; wrap it in a list: [text].")
+    if isinstance(texts, Mapping):
+        raise InputTypeError(f"texts must be a list of strings, got {type(texts).__name__}. Pass list(texts.values()).")
     try:
         frozen = tuple(cast("Iterable[object]", texts))
     except TypeError:

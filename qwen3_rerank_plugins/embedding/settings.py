@@ -10,7 +10,7 @@ import dataclasses
 from typing import Any
 
 from qwen3_rerank_plugins.engine.names import resolve_model
-from qwen3_rerank_plugins.engine.settings import Dtype, EngineSettings
+from qwen3_rerank_plugins.engine.settings import Dtype, EngineSettings, make_plain
 
 DEFAULT_EMBEDDING_MODEL = "Qwen/Qwen3-Embedding-0.6B"
 """The smallest: a first stage reads every text of a corpus, and the reranker behind it mends the order. It is also the
@@ -45,6 +45,7 @@ class EmbeddingSettings:
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
+        make_plain(self, but=("model", "cache_dir"))
         object.__setattr__(self, "model", resolve_model(self.model, bundled=False))
         object.__setattr__(
             self, "cache_dir", self.engine.cache_dir

@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+from qwen3_rerank_plugins import plain
 from qwen3_rerank_plugins.errors import SettingsError
 
 DEMO = "demo"
@@ -54,6 +55,7 @@ def resolve_model(model: object, *, bundled: bool = True) -> ModelName:
     """
     if isinstance(model, ModelName):
         return model
+    model = plain.text(model)
     if not isinstance(model, (str, Path)) or not str(model).strip():
         raise SettingsError(f"model must be a hub id or a folder, as a non-empty string or a path, got {model!r}.")
     if model == DEMO and bundled:

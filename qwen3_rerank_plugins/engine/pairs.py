@@ -7,9 +7,10 @@ Must not know: where the scores come from.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import cast
 
-from qwen3_rerank_plugins.engine.request import RerankRequest
+from qwen3_rerank_plugins.engine.request import RerankRequest, text_of
 from qwen3_rerank_plugins.engine.results import check_finite, probability
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.errors import InputTypeError
@@ -32,12 +33,17 @@ def group_pairs(pairs: Iterable[object], make: Callable[[str, list[str]], Rerank
     """One group a query, in the order in which the queries first appear.
 
     Args:
-        pairs: (query, document) pairs.
+        pairs: (query, document) pairs. The query is a string; the document is a string, or a mapping with one under
+            "page_content" or "text".
         make: a query and its documents -> their request.
 
     Raises:
-        InputTypeError: an entry is no pair of strings; the message names which.
+        InputTypeError: an entry is no such pair; the message names which.
     """
+    if isinstance(pairs, (str, bytes, Mapping)) or not isinstance(pairs, Iterable):
+        raise InputTypeError(
+            f"pairs must be a list of (query, document) pairs, got {type(pairs).__name__}. Pass [(query, document)]."
+        )
     documents: dict[str, list[str]] = {}
     positions: dict[str, list[int]] = {}
     for position, pair in enumerate(pairs):
@@ -61,10 +67,17 @@ def pair_probabilities(groups: Sequence[PairGroup], scores: Sequence[Scores]) ->
 
 
 def _as_pair(position: int, pair: object) -> tuple[str, str]:
-    if isinstance(pair, (str, bytes)) or not isinstance(pair, Sequence) or len(pair) != 2:
-        raise InputTypeError(f"pairs[{position}] must be a (query, document) pair, got {pair!r:.80}.")
-    query, document = pair
-    if not isinstance(query, str) or not isinstance(document, str):
-        kinds = f"({type(query).__name__}, {type(document).__name__})"
-        raise InputTypeError(f"pairs[{position}] must be two strings, got {kinds}.")
-    return query, document
+    try:
+        sides = [] if isinstance(pair, (str, bytes, Mapping)) else list(cast("Iterable[object]", pair))
+    except TypeError:
+        sides = []
+    if len(sides) != 2:
+        raise InputTypeError(
+            f"pairs[{position}] must be a (query, document) pair, got {pair!r:.80}. Pass a list of pairs, also for one."
+        )
+    query, document = sides
+    if not isinstance(query, str):
+        raise InputTypeError(
+            f"pairs[{position}] must be two strings, and its query is of type {type(query).__name__}. Pass the text."
+        )
+    return query, text_of(f"pairs[{position}][1]", document)

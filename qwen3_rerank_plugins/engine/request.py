@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterable
-from typing import cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
 
 from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, LongDocuments, OnNonfinite
 from qwen3_rerank_plugins.errors import InputTypeError, RequestError
+from qwen3_rerank_plugins.plain import text
 
 DEFAULT_INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
 Instruction = str | Callable[[str], str | None]
 """A sentence, or a function that has one for each query; None, of either, is the default."""
+AnyText = str | Mapping[str, Any]
+"""A document as callers pass it: a text, or a mapping that holds the text under one of `TEXT_KEYS`."""
+TEXT_KEYS = ("page_content", "text")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,27 +60,70 @@ def make_request(
 ) -> RerankRequest:
     """Check a caller's words and freeze them.
 
+    Args:
+        query: a string.
+        documents: strings, or mappings with a string under "page_content" or "text".
+        instruction: a string, a function of the query, or None.
+        max_length: as in `RerankRequest`.
+        long_documents: as in `RerankRequest`.
+        on_nonfinite: as in `RerankRequest`.
+
     Raises:
-        InputTypeError: the query, the instruction or a document is not `str`; the message names which.
-        RequestError: `documents` is one string instead of a list of them.
+        InputTypeError: the query, the instruction or a document holds no `str`; the message names which.
+        RequestError: `documents` is one document instead of a list of them.
         Exception: whatever an instruction that is a function raises.
     """
     if not isinstance(query, str):
         raise InputTypeError(f"query must be a string, got {_kind(query)}.")
+    asked = cast("str", text(query))
     check_instruction(instruction)
-    instruction = _instruction_for(query, cast("Instruction | None", instruction))
+    instruction = _instruction_for(asked, cast("Instruction | None", instruction))
     if isinstance(documents, (str, bytes)):
         raise RequestError("documents must be a list of strings, got one string; wrap it in a list: [document].")
+    if isinstance(documents, Mapping):
+        raise InputTypeError(
+            f"documents must be a list, got one {_kind(documents)}. Wrap a single document in a list: [document]; of a "
+            "mapping from names to texts pass list(documents.values())."
+        )
     try:
-        frozen = tuple(cast("Iterable[object]", documents))
+        listed = list(cast("Iterable[object]", documents))
     except TypeError:
         raise InputTypeError(f"documents must be an iterable of strings, got {_kind(documents)}.") from None
-    for index, document in enumerate(frozen):
-        if not isinstance(document, str):
-            hint = " Decode it first." if isinstance(document, bytes) else " Pass the text of each document."
-            raise InputTypeError(f"documents[{index}] must be a string, got {_kind(document)}.{hint}")
-    texts = cast("tuple[str, ...]", frozen)
-    return RerankRequest(query, texts, instruction, max_length, long_documents, on_nonfinite)
+    texts = tuple(text_of(f"documents[{index}]", document) for index, document in enumerate(listed))
+    return RerankRequest(asked, texts, instruction, max_length, long_documents, on_nonfinite)
+
+
+def text_of(place: str, document: object) -> str:
+    """The text of one document.
+
+    Args:
+        place: what an error calls it, such as "documents[3]".
+        document: a string, or a mapping with a string under "page_content" or "text".
+
+    Raises:
+        InputTypeError: it is neither.
+    """
+    found = document
+    if isinstance(document, Mapping):
+        name = next((name for name in TEXT_KEYS if name in document), None)
+        if name is None:
+            raise InputTypeError(
+                f'{place} has neither "page_content" nor "text", only {list(document)!r:.80}. '
+                "Put its text under one of the two."
+            )
+        place, found = f"{place}[{name!r}]", document[name]
+    if not isinstance(found, str):
+        raise InputTypeError(f"{place} must be a string, got {_kind(found)}.{_hint(found)}")
+    return cast("str", text(found))
+
+
+def _hint(document: object) -> str:
+    if isinstance(document, bytes):
+        return " Decode it first."
+    for name in TEXT_KEYS:
+        if isinstance(getattr(document, name, None), str):
+            return f" Pass its text, document.{name}, or use the adapter for the framework that it is of."
+    return " Pass the text of each document."
 
 
 def check_instruction(instruction: object) -> None:
@@ -93,7 +140,7 @@ def _instruction_for(query: str, instruction: Instruction | None) -> str:
     found = instruction(query) if callable(instruction) else instruction
     if found is not None and not isinstance(found, str):
         raise InputTypeError(f"instruction({query!r:.80}) must return a string or None, got {_kind(found)}.")
-    return DEFAULT_INSTRUCTION if found is None else found
+    return DEFAULT_INSTRUCTION if found is None else cast("str", text(found))
 
 
 def _kind(value: object) -> str:

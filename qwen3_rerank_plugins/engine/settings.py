@@ -11,6 +11,7 @@ import os
 import re
 from typing import Any, Literal, get_args
 
+from qwen3_rerank_plugins import plain
 from qwen3_rerank_plugins.engine.names import resolve_model, resolve_path
 from qwen3_rerank_plugins.errors import SettingsError
 
@@ -85,11 +86,12 @@ class EngineSettings:
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
+        make_plain(self, but=("model", "cache_dir"))
         object.__setattr__(self, "model", resolve_model(self.model))
         if not isinstance(self.device, str) or not self.device.strip():
             raise SettingsError(f"device must be a non-empty string, got {self.device!r}.")
         if isinstance(self.cache_dir, (str, os.PathLike)):
-            object.__setattr__(self, "cache_dir", resolve_path("cache_dir", self.cache_dir))
+            object.__setattr__(self, "cache_dir", resolve_path("cache_dir", plain.text(self.cache_dir)))
         for name in ("revision", "cache_dir", "token"):
             if getattr(self, name) is not None and not isinstance(getattr(self, name), str):
                 raise SettingsError(f"{name} must be a string or None, got {type(getattr(self, name)).__name__}.")
@@ -105,7 +107,7 @@ class EngineSettings:
         if self.quantization is not None:
             one_of("quantization", self.quantization, get_args(Quantization))
         if self.max_batch_tokens != "auto":
-            positive_int("max_batch_tokens", self.max_batch_tokens)
+            object.__setattr__(self, "max_batch_tokens", positive_int("max_batch_tokens", self.max_batch_tokens))
         for name in ("compile", "local_files_only", "trust_remote_code"):
             if not isinstance(getattr(self, name), bool):
                 raise SettingsError(f"{name} must be True or False, got {getattr(self, name)!r}.")
@@ -167,16 +169,33 @@ def device_names(devices: object) -> tuple[str, ...]:
             'devices must be None or name each device, such as ["cuda:0", "cuda:1"]; '
             f"got {devices!r}. For one device there is device."
         )
-    return tuple(devices)
+    return tuple(map(plain.text, devices))
 
 
-def positive_int(name: str, value: object) -> None:
-    """Refuse anything but a positive `int`; `True` is not a number here."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+def make_plain(settings: Any, but: tuple[str, ...] = ()) -> None:
+    """Replace the values of a frozen dataclass by the plain Python values that they equal; see `plain`.
+
+    Args:
+        settings: the dataclass, still in its `__post_init__`.
+        but: names of the fields that are resolved in another way.
+    """
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if field.name not in but and not isinstance(value, Secret):
+            object.__setattr__(settings, field.name, plain.plain(value))
+
+
+def positive_int(name: str, value: object) -> int:
+    """The number as an `int`, if it is positive and whole; `True` is not a number here."""
+    found = plain.whole(value)
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
         raise SettingsError(f"{name} must be a positive whole number, got {value!r}.")
+    return found
 
 
-def one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    """Refuse a word that is not among those allowed."""
-    if value not in allowed:
+def one_of(name: str, value: object, allowed: tuple[str, ...]) -> Any:
+    """The word as a `str`, if it is among those allowed."""
+    found = plain.text(value)
+    if not isinstance(found, str) or found not in allowed:
         raise SettingsError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}.")
+    return found

@@ -58,7 +58,7 @@ class Collection:
     def first(self, queries: int | None) -> Collection:
         """The same passages with only so many queries; None keeps all."""
         if queries is not None:
-            positive_int("queries", queries)
+            queries = positive_int("queries", queries)
         return dataclasses.replace(self, queries=self.queries[:queries])
 
     def instruction_for(self, query: str) -> str | None:

@@ -19,6 +19,7 @@ from qwen3_rerank_plugins.errors import RequestError
 from qwen3_rerank_plugins.evaluation.bootstrap import RESAMPLES, Estimate, Numbers, estimate, resample_means
 from qwen3_rerank_plugins.evaluation.judged import JudgedSet, grades, survey
 from qwen3_rerank_plugins.evaluation.measures import measure, measure_names
+from qwen3_rerank_plugins.plain import plain
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
 from qwen3_rerank_plugins.sets.ranker import TaskRanker
 
@@ -153,8 +154,7 @@ async def compare(
     on_progress: OnProgress,
 ) -> Evaluation:
     """`aevaluate` of sets that were looked through already."""
-    positive_int("k", k)
-    positive_int("resamples", resamples)
+    k, resamples, seed = positive_int("k", k), positive_int("resamples", resamples), plain(seed)
     instruction = reranker.instruction if instruction is None else instruction
     ranker = TaskRanker(reranker, on_progress, instruction)
     measured = [

@@ -46,7 +46,7 @@ def measure(
         k: how many places nDCG and recall look at. MRR and MAP look at all.
         lost: for each query, the grades of candidates that its ranking lacks; the best possible ranking has them.
     """
-    positive_int("k", k)
+    k = positive_int("k", k)
     names = (f"ndcg_cut_{k}", "recip_rank", f"recall_{k}", "map")
     asked = {f"ndcg_cut.{k}", "recip_rank", f"recall.{k}", "map"}
     lost = lost or [()] * len(rankings)

@@ -17,6 +17,7 @@ from qwen3_rerank_plugins.errors import RequestError
 from qwen3_rerank_plugins.evaluation.bootstrap import RESAMPLES, Estimate, Numbers, estimate, resample_means
 from qwen3_rerank_plugins.evaluation.collection import Collection
 from qwen3_rerank_plugins.evaluation.measures import measure
+from qwen3_rerank_plugins.plain import plain
 
 Rankings = Sequence[Sequence[str]]
 """For each query of a collection, in its order: names of passages, best first."""
@@ -84,8 +85,7 @@ def evaluate_search(
     Raises:
         RequestError: a stage has not one ranking a query, or a ranking names a passage twice or one that there is not.
     """
-    positive_int("k", k)
-    positive_int("resamples", resamples)
+    k, resamples, seed = positive_int("k", k), positive_int("resamples", resamples), plain(seed)
     judged: list[Stage] = []
     before: Numbers | None = None
     for name, rankings in stages.items():

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qwen3_rerank_plugins import plain
 from qwen3_rerank_plugins.engine.settings import positive_int
 from qwen3_rerank_plugins.errors import RequestError, SettingsError
 from qwen3_rerank_plugins.evaluation.bootstrap import Estimate, Numbers, estimate, resample_counts, resample_sums
@@ -115,8 +116,8 @@ def propose_threshold(
         RequestError: there are too few pairs of one kind.
         SettingsError: the precision is none.
     """
-    check_precision(precision)
-    positive_int("resamples", resamples)
+    precision = check_precision(precision)
+    resamples = positive_int("resamples", resamples)
     scored, counted = _gather(scores, labels, queries)
     relevant = int(scored.labels.sum())
     check_counts(relevant, len(scored.scores) - relevant)
@@ -140,10 +141,12 @@ def propose_threshold(
     )
 
 
-def check_precision(precision: float | None) -> None:
-    """Refuse what no precision can be."""
-    if precision is not None and not 0 < precision <= 1:
+def check_precision(precision: float | None) -> float | None:
+    """The precision as a `float`, if it can be one."""
+    found = plain.number(precision)
+    if found is not None and not (isinstance(found, float) and 0 < found <= 1):
         raise SettingsError(f"precision must be above 0 and at most 1, got {precision!r}.")
+    return found
 
 
 def check_counts(relevant: int, irrelevant: int) -> None:

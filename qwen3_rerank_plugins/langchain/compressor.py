@@ -1,26 +1,31 @@
 """Reranking as a LangChain document compressor.
 
-Comes in: documents, a query, callbacks. Goes out: copies of the best documents, best first, and one run in the trace.
-Must not know: engines, tokens. It translates; `Qwen3Reranker` decides.
+It takes documents, a query and callbacks. It gives copies of the best documents, best first, and shows one run in the
+trace. All decisions are those of `Qwen3Reranker`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypeVar
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.runnables import Runnable, RunnableConfig
 from pydantic import Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from qwen3_rerank_plugins.engine.request import Instruction
 from qwen3_rerank_plugins.errors import InputTypeError, SettingsError
 from qwen3_rerank_plugins.fields import RerankerFields
+from qwen3_rerank_plugins.langchain.callbacks import callbacks_of
 from qwen3_rerank_plugins.langchain.notes import AnyDocument, Relevance, annotated, relevances
+from qwen3_rerank_plugins.langchain.reading import check_metadata, with_metadata
+from qwen3_rerank_plugins.langchain.step import RerankInput, RerankStep
+from qwen3_rerank_plugins.plain import whole
 from qwen3_rerank_plugins.reranker import OWN, Own
 
+CALL_OPTIONS = ("instruction", "top_n", "min_score")
 FIELDS_TOP_N = -1
 """As `top_n` of a call: what the field says, in the word that other rerankers for LangChain have for it."""
 
@@ -34,11 +39,13 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
     nothing, equal settings share one loaded model, and one instance may serve any number of retrievers, threads and
     event loops at once.
 
-    The model reads the text of a document; with `metadata_keys` also some of its metadata, with `document_to_text`
-    whatever that makes of it. A function cannot be written as JSON.
+    The model reads the text of a document; with `metadata_keys` also those of its metadata that have a value, with
+    `document_to_text` whatever that makes of it. A function cannot be written as JSON.
 
-    Each returned document is a shallow copy: its id, class and metadata are those of the document that came in, plus
-    the `Notes` in the metadata. Notes of an earlier reranker are replaced. Documents that came in are never written to.
+    Each returned document is a copy: its id, class and metadata are those of the document that came in, plus the
+    `Notes` in the metadata. Notes of an earlier reranker are replaced. Dicts, lists, sets and tuples of the metadata
+    are copied at every depth, so that a change to a result never reaches the document that came in. Other objects are
+    shared.
 
     Raises:
         RerankError: as `Qwen3Reranker.rank`; the run in the trace ends with the error.
@@ -72,7 +79,8 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
         Args:
             documents: what a retriever found; the order breaks ties.
             query: what was looked for.
-            callbacks: of the run that this one belongs to.
+            callbacks: of the run that this one belongs to: None, a list of handlers, a callback manager, or a run
+                manager.
             instruction: for this call, a sentence or a function of the query; None is the model card's.
             top_n: for this call; None returns all.
             min_score: for this call; None returns all.
@@ -82,7 +90,8 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
         Returns:
             At most `top_n` copies, those with at least `min_score`.
         """
-        step, config = _Step(query=query, documents=_listed(documents)), RunnableConfig(callbacks=callbacks)
+        step = RerankInput(query=query, documents=_listed(documents))
+        config = RunnableConfig(callbacks=callbacks_of(callbacks))
         return self.as_runnable().invoke(step, config, instruction=instruction, top_n=top_n, min_score=min_score)
 
     async def acompress_documents(
@@ -96,15 +105,17 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
         min_score: float | Own | None = OWN,
     ) -> list[Document]:
         """`compress_documents` without blocking the event loop; cancelling the task drops what has not run yet."""
-        step, config = _Step(query=query, documents=_listed(documents)), RunnableConfig(callbacks=callbacks)
+        step = RerankInput(query=query, documents=_listed(documents))
+        config = RunnableConfig(callbacks=callbacks_of(callbacks))
         return await self.as_runnable().ainvoke(step, config, instruction=instruction, top_n=top_n, min_score=min_score)
 
     def as_runnable(self) -> Runnable[Any, list[Document]]:
         """The compressor as a step of a chain: `{"query": ..., "documents": ...}` in, the best documents out.
 
-        Its calls take `instruction`, `top_n` and `min_score` by name, and `bind` sets them for a chain.
+        Its calls take `instruction`, `top_n` and `min_score` by name, and `bind` sets them for a chain. Any other name
+        is a `SettingsError`.
         """
-        return RunnableLambda(self._compress, self._acompress, name=type(self).__name__)
+        return RerankStep(self._compress, self._acompress, name=type(self).__name__)
 
     def rerank(
         self,
@@ -145,13 +156,13 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
         options, listed = self._options_of_call(top_n, instruction, min_score), _listed(documents)
         return relevances(listed, await self._reranker.arank(query, self._texts(listed), **options))
 
-    def _compress(self, step: _Step, **given: Any) -> list[Document]:
-        options, documents = self._options_of_call(**given), _listed(_take(step, "documents"))
+    def _compress(self, step: RerankInput, **given: Any) -> list[Document]:
+        options, documents = self._options_named(given), _listed(_take(step, "documents"))
         ranked = self._reranker.rank(_take(step, "query"), self._read(documents), **options)
         return annotated(documents, ranked)
 
-    async def _acompress(self, step: _Step, **given: Any) -> list[Document]:
-        options, documents = self._options_of_call(**given), _listed(_take(step, "documents"))
+    async def _acompress(self, step: RerankInput, **given: Any) -> list[Document]:
+        options, documents = self._options_named(given), _listed(_take(step, "documents"))
         ranked = await self._reranker.arank(_take(step, "query"), self._read(documents), **options)
         return annotated(documents, ranked)
 
@@ -164,21 +175,25 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
                     f"documents[{index}] must be a Document, got {type(document).__name__}. "
                     "Wrap its text: Document(page_content=text), or use rerank()."
                 )
-            texts.append(self._text_of(document))
+            texts.append(self._text_of(index, document))
         return texts
 
     def _texts(self, documents: Iterable[AnyDocument]) -> list[Any]:
         return [
-            self._text_of(document) if isinstance(document, Document) else _text(index, document)
+            self._text_of(index, document) if isinstance(document, Document) else document
             for index, document in enumerate(documents)
         ]
 
-    def _text_of(self, document: Document) -> Any:
+    def _text_of(self, index: int, document: Document) -> Any:
+        check_metadata(index, document)
         if self.document_to_text is not None:
             return self.document_to_text(document)
-        metadata = document.metadata or {}
-        lines = [f"{key}: {metadata[key]}" for key in self.metadata_keys if key in metadata]
-        return "\n".join([*lines, "", document.page_content]) if lines else document.page_content
+        return with_metadata(index, document, self.metadata_keys)
+
+    def _options_named(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        if unknown := sorted(given.keys() - set(CALL_OPTIONS)):
+            raise SettingsError(f"A call takes {', '.join(CALL_OPTIONS)} by name; got {', '.join(unknown)}.")
+        return self._options_of_call(**given)
 
     def _options_of_call(
         self,
@@ -186,15 +201,9 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
         instruction: Instruction | Own | None = OWN,
         min_score: float | Own | None = OWN,
     ) -> dict[str, Any]:
-        given = {"top_n": OWN if top_n == FIELDS_TOP_N else top_n, "instruction": instruction, "min_score": min_score}
+        limit = OWN if whole(top_n) == FIELDS_TOP_N else top_n
+        given = {"top_n": limit, "instruction": instruction, "min_score": min_score}
         return self._options | {name: value for name, value in given.items() if value is not OWN}
-
-
-class _Step(TypedDict):
-    """The inputs that a trace shows."""
-
-    query: str
-    documents: Sequence[Document]
 
 
 def _take(step: Mapping[str, Any], name: str) -> Any:
@@ -210,15 +219,3 @@ def _listed(documents: Iterable[T]) -> list[T]:
             f"documents must be a list of documents, got {type(documents).__name__}. Wrap a single one: [document]."
         )
     return list(documents)
-
-
-def _text(index: int, document: AnyDocument) -> Any:
-    if not isinstance(document, Mapping):
-        return document
-    for name in ("page_content", "text"):
-        if name in document:
-            return document[name]
-    raise InputTypeError(
-        f'documents[{index}] has neither "page_content" nor "text", only {list(document)!r:.80}. '
-        "Put its text under one of the two."
-    )

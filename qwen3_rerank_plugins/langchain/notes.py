@@ -1,18 +1,16 @@
-"""What reranking notes about a document: in the metadata of a copy, or beside its position.
-
-Comes in: documents as they were given, and what the reranker made of their texts. Goes out: copies, or `Relevance`s.
-Must not know: the reranker.
-"""
+"""What reranking notes about a document: in the metadata of a copy, or beside its position."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict, cast
 
 from langchain_core.documents import Document
 
 from qwen3_rerank_plugins.engine.results import RankedDocument
+from qwen3_rerank_plugins.metadata import STALE, copied, reading_notes
 
+RELEVANCE_SCORE = "relevance_score"
 AnyDocument = str | Document | Mapping[str, Any]
 
 
@@ -22,12 +20,14 @@ class Notes(TypedDict):
     Attributes:
         relevance_score: probability in [0, 1] that the document meets the query.
         truncated_tokens: tokens of its end that the model did not see; only there if it did not see all.
-        relevant_span: [start, end] characters of the window that the score is of; only there if it was read in windows.
+        relevant_start: first character of the window that the score is of; only there if it was read in windows.
+        relevant_end: the character after its last; only there if it was read in windows.
     """
 
     relevance_score: float
     truncated_tokens: NotRequired[int]
-    relevant_span: NotRequired[list[int]]
+    relevant_start: NotRequired[int]
+    relevant_end: NotRequired[int]
 
 
 class Relevance(Notes):
@@ -41,12 +41,7 @@ class Relevance(Notes):
 
 
 def _notes_on(found: RankedDocument, own: str) -> Notes:
-    notes = Notes(relevance_score=found.score)
-    if found.truncated_tokens:
-        notes["truncated_tokens"] = found.truncated_tokens
-    if span := found.span_within(own):
-        notes["relevant_span"] = list(span)
-    return notes
+    return cast("Notes", {RELEVANCE_SCORE: found.score, **reading_notes(found, own)})
 
 
 def relevances(documents: Sequence[AnyDocument], ranked: Iterable[RankedDocument]) -> list[Relevance]:
@@ -56,13 +51,12 @@ def relevances(documents: Sequence[AnyDocument], ranked: Iterable[RankedDocument
 
 
 def annotated(documents: Sequence[Document], ranked: Iterable[RankedDocument]) -> list[Document]:
-    """Shallow copies with their notes, best first; notes of an earlier reranker are replaced."""
+    """Copies with their notes, best first; notes of an earlier reranker are replaced."""
     return [
         _with_notes(documents[found.index], _notes_on(found, documents[found.index].page_content)) for found in ranked
     ]
 
 
 def _with_notes(document: Document, notes: Notes) -> Document:
-    """A shallow copy: metadata may hold what cannot be copied, and the caller's dict is never written to."""
-    metadata = {name: value for name, value in (document.metadata or {}).items() if name not in Notes.__annotations__}
+    metadata = {name: value for name, value in copied(document.metadata).items() if name not in STALE}
     return document.model_copy(update={"metadata": metadata | dict(notes)})

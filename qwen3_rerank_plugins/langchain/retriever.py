@@ -1,18 +1,23 @@
 """A retriever and a reranker as one retriever, with langchain-core alone.
 
-Comes in: a query. Goes out: the best of what another retriever found, best first.
-Must not know: models. `Qwen3Rerank` decides; this only asks one after the other.
+It asks another retriever, and has `Qwen3Rerank` order what was found.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, RetrieverLike
 from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import ensure_config, patch_config
 from pydantic import ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
-from qwen3_rerank_plugins.langchain.compressor import Qwen3Rerank
+from qwen3_rerank_plugins.errors import SettingsError
+from qwen3_rerank_plugins.langchain.arguments import ANY, Call, taken_by
+from qwen3_rerank_plugins.langchain.compressor import CALL_OPTIONS, Qwen3Rerank
 
 
 class Qwen3RerankRetriever(BaseRetriever):
@@ -20,29 +25,75 @@ class Qwen3RerankRetriever(BaseRetriever):
 
     Both steps show in a trace as children of this one.
 
+    `invoke`, `ainvoke`, `batch` and `abatch` take keyword arguments for one call. `instruction`, `top_n` and
+    `min_score` are the reranker's. All others, such as `k` and `filter`, are passed on to the first stage, so that `k`
+    says how many candidates it finds and `top_n` how many of them are returned. A name that neither of them takes is an
+    error. The `configurable` part of a config reaches the first stage as well.
+
+    A vector store takes the names in the signatures of its search methods and in the retriever's `search_kwargs`. For a
+    name that it takes without saying so, set a default in `search_kwargs`.
+
     Attributes:
         retriever: the first stage: a retriever, or any runnable from query to documents.
         reranker: orders what was found, and keeps the best.
 
     Raises:
+        SettingsError: neither the first stage nor the reranker takes one of the keyword arguments.
         RerankError: as `Qwen3Rerank`.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
-    retriever: RetrieverLike = Field(
+    retriever: SkipJsonSchema[RetrieverLike] = Field(
         description="The first stage: a retriever, or any runnable from query to documents."
     )
     reranker: Qwen3Rerank = Field(description="Orders what was found, and keeps the best.")
 
-    def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
-        callbacks = run_manager.get_child()
-        found = self.retriever.invoke(query, RunnableConfig(callbacks=callbacks))
-        return self.reranker.compress_documents(found, query, callbacks)
+    def invoke(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:
+        """The best documents, best first; see the class for the keyword arguments."""
+        return super().invoke(input, config, _config=ensure_config(config), **kwargs)
 
-    async def _aget_relevant_documents(
-        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun
+    async def ainvoke(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:
+        """`invoke` without blocking the event loop."""
+        return await super().ainvoke(input, config, _config=ensure_config(config), **kwargs)
+
+    def _get_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: CallbackManagerForRetrieverRun,
+        _config: RunnableConfig | None = None,
+        **kwargs: Any,
     ) -> list[Document]:
         callbacks = run_manager.get_child()
-        found = await self.retriever.ainvoke(query, RunnableConfig(callbacks=callbacks))
-        return await self.reranker.acompress_documents(found, query, callbacks)
+        config = patch_config(_config, callbacks=callbacks)
+        first, ours = self._dealt(kwargs, Call(config, in_async=False))
+        found = self.retriever.invoke(query, config, **first)
+        return self.reranker.compress_documents(found, query, callbacks, **ours)
+
+    async def _aget_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: AsyncCallbackManagerForRetrieverRun,
+        _config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> list[Document]:
+        callbacks = run_manager.get_child()
+        config = patch_config(_config, callbacks=callbacks)
+        first, ours = self._dealt(kwargs, Call(config, in_async=True))
+        found = await self.retriever.ainvoke(query, config, **first)
+        return await self.reranker.acompress_documents(found, query, callbacks, **ours)
+
+    def _dealt(self, arguments: dict[str, Any], call: Call) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The arguments of the first stage, and those of the reranker."""
+        arguments = {name: value for name, value in arguments.items() if name != "verbose"}  # the host has seen it
+        ours = {name: arguments.pop(name) for name in CALL_OPTIONS if name in arguments}
+        taken = taken_by(self.retriever, call) if arguments else ANY
+        if taken != ANY and (unknown := sorted(arguments.keys() - taken)):
+            raise SettingsError(
+                f"Neither the reranker nor the first stage, {type(self.retriever).__name__}, takes "
+                f"{', '.join(unknown)}. The reranker takes {', '.join(CALL_OPTIONS)}; the first stage takes "
+                f"{', '.join(sorted(taken)) or 'no keyword arguments'}."
+            )
+        return arguments, ours

@@ -1,7 +1,7 @@
 """Reranking as a LlamaIndex node postprocessor.
 
-Comes in: nodes with any scores or none, and a query. Goes out: new `NodeWithScore`s, best first, and paired events.
-Must not know: engines, tokens. It translates; `Qwen3Reranker` decides.
+It takes nodes with any scores or none, and a query. It gives new `NodeWithScore`s, best first, and announces the call
+with paired events. All decisions are those of `Qwen3Reranker`.
 """
 
 from __future__ import annotations
@@ -9,25 +9,26 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import pickle
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, cast
 
-from llama_index.core.callbacks import CBEventType, EventPayload
+from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]  # exported implicitly
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
 from pydantic import Field, model_validator
 
+from qwen3_rerank_plugins import plain
 from qwen3_rerank_plugins.engine.results import RankedDocument
 from qwen3_rerank_plugins.errors import InputTypeError, RequestError
 from qwen3_rerank_plugins.fields import RerankerFields
+from qwen3_rerank_plugins.llama_index.copies import copy_with_notes
+from qwen3_rerank_plugins.metadata import reading_notes
 
 dispatcher = get_dispatcher(__name__)
 
 RETRIEVAL_SCORE = "retrieval_score"
-TRUNCATED_TOKENS = "truncated_tokens"
-RELEVANT_SPAN = "relevant_span"
 
 
 class Qwen3Rerank(RerankerFields, BaseNodePostprocessor):
@@ -36,14 +37,17 @@ class Qwen3Rerank(RerankerFields, BaseNodePostprocessor):
     The settings are the fields of `RerankerFields`, in the same words as everywhere in this package. Making one loads
     nothing, equal settings share one loaded model, and one instance may serve any number of engines at once.
 
-    A returned node is the very node that came in, unless something is noted in its metadata: then it is a copy with the
-    same id. `retrieval_score` is noted if asked for, `truncated_tokens` if the model did not see the end of the text,
-    and `relevant_span`, [start, end] characters of the node's own text, if the score is of a window of it. No note
-    reaches an LLM or an embedding model.
+    A returned node is a copy with the id, class and text of the one that came in: whatever is done to its metadata,
+    relationships, embedding or lists of keys never reaches the original. Objects other than dicts, lists, sets and
+    tuples in the metadata are shared.
+
+    The metadata of the copy says `retrieval_score` if asked for, `truncated_tokens` if the model did not see the end of
+    the text, and `relevant_start` and `relevant_end`, characters of the node's own text, if the score is of a window of
+    it. These notes are plain numbers, and none of them reaches an LLM or an embedding model.
 
     Raises:
-        RequestError: there is no query; raised before any event.
-        InputTypeError: something in the list is not a `NodeWithScore`; raised before any event.
+        RequestError: there is no query, or there are two; raised before any event.
+        InputTypeError: the query or one of the nodes is something else; raised before any event.
         RerankError: as `Qwen3Reranker.rank`; the events that were started are ended.
     """
 
@@ -51,7 +55,7 @@ class Qwen3Rerank(RerankerFields, BaseNodePostprocessor):
         default=MetadataMode.EMBED, description="Which metadata the model reads along with a node's text."
     )
     keep_retrieval_score: bool = Field(
-        default=False, description='Note the score a node came with as "retrieval_score" in the metadata of a copy.'
+        default=False, description='Note the score a node came with as "retrieval_score" in its metadata.'
     )
 
     @classmethod
@@ -66,6 +70,30 @@ class Qwen3Rerank(RerankerFields, BaseNodePostprocessor):
         if isinstance(values, dict):
             return {name: value for name, value in values.items() if name != "class_name"}
         return values
+
+    def postprocess_nodes(
+        self,
+        nodes: list[NodeWithScore],
+        query_bundle: QueryBundle | str | None = None,
+        query_str: str | None = None,
+    ) -> list[NodeWithScore]:
+        """The best nodes, best first.
+
+        Args:
+            nodes: what a retriever found; the order breaks ties.
+            query_bundle: what was looked for; a string will do.
+            query_str: the same as a string, instead of `query_bundle`.
+        """
+        return super().postprocess_nodes(nodes, _only_query(query_bundle, query_str))
+
+    async def apostprocess_nodes(
+        self,
+        nodes: list[NodeWithScore],
+        query_bundle: QueryBundle | str | None = None,
+        query_str: str | None = None,
+    ) -> list[NodeWithScore]:
+        """`postprocess_nodes` without blocking the event loop."""
+        return await super().apostprocess_nodes(nodes, _only_query(query_bundle, query_str))
 
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
@@ -88,10 +116,8 @@ class Qwen3Rerank(RerankerFields, BaseNodePostprocessor):
 
     def _read(self, nodes: Iterable[object], query: QueryBundle | None) -> _Task:
         """Before the first event: whatever is wrong with the nodes themselves is found here."""
-        if query is None:
-            raise RequestError("There is no query to rerank for. Pass query_str=... or query_bundle=...")
-        checked = _check_nodes(nodes)
-        return _Task(query, checked, [node.node.get_content(metadata_mode=self.metadata_mode) for node in checked])
+        asked, checked = _only_query(query, None), _check_nodes(nodes)
+        return _Task(asked, checked, [node.node.get_content(metadata_mode=self.metadata_mode) for node in checked])
 
     @contextlib.contextmanager
     def _announced(self, task: _Task) -> Iterator[list[NodeWithScore]]:
@@ -104,7 +130,8 @@ class Qwen3Rerank(RerankerFields, BaseNodePostprocessor):
             EventPayload.QUERY_STR: task.query.query_str,
             EventPayload.TOP_K: top_n,
         }
-        with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:  # on errors it ends itself
+        callbacks = self.callback_manager or CallbackManager()
+        with callbacks.event(CBEventType.RERANKING, payload=payload) as event:  # on errors it ends itself
             dispatcher.event(ReRankStartEvent(query=task.query, nodes=task.nodes, top_n=top_n, model_name=self.model))
             try:
                 yield reranked
@@ -115,15 +142,9 @@ class Qwen3Rerank(RerankerFields, BaseNodePostprocessor):
     def _rebuilt(self, task: _Task, ranked: Iterable[RankedDocument]) -> Iterator[NodeWithScore]:
         for document in ranked:
             old = task.nodes[document.index]
-            notes: dict[str, Any] = {}
-            if self.keep_retrieval_score:
-                notes[RETRIEVAL_SCORE] = old.score
-            if document.truncated_tokens:
-                notes[TRUNCATED_TOKENS] = document.truncated_tokens
-            # the model read the metadata as well
-            if span := document.span_within(old.node.get_content(metadata_mode=MetadataMode.NONE)):
-                notes[RELEVANT_SPAN] = list(span)
-            yield NodeWithScore(node=_with_notes(old.node, notes), score=document.score)
+            notes: dict[str, Any] = {RETRIEVAL_SCORE: plain.number(old.score)} if self.keep_retrieval_score else {}
+            notes |= reading_notes(document, old.node.get_content(metadata_mode=MetadataMode.NONE))
+            yield NodeWithScore(node=copy_with_notes(old.node, notes), score=document.score)
 
     def __getstate__(self) -> dict[Any, Any]:
         """The host drops what cannot be pickled; without its reranker or instruction the copy would rank otherwise."""
@@ -140,31 +161,43 @@ class _Task:
     texts: list[str]
 
 
-def _check_nodes(nodes: Iterable[object]) -> list[NodeWithScore]:
+def _only_query(bundle: object, words: object) -> QueryBundle:
+    """The query in the host's own class; a string is one, as it is for the host's retrievers."""
+    if bundle is not None and words is not None:
+        raise RequestError("query_str and query_bundle are both given. Pass only one of them.")
+    if bundle is None and words is None:
+        raise RequestError("There is no query to rerank for. Pass query_str=... or query_bundle=...")
+    query = bundle if isinstance(bundle, QueryBundle) else QueryBundle(cast("str", words if bundle is None else bundle))
+    if not isinstance(query.query_str, str):
+        raise InputTypeError(
+            f"The query must be a string or a QueryBundle with one, got {type(query.query_str).__name__}. "
+            "Pass query_str=... with the text of the query."
+        )
+    return query
+
+
+def _check_nodes(nodes: object) -> list[NodeWithScore]:
+    if isinstance(nodes, (NodeWithScore, BaseNode, str, bytes, Mapping)) or not isinstance(nodes, Iterable):
+        raise InputTypeError(
+            f"nodes must be a list of NodeWithScore, got {type(nodes).__name__}. "
+            "Pass [] for none, and a list also for a single one: [NodeWithScore(node=node)]."
+        )
     checked: list[NodeWithScore] = []
     for index, node in enumerate(nodes):
         if not isinstance(node, NodeWithScore):
             hint = " Wrap it: NodeWithScore(node=node)." if isinstance(node, BaseNode) else ""
             raise InputTypeError(f"nodes[{index}] must be a NodeWithScore, got {type(node).__name__}.{hint}")
-        checked.append(node)
+        checked.append(_with_metadata(index, node))
     return checked
 
 
-def _with_notes(node: BaseNode, notes: dict[str, Any]) -> BaseNode:
-    """The node itself if there is nothing to note, else a shallow copy: the caller's node is never written to."""
-    stale = {TRUNCATED_TOKENS, RELEVANT_SPAN}.intersection(node.metadata)
-    if not notes and not stale:
-        return node
-    # an earlier reranking may have cut what this one has read
-    metadata = {name: value for name, value in node.metadata.items() if name not in stale}
-    return node.model_copy(
-        update={
-            "metadata": metadata | notes,
-            "excluded_embed_metadata_keys": _union(node.excluded_embed_metadata_keys, notes),
-            "excluded_llm_metadata_keys": _union(node.excluded_llm_metadata_keys, notes),
-        }
-    )
-
-
-def _union(names: list[str], more: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys([*names, *more]))
+def _with_metadata(index: int, node: NodeWithScore) -> NodeWithScore:
+    """The same node; with empty metadata if it has None, as a node from a store that was not validated may."""
+    metadata: object = node.node.metadata
+    if metadata is None:
+        return node.model_copy(update={"node": node.node.model_copy(update={"metadata": {}})})
+    if not isinstance(metadata, dict):
+        raise InputTypeError(
+            f"The metadata of nodes[{index}] must be a dict, got {type(metadata).__name__}. Give the node a dict."
+        )
+    return node

@@ -12,11 +12,13 @@ import re
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
+from qwen3_rerank_plugins import plain
 from qwen3_rerank_plugins.engine.settings import (
     DEFAULT_MAX_LENGTH,
     DEFAULT_MODEL,
     EngineSettings,
     hidden,
+    make_plain,
     one_of,
     positive_int,
 )
@@ -66,6 +68,7 @@ class RemoteSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "api_key", hidden(self.api_key))  # before anything fails, and shows itself
+        make_plain(self)
         _check_url(self.url)
         if not isinstance(self.model, str) or not self.model.strip():
             raise SettingsError(f"model must be a non-empty string, got {self.model!r}.")
@@ -74,14 +77,14 @@ class RemoteSettings:
         one_of("scores", self.scores, get_args(ServerScores))
         if not isinstance(self.probe, bool):
             raise SettingsError(f"probe must be True or False, got {self.probe!r}.")
-        if not _is_duration(self.timeout):
+        if not _is_duration(timeout := plain.number(self.timeout)):
             raise SettingsError(f"timeout must be a positive number of seconds, got {self.timeout!r}.")
+        object.__setattr__(self, "timeout", timeout)
         if self.api_key is not None and not (isinstance(self.api_key, str) and re.fullmatch("[!-~]+", self.api_key)):
             raise SettingsError("api_key must be None or one run of visible ASCII characters; strip its line break.")
-        if self.retries != 0:
-            positive_int("retries", self.retries)
-        for name in ("requests_at_once", "documents_per_request"):
-            positive_int(name, getattr(self, name))
+        for name in ("retries", "requests_at_once", "documents_per_request"):
+            if name != "retries" or plain.whole(self.retries) != 0:
+                object.__setattr__(self, name, positive_int(name, getattr(self, name)))
 
     @property
     def identity(self) -> RemoteSettings:

@@ -1,0 +1,35 @@
+"""The compressor as a step of a chain, with types that LangChain can make schemas, graphs and tools from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_core.documents import Document
+from langchain_core.runnables import RunnableLambda
+from typing_extensions import TypedDict
+
+
+class RerankInput(TypedDict):
+    """What the step takes, and what a trace shows.
+
+    Attributes:
+        query: what is looked for.
+        documents: what was found.
+    """
+
+    query: str
+    documents: list[Document]
+
+
+class RerankStep(RunnableLambda[RerankInput, list[Document]]):
+    """A `RunnableLambda` that knows its types; the host would take them from annotations that it cannot resolve."""
+
+    @property
+    def InputType(self) -> Any:  # noqa: N802  the host's name
+        """`RerankInput`."""
+        return RerankInput
+
+    @property
+    def OutputType(self) -> Any:  # noqa: N802
+        """Documents, best first."""
+        return list[Document]
