@@ -2,6 +2,7 @@
 
     RerankError
     ├── SettingsError (ValueError)            an option is unknown, malformed, or impossible on this machine
+    │   └── UnknownArgumentError (TypeError)  a call names an argument that nobody takes
     ├── RequestError (ValueError)             what was asked cannot be ranked
     │   ├── InputTypeError (TypeError)        a query, document or instruction is not text
     │   ├── NoRoomError                       query and instruction leave no room for any document
@@ -41,6 +42,10 @@ class RerankError(Exception):
 
 class SettingsError(RerankError, ValueError):
     """An option is unknown, malformed, or cannot be honoured on this machine."""
+
+
+class UnknownArgumentError(SettingsError, TypeError):
+    """A call names a keyword argument that neither the reranker nor the first stage takes."""
 
 
 class RequestError(RerankError, ValueError):

@@ -115,9 +115,10 @@ class CheckpointFields(BaseModel):  # noqa: PLW1641  unhashable, as every mutabl
     def _read_numbers(cls, value: Any, info: ValidationInfo) -> Any:
         """Every number in the words of the facade; pydantic alone would take True for 1."""
         read = _NUMBERS.get(cls.model_fields[str(info.field_name)].annotation)
-        if read and isinstance(value, bool):
+        found = read(value) if read else value
+        if read and (isinstance(found, bool) or not isinstance(found, (int, float, str, type(None)))):
             raise SettingsError(f"{info.field_name} must be a number, got {value!r}.")
-        return read(value) if read else value
+        return found
 
     def __setattr__(self, name: str, value: Any) -> None:
         """An assigned value is made plain as well; it takes effect at the next call."""

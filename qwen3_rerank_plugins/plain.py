@@ -54,6 +54,8 @@ def number(value: Any) -> Any:
 def whole(value: Any) -> Any:
     """Any real number without a fraction as an `int`; a data frame with a gap in a column holds 3 as 3.0."""
     found = plain(value)
+    if type(found) is int:
+        return found
     if isinstance(found, bool) or not isinstance(found, (Real, Decimal)) or not math.isfinite(found):
         return value
     rounded = int(cast("float", found))

@@ -76,8 +76,7 @@ def _as_pair(position: int, pair: object) -> tuple[str, str]:
             f"pairs[{position}] must be a (query, document) pair, got {pair!r:.80}. Pass a list of pairs, also for one."
         )
     query, document = sides
-    if not isinstance(query, str):
-        raise InputTypeError(
-            f"pairs[{position}] must be two strings, and its query is of type {type(query).__name__}. Pass the text."
-        )
-    return query, text_of(f"pairs[{position}][1]", document)
+    if not isinstance(query, str) or not isinstance(document, (str, Mapping)):
+        kinds = f"({type(query).__name__}, {type(document).__name__})"
+        raise InputTypeError(f"pairs[{position}] must be two strings, got {kinds}. Pass the text of both.")
+    return query, text_of(f"The document of pairs[{position}]", document)

@@ -111,7 +111,7 @@ def text_of(place: str, document: object) -> str:
                 f'{place} has neither "page_content" nor "text", only {list(document)!r:.80}. '
                 "Put its text under one of the two."
             )
-        place, found = f"{place}[{name!r}]", document[name]
+        found = document[name]
     if not isinstance(found, str):
         raise InputTypeError(f"{place} must be a string, got {_kind(found)}.{_hint(found)}")
     return cast("str", text(found))

@@ -106,7 +106,7 @@ class EngineSettings:
         one_of("attention", self.attention, get_args(AttentionName))
         if self.quantization is not None:
             one_of("quantization", self.quantization, get_args(Quantization))
-        if self.max_batch_tokens != "auto":
+        if not isinstance(self.max_batch_tokens, str) or self.max_batch_tokens != "auto":
             object.__setattr__(self, "max_batch_tokens", positive_int("max_batch_tokens", self.max_batch_tokens))
         for name in ("compile", "local_files_only", "trust_remote_code"):
             if not isinstance(getattr(self, name), bool):

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from qwen3_rerank_plugins.engine.request import Instruction
-from qwen3_rerank_plugins.errors import InputTypeError, SettingsError
+from qwen3_rerank_plugins.errors import InputTypeError, SettingsError, UnknownArgumentError
 from qwen3_rerank_plugins.fields import RerankerFields
 from qwen3_rerank_plugins.langchain.callbacks import callbacks_of
 from qwen3_rerank_plugins.langchain.notes import AnyDocument, Relevance, annotated, relevances
@@ -113,7 +113,7 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
         """The compressor as a step of a chain: `{"query": ..., "documents": ...}` in, the best documents out.
 
         Its calls take `instruction`, `top_n` and `min_score` by name, and `bind` sets them for a chain. Any other name
-        is a `SettingsError`.
+        is an `UnknownArgumentError`.
         """
         return RerankStep(self._compress, self._acompress, name=type(self).__name__)
 
@@ -192,7 +192,7 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
 
     def _options_named(self, given: Mapping[str, Any]) -> dict[str, Any]:
         if unknown := sorted(given.keys() - set(CALL_OPTIONS)):
-            raise SettingsError(f"A call takes {', '.join(CALL_OPTIONS)} by name; got {', '.join(unknown)}.")
+            raise UnknownArgumentError(f"A call takes {', '.join(CALL_OPTIONS)} by name; got {', '.join(unknown)}.")
         return self._options_of_call(**given)
 
     def _options_of_call(

@@ -15,7 +15,7 @@ from langchain_core.runnables.config import ensure_config, patch_config
 from pydantic import ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from qwen3_rerank_plugins.errors import SettingsError
+from qwen3_rerank_plugins.errors import UnknownArgumentError
 from qwen3_rerank_plugins.langchain.arguments import ANY, Call, taken_by
 from qwen3_rerank_plugins.langchain.compressor import CALL_OPTIONS, Qwen3Rerank
 
@@ -38,7 +38,7 @@ class Qwen3RerankRetriever(BaseRetriever):
         reranker: orders what was found, and keeps the best.
 
     Raises:
-        SettingsError: neither the first stage nor the reranker takes one of the keyword arguments.
+        UnknownArgumentError: neither the first stage nor the reranker takes one of the keyword arguments.
         RerankError: as `Qwen3Rerank`.
     """
 
@@ -91,7 +91,7 @@ class Qwen3RerankRetriever(BaseRetriever):
         ours = {name: arguments.pop(name) for name in CALL_OPTIONS if name in arguments}
         taken = taken_by(self.retriever, call) if arguments else ANY
         if taken != ANY and (unknown := sorted(arguments.keys() - taken)):
-            raise SettingsError(
+            raise UnknownArgumentError(
                 f"Neither the reranker nor the first stage, {type(self.retriever).__name__}, takes "
                 f"{', '.join(unknown)}. The reranker takes {', '.join(CALL_OPTIONS)}; the first stage takes "
                 f"{', '.join(sorted(taken)) or 'no keyword arguments'}."

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from langchain_core.documents import Document
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import RunnableConfig, RunnableLambda
+from pydantic import BaseModel, create_model
 from typing_extensions import TypedDict
 
 
@@ -28,6 +29,10 @@ class RerankStep(RunnableLambda[RerankInput, list[Document]]):
     def InputType(self) -> Any:  # noqa: N802  the host's name
         """`RerankInput`."""
         return RerankInput
+
+    def get_input_schema(self, config: RunnableConfig | None = None) -> type[BaseModel]:  # noqa: ARG002
+        """An object with the two properties, which a tool can take as its arguments."""
+        return create_model(self.get_name("Input"), query=(str, ...), documents=(list[Document], ...))
 
     @property
     def OutputType(self) -> Any:  # noqa: N802

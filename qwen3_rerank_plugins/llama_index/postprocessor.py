@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import pickle
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
@@ -164,7 +164,7 @@ class _Task:
 def _only_query(bundle: object, words: object) -> QueryBundle:
     """The query in the host's own class; a string is one, as it is for the host's retrievers."""
     if bundle is not None and words is not None:
-        raise RequestError("query_str and query_bundle are both given. Pass only one of them.")
+        raise RequestError("A call cannot have both query_str and query_bundle. Pass only one of them.")
     if bundle is None and words is None:
         raise RequestError("There is no query to rerank for. Pass query_str=... or query_bundle=...")
     query = bundle if isinstance(bundle, QueryBundle) else QueryBundle(cast("str", words if bundle is None else bundle))
@@ -177,7 +177,7 @@ def _only_query(bundle: object, words: object) -> QueryBundle:
 
 
 def _check_nodes(nodes: object) -> list[NodeWithScore]:
-    if isinstance(nodes, (NodeWithScore, BaseNode, str, bytes, Mapping)) or not isinstance(nodes, Iterable):
+    if isinstance(nodes, (NodeWithScore, BaseNode)) or not isinstance(nodes, Iterable):
         raise InputTypeError(
             f"nodes must be a list of NodeWithScore, got {type(nodes).__name__}. "
             "Pass [] for none, and a list also for a single one: [NodeWithScore(node=node)]."

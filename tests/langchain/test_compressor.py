@@ -187,12 +187,13 @@ def test_id_class_and_state_of_a_subclass_are_kept(fake: Fake, compress: Compres
     assert "relevance_score" not in chapter.metadata
 
 
-def test_metadata_is_a_new_dict_around_the_same_values(fake: Fake, compress: Compress) -> None:
+def test_metadata_is_copied_at_every_depth_and_what_cannot_be_copied_is_shared(fake: Fake, compress: Compress) -> None:
     uncopyable = threading.Lock()
     document = Document("red", metadata={"lock": uncopyable, "nested": {"deep": [1, 2]}, 3: "a key that is no text"})
     (found,) = compress(fake(), [document], "red")
     assert found.metadata["lock"] is uncopyable
-    assert found.metadata["nested"] is document.metadata["nested"]
+    found.metadata["nested"]["deep"].append(3)
+    assert document.metadata["nested"] == {"deep": [1, 2]}
     assert found.metadata[3] == "a key that is no text"
     found.metadata["new"] = True
     assert "new" not in document.metadata
@@ -205,7 +206,8 @@ def test_missing_metadata_is_as_good_as_empty(fake: Fake, compress: Compress) ->
 
 def test_a_second_rerank_replaces_the_notes_of_the_first(fake: Fake, compress: Compress) -> None:
     stale = Document(
-        "red", metadata={"relevance_score": 17, "truncated_tokens": 400, "relevant_span": [0, 1], "page": 1}
+        "red",
+        metadata={"relevance_score": 17, "truncated_tokens": 400, "relevant_start": 0, "relevant_end": 1, "page": 1},
     )
     (found,) = compress(fake(), [stale], "red")
     assert set(found.metadata) == {"page", "relevance_score"}
@@ -225,7 +227,7 @@ def test_a_document_that_was_read_in_windows_says_which_was_best(model: str, com
     compressor = Qwen3Rerank(model=model, max_length=200, long_documents="windows")
     text = "A long text about blue and green. " * 60 + "A red fox sleeps. " + "A long text about green. " * 60
     found = {d.page_content: d.metadata for d in compress(compressor, [Document("red fox"), Document(text)], "red fox")}
-    start, end = found[text]["relevant_span"]
+    start, end = found[text]["relevant_start"], found[text]["relevant_end"]
     assert "red fox" in text[start:end]
     assert end - start < 1000
     assert set(found["red fox"]) == {"relevance_score"}

@@ -65,6 +65,6 @@ def test_spans_are_of_the_documents_own_text_also_with_metadata_in_front(compres
     page = Document(text, metadata={"title": "News of the week"})
     windows = Qwen3Rerank(model="demo", max_length=200, long_documents="windows", metadata_keys=["title"])
     (found,) = compress(windows, [page], "Where does the red fox sleep?")
-    start, end = found.metadata["relevant_span"]
+    start, end = found.metadata["relevant_start"], found.metadata["relevant_end"]
     assert "A red fox sleeps." in text[start:end]
     assert text[start:end].startswith(("The weather", "Nothing else", "A red fox"))
