@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -368,3 +369,62 @@ def test_closing_everything_while_others_rank_loses_no_answer() -> None:
         thread.join(60)
     assert len(answers) == 80
     assert set(answers) <= {1, "closed"}
+
+
+def test_documents_and_pairs_may_be_mappings_with_their_text() -> None:
+    reranker = Qwen3Reranker(scorer=OverlapScorer())
+    mixed = ["red", {"text": "red green", "title": "ignored"}, {"page_content": "", "text": "red green"}]
+    expected = reranker.rank("red green", ["red", "red green", ""])
+    assert reranker.rank("red green", mixed) == asyncio.run(reranker.arank("red green", mixed)) == expected
+    pairs = [("red", one) for one in mixed]
+    assert (
+        reranker.score(pairs)
+        == asyncio.run(reranker.ascore(pairs))
+        == reranker.score(np.array([["red", "red"], ["red", "red green"], ["red", ""]]))
+    )
+
+
+class Page:
+    """As documents of frameworks are."""
+
+    page_content = "red"
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"body": "red"}, 'neither "page_content" nor "text"'),
+        ({"text": None}, "must be a string, got None"),
+        (b"red", "got bytes. Decode it"),
+        (None, "got None"),
+        (["red"], "got list"),
+        (float("nan"), "got float"),
+        (Page(), r"got Page. Pass its text, document.page_content"),
+    ],
+    ids=repr,
+)
+def test_a_document_without_text_is_refused_by_position(document: Any, message: str) -> None:
+    reranker = Qwen3Reranker(scorer=OverlapScorer())
+    for call in (
+        lambda: reranker.rank("q", ["red", document]),
+        lambda: asyncio.run(reranker.arank("q", ["red", document])),
+    ):
+        with pytest.raises(InputTypeError, match=rf"documents\[1\].*{message}"):
+            call()
+    for call in (
+        lambda: reranker.score([("q", "red"), ("q", document)]),
+        lambda: asyncio.run(reranker.ascore([("q", "red"), ("q", document)])),
+    ):
+        with pytest.raises(InputTypeError, match=r"pairs\[1\]"):
+            call()
+
+
+@pytest.mark.parametrize("documents", ["red", b"red", {"text": "red"}, {"a": "red"}, None, 3], ids=repr)
+def test_what_is_no_list_of_documents_or_pairs_is_refused(documents: Any) -> None:
+    reranker = Qwen3Reranker(scorer=OverlapScorer())
+    with pytest.raises(RequestError, match="documents must be"):
+        reranker.rank("q", documents)
+    with pytest.raises(RequestError, match=r"pairs must be a list .*Pass \[\(query, document\)\]"):
+        reranker.score(documents)
+    with pytest.raises(RequestError, match=r"pairs\[0\] must be"):
+        reranker.score(("q", "d"))

@@ -30,7 +30,7 @@ class RerankStep(RunnableLambda[RerankInput, list[Document]]):
         """`RerankInput`."""
         return RerankInput
 
-    def get_input_schema(self, config: RunnableConfig | None = None) -> type[BaseModel]:  # noqa: ARG002
+    def get_input_schema(self, config: RunnableConfig | None = None) -> type[BaseModel]:
         """An object with the two properties, which a tool can take as its arguments."""
         return create_model(self.get_name("Input"), query=(str, ...), documents=(list[Document], ...))
 

@@ -127,6 +127,8 @@ TORCH_FREE = {
     "reranker",
     "fields",
     "metadata",
+    "predictions",
+    "plain",
     *GOLDEN,
     *(name for name in LINE if name.startswith("embedding.") and name != "embedding.model"),
     *(name for name in LINE if name.startswith("remote.")),

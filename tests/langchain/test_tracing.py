@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -51,6 +52,46 @@ def test_a_call_is_one_run_with_its_inputs_and_outputs(
     assert run.inputs == {"query": "green", "documents": documents}
     assert run.outputs == {"output": found}
     assert run.end_time is not None
+
+
+MANAGERS: dict[str, Callable[[CallbackManager, AsyncCallbackManager], Any]] = {
+    "run manager": lambda manager, _: manager.on_retriever_start({}, "red"),
+    "child of a run manager": lambda manager, _: manager.on_retriever_start({}, "red").get_child(),
+    "run manager of a tool": lambda manager, _: manager.on_tool_start({}, "red"),
+    "run manager of a chain": lambda manager, _: manager.on_chain_start({}, {}),
+    "async run manager": lambda _, manager: asyncio.run(manager.on_retriever_start({}, "red")),
+    "sync twin of an async one": lambda _, manager: asyncio.run(manager.on_retriever_start({}, "red")).get_sync(),
+}
+
+
+@pytest.mark.parametrize("kind", MANAGERS)
+def test_a_run_manager_makes_the_call_a_child_of_its_run(
+    fake: Fake, compress: Compress, tracer: RunCollectorCallbackHandler, kind: str
+) -> None:
+    handlers = [tracer]
+    parent = MANAGERS[kind](
+        CallbackManager(handlers, inheritable_handlers=handlers),
+        AsyncCallbackManager(handlers, inheritable_handlers=handlers),
+    )
+    assert len(compress(fake(), [Document("red")], "red", parent)) == 1
+    (outer,) = tracer.run_map.values()
+    assert [child.name for child in outer.child_runs] == ["Qwen3Rerank"]
+
+
+def test_a_tuple_of_handlers_is_as_good_as_a_list(
+    fake: Fake, compress: Compress, tracer: RunCollectorCallbackHandler
+) -> None:
+    compress(fake(), [Document("red")], "red", callbacks=(tracer,))
+    assert only_run(tracer).name == "Qwen3Rerank"
+
+
+def test_what_are_no_callbacks_is_refused_with_what_to_pass(
+    fake: Fake, compress: Compress, tracer: RunCollectorCallbackHandler
+) -> None:
+    manager = CallbackManager([tracer])
+    for wrong in (tracer, {"callbacks": [tracer]}, [None], "tracer", manager.on_llm_start({}, ["red"])[0]):
+        with pytest.raises(InputTypeError, match="callbacks must be None, a list of handlers"):
+            compress(fake(), [Document("red")], "red", callbacks=wrong)
 
 
 def test_without_callbacks_there_is_nothing_to_trace(
