@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from qwen3_rerank_plugins.errors import RerankError as RerankError
     from qwen3_rerank_plugins.errors import ScoringError as ScoringError
     from qwen3_rerank_plugins.errors import SettingsError as SettingsError
+    from qwen3_rerank_plugins.errors import UnknownArgumentError as UnknownArgumentError
     from qwen3_rerank_plugins.errors import UnsupportedCheckpointError as UnsupportedCheckpointError
     from qwen3_rerank_plugins.registry import close_all as close_all
     from qwen3_rerank_plugins.reranker import Qwen3Reranker as Qwen3Reranker
@@ -63,6 +64,7 @@ __all__ = [
     "RerankError",
     "ScoringError",
     "SettingsError",
+    "UnknownArgumentError",
     "UnsupportedCheckpointError",
     "__version__",
     "close_all",

@@ -166,8 +166,21 @@ def no_langchain(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import qwen3_rerank_plugins.langchain  # noqa: F401
 
 
+def a_misspelt_filter(_: Path, __: pytest.MonkeyPatch) -> None:
+    need("langchain_core")
+    from langchain_core.embeddings import DeterministicFakeEmbedding
+    from langchain_core.vectorstores import InMemoryVectorStore
+
+    from qwen3_rerank_plugins.langchain import Qwen3Rerank, Qwen3RerankRetriever
+
+    store = InMemoryVectorStore(DeterministicFakeEmbedding(size=2))
+    reranker = Qwen3Rerank(model="demo")
+    Qwen3RerankRetriever(retriever=store.as_retriever(), reranker=reranker).invoke("a question", fliter=None)
+
+
 PROVOKED: dict[str, tuple[Callable[[Path, pytest.MonkeyPatch], None], str]] = {
     "SettingsError": (wrong_option, "dtype must be one of 'auto', 'bfloat16'"),
+    "UnknownArgumentError": (a_misspelt_filter, r"takes fliter\. .* first stage takes filter, k"),
     "RequestError": (one_string_for_a_list, r"wrap it in a list: \[document\]"),
     "InputTypeError": (bytes_for_text, r"documents\[1\] must be a string, got bytes. Decode it first"),
     "NoRoomError": (

@@ -13,7 +13,6 @@ from langchain_core.documents import Document
 from langchain_core.runnables import Runnable, RunnableLambda, RunnableParallel, RunnablePassthrough
 
 from qwen3_rerank_plugins.langchain import Qwen3Rerank, Qwen3RerankRetriever
-from qwen3_rerank_plugins.langchain.step import RerankInput
 
 Fake = Callable[..., Qwen3Rerank]
 PAGES = [Document("blue"), Document("red")]
@@ -33,7 +32,7 @@ def chains(step: Runnable[Any, Any]) -> dict[str, Runnable[Any, Any]]:
         "alone": step,
         "bind": step.bind(top_n=1),
         "with_config": step.with_config(tags=["t"]),
-        "with_types": step.with_types(input_type=RerankInput),
+        "with_types": step.with_types(input_type=dict),
         "with_retry": step.with_retry(),
         "with_fallbacks": step.with_fallbacks([step]),
         "parallel | step": gather | step,
