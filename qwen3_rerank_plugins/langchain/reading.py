@@ -45,7 +45,7 @@ def with_metadata(index: int, document: Document, keys: Iterable[str]) -> str:
     for key in keys:
         try:
             value = _text_of(metadata.get(key))
-        except TypeError as error:
+        except _NoTextError as error:
             raise InputTypeError(
                 f"documents[{index}].metadata[{key!r}] must be text, a number, a date or a list of these, got {error}. "
                 "Drop the key from metadata_keys, or say with document_to_text what the model reads."
@@ -55,8 +55,12 @@ def with_metadata(index: int, document: Document, keys: Iterable[str]) -> str:
     return "\n".join([*lines, "", document.page_content]) if lines else document.page_content
 
 
+class _NoTextError(Exception):
+    """A value of the type that is named cannot be written as text."""
+
+
 def _text_of(value: Any) -> str:
-    """The text, empty where there is no value. A `TypeError` holds the name of a type that has none."""
+    """The text, empty where there is no value."""
     if getattr(value, "ndim", 0):  # an array, a tensor, a column of a data frame
         value = value.tolist()
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -69,7 +73,7 @@ def _text_of(value: Any) -> str:
         return str(text(value)) if value.strip() else ""
     if isinstance(value, Number) or (_has_own_text(value) and not isinstance(value, (bytes, bytearray, Mapping))):
         return str(value)
-    raise TypeError(type(value).__name__)
+    raise _NoTextError(type(value).__name__)
 
 
 def _has_own_text(value: object) -> bool:

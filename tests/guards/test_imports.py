@@ -75,6 +75,7 @@ LINE = [
     "reranker",
     "fields",
     "metadata",
+    "predictions",
     "embedding.settings",
     "embedding.request",
     "embedding.checkpoint",
