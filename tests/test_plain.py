@@ -21,7 +21,7 @@ from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
 from qwen3_rerank_plugins.errors import RerankError, SettingsError
 from qwen3_rerank_plugins.evaluation import propose_threshold
 from qwen3_rerank_plugins.fields import RerankerFields
-from qwen3_rerank_plugins.plain import number, path, plain, text, whole
+from qwen3_rerank_plugins.plain import number, plain, text, whole
 from qwen3_rerank_plugins.remote.settings import RemoteSettings
 from tests.doubles import OverlapScorer
 
@@ -102,9 +102,18 @@ def test_what_equals_no_plain_value_comes_back_as_it_is() -> None:
     assert plain(np.True_) is True
 
 
+def test_a_name_of_a_model_of_any_class_means_what_its_text_means() -> None:
+    for name in (np.str_("demo"), Word.DEMO):
+        for model in (Qwen3Reranker(name).settings.model, RerankerFields(model=name).model):
+            assert (str(model), model) == ("demo", Qwen3Reranker("demo").settings.model)
+    served = Qwen3Reranker(Word.DEMO, remote="http://localhost:1", template="client")
+    assert served.remote is not None
+    assert str(served.remote.model) == "demo"
+
+
 def test_a_path_is_a_folder_and_never_a_hub_id_or_the_demo() -> None:
-    assert path(Path("demo")) == str(Path("demo").absolute())
-    assert path("demo") == "demo"
+    folder = str(Path("demo").resolve())
+    assert str(Qwen3Reranker(Path("demo")).settings.model) == str(RerankerFields(model=Path("demo")).model) == folder
 
 
 MAKERS: dict[str, Callable[..., Any]] = {
