@@ -35,9 +35,17 @@ from typing import TypeVar
 
 _E = TypeVar("_E", bound=BaseException)
 
+from qwen3_rerank_plugins.printable import printable
+
 
 class RerankError(Exception):
-    """Root of the tree: catch it to catch everything this package raises on purpose."""
+    """Root of the tree: catch it to catch everything this package raises on purpose.
+
+    Control characters in a message, which names of files and servers may hold, are escaped.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message))
 
 
 class SettingsError(RerankError, ValueError):

@@ -6,13 +6,15 @@ Must not know: torch. Pooling and the rest are sentence-transformers' own, as th
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
+from qwen3_rerank_plugins.engine.blueprint import read_blueprint
 from qwen3_rerank_plugins.engine.checkpoint import Checkpoint, Family, find_checkpoint
+from qwen3_rerank_plugins.engine.files import exists, read_json
 from qwen3_rerank_plugins.errors import UnsupportedCheckpointError
+from qwen3_rerank_plugins.printable import shown
 
 _IDS = "Qwen/Qwen3-Embedding-0.6B, -4B or -8B"
 _MODULES = (["Transformer", "Pooling", "Normalize"], ["Transformer", "Pooling"])
@@ -28,41 +30,49 @@ def find_embedding_checkpoint(settings: EmbeddingSettings) -> Checkpoint:
             the last token.
     """
     checkpoint = find_checkpoint(settings.engine, Family(_IDS, _check_config))
+    read_blueprint(checkpoint.tokenizer_file)
     modules = _read(checkpoint, checkpoint.folder / "modules.json", list)
+    if not all(isinstance(module, dict) for module in modules):
+        raise UnsupportedCheckpointError(f"The modules.json of {shown(checkpoint.name)} is no list of modules. {_HELP}")
     found = [str(module.get("type")).rsplit(".", maxsplit=1)[-1] for module in modules]
     if found not in _MODULES:
         raise UnsupportedCheckpointError(
-            f"{checkpoint.name!r} consists of {', '.join(found)}, not of Transformer, Pooling and Normalize. {_HELP}"
+            f"{shown(checkpoint.name)} consists of {', '.join(found)}, not of Transformer, Pooling and "
+            f"Normalize. {_HELP}"
         )
-    pooling = _pooling(_read(checkpoint, checkpoint.folder / str(modules[1].get("path")) / "config.json", dict))
+    path = Path(str(modules[1].get("path")))
+    if path.is_absolute() or ".." in path.parts:
+        raise UnsupportedCheckpointError(
+            f"The modules.json of {shown(checkpoint.name)} names {shown(path)}, outside of its folder. {_HELP}"
+        )
+    pooling = _pooling(_read(checkpoint, checkpoint.folder / path / "config.json", dict))
     if pooling != ["lasttoken"]:
         raise UnsupportedCheckpointError(
-            f"{checkpoint.name!r} pools by {' and '.join(pooling) or 'nothing'}, not by lasttoken. {_HELP}"
+            f"{shown(checkpoint.name)} pools by {' and '.join(pooling) or 'nothing'}, not by lasttoken. {_HELP}"
         )
     return checkpoint
 
 
 def _check_config(name: str, config: dict[str, Any]) -> None:
     if config.get("model_type") != "qwen3":
-        raise UnsupportedCheckpointError(f"{name!r} has model_type {config.get('model_type')!r}, not 'qwen3'. {_HELP}")
+        raise UnsupportedCheckpointError(
+            f"{shown(name)} has model_type {config.get('model_type')!r}, not 'qwen3'. {_HELP}"
+        )
     if "hidden_size" not in config:
-        raise UnsupportedCheckpointError(f"The config.json of {name!r} does not say hidden_size. {_HELP}")
+        raise UnsupportedCheckpointError(f"The config.json of {shown(name)} does not say hidden_size. {_HELP}")
 
 
 def _read(checkpoint: Checkpoint, file: Path, kind: type[Any]) -> Any:
     where = file.relative_to(checkpoint.folder)
-    if not file.is_file():
+    if not exists(checkpoint.name, file):
         raise UnsupportedCheckpointError(
-            f"{checkpoint.name!r} has no {where}, which sentence-transformers needs. {_HELP}"
+            f"{shown(checkpoint.name)} has no {shown(where)}, which sentence-transformers needs. {_HELP}"
         )
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UnsupportedCheckpointError(
-            f"The {where} of {checkpoint.name!r} cannot be read as JSON: {error}. {_HELP}"
-        ) from error
+    found = read_json(checkpoint.name, file)
     if not isinstance(found, kind):
-        raise UnsupportedCheckpointError(f"The {where} of {checkpoint.name!r} is not a JSON {kind.__name__}. {_HELP}")
+        raise UnsupportedCheckpointError(
+            f"The {shown(where)} of {shown(checkpoint.name)} is not a JSON {kind.__name__}. {_HELP}"
+        )
     return found
 
 
@@ -73,4 +83,4 @@ def _pooling(config: dict[str, Any]) -> list[str]:
         return [
             name.removeprefix("pooling_mode_") for name in config if name.startswith("pooling_mode_") and config[name]
         ]
-    return [modes] if isinstance(modes, str) else list(modes)
+    return [str(mode) for mode in modes] if isinstance(modes, list) else [str(modes)]

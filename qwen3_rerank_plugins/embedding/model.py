@@ -7,7 +7,6 @@ the checks around it, and the last step in 64 bits.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +17,9 @@ import torch
 from qwen3_rerank_plugins.embedding.checkpoint import find_embedding_checkpoint
 from qwen3_rerank_plugins.embedding.request import EmbeddingRequest
 from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
+from qwen3_rerank_plugins.engine.blueprint import library_errors
 from qwen3_rerank_plugins.engine.checkpoint import Checkpoint
+from qwen3_rerank_plugins.engine.damage import describe_damage
 from qwen3_rerank_plugins.engine.lifetime import loading_alone
 from qwen3_rerank_plugins.engine.placement import choose_placement, dtype_name
 from qwen3_rerank_plugins.engine.weights import dtype_word, is_out_of_memory
@@ -29,15 +30,15 @@ from qwen3_rerank_plugins.errors import (
     NoRoomError,
     PassError,
     RequestError,
+    RerankError,
     UnsupportedCheckpointError,
 )
+from qwen3_rerank_plugins.printable import logger, one_line, shown
 
 Vectors = list[list[float]]
 END_TOKEN = "<|endoftext|>"
 NFC_GROWTH = 3
 """Most bytes that NFC, which the tokenizer applies first, makes of one byte of UTF-8."""
-
-logger = logging.getLogger("qwen3_rerank_plugins")
 
 
 class LoadedEmbedder:
@@ -55,6 +56,7 @@ class LoadedEmbedder:
     def __init__(self, settings: EmbeddingSettings) -> None:
         checkpoint = find_embedding_checkpoint(settings)
         self._name, self._dimension = checkpoint.name, int(checkpoint.config["hidden_size"])
+        self._weight_files = checkpoint.weight_files
         self._transformer = _load(settings, checkpoint)
         self._longest = int(self._transformer.max_seq_length)
         _check_end_token(self._transformer.tokenizer, checkpoint.name)
@@ -72,7 +74,13 @@ class LoadedEmbedder:
         limit = reading.max_length or self._longest
         cuts = self._count_cuts(request, limit)
         self._transformer.max_seq_length = limit
-        vectors = _unit_vectors(self._encode(request), reading.truncate_dim)
+        try:
+            vectors = _unit_vectors(self._encode(request), reading.truncate_dim)
+        except NonFiniteScoreError as error:
+            damage = describe_damage(self._weight_files)
+            if not damage:
+                raise
+            raise NonFiniteScoreError(damage, error.documents) from error
         if cuts:
             logger.warning(
                 "%d of %d texts were cut to fit in max_length=%d: %d tokens were not read, up to %d of one text. Raise "
@@ -135,7 +143,7 @@ def _load(settings: EmbeddingSettings, checkpoint: Checkpoint) -> Any:
 
     placement = choose_placement(settings.engine)
     try:
-        with loading_alone():
+        with loading_alone(), library_errors(checkpoint.tokenizer_file, panics_only=True):
             transformer = SentenceTransformer(
                 str(checkpoint.folder),
                 device=str(placement.device),
@@ -144,14 +152,16 @@ def _load(settings: EmbeddingSettings, checkpoint: Checkpoint) -> Any:
                 model_kwargs={dtype_word(): placement.dtype, "use_safetensors": True},
             )
     except Exception as error:
+        if isinstance(error, RerankError):
+            raise
         if is_out_of_memory(error):
             raise DeviceMemoryError(
                 f"The weights of {checkpoint.name!r} do not fit into the memory that is free: {str(error).rstrip('.')}"
                 ". Free memory, or use a smaller model."
             ) from error
         raise UnsupportedCheckpointError(
-            f"sentence-transformers cannot load {checkpoint.name!r}: {type(error).__name__}: {error}. Download or "
-            "export it again."
+            f"sentence-transformers cannot load {shown(checkpoint.name)}: {type(error).__name__}: {one_line(error)}. "
+            "Download or export it again."
         ) from error
     _check_complete(checkpoint, transformer)
     logger.info(

@@ -7,11 +7,12 @@ Must not know: torch, peft, or where its base is.
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
+from qwen3_rerank_plugins.engine.files import exists, read_json
 from qwen3_rerank_plugins.errors import UnsupportedCheckpointError
+from qwen3_rerank_plugins.printable import shown
 
 _CONFIG = "adapter_config.json"
 _WHOLE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -60,7 +61,10 @@ class Adapter:
 
 def is_adapter(folder: Path) -> bool:
     """Whether a folder holds an adapter, whatever else it holds."""
-    return (folder / _CONFIG).is_file()
+    try:
+        return (folder / _CONFIG).is_file()
+    except OSError:  # nobody may look into the folder; whoever opens its config.json says so
+        return False
 
 
 def read_adapter(name: str, folder: Path, commit: str | None) -> Adapter:
@@ -71,45 +75,40 @@ def read_adapter(name: str, folder: Path, commit: str | None) -> Adapter:
             weights as well.
     """
     for whole in _WHOLE_WEIGHTS:
-        if (folder / whole).is_file():
+        if exists(name, folder / whole):
             raise UnsupportedCheckpointError(
-                f"{name!r} holds an adapter ({_CONFIG}) and whole weights ({whole}), and only one can be meant. Save "
-                "each in a folder of its own."
+                f"{shown(name)} holds an adapter ({_CONFIG}) and whole weights ({whole}), and only one can be meant. "
+                "Save each in a folder of its own."
             )
     config = _read_config(name, folder / _CONFIG)
     kind = str(config.get("peft_type")).rpartition(".")[2].upper()
     if kind != "LORA":
         raise UnsupportedCheckpointError(
-            f"{name!r} is an adapter of type {kind}; only LORA, which covers DoRA and rsLoRA, is merged. {_HELP}"
+            f"{shown(name)} is an adapter of type {kind}; only LORA, which covers DoRA and rsLoRA, is merged. {_HELP}"
         )
     for key, what in _REFUSED.items():
         if config.get(key):
-            raise UnsupportedCheckpointError(f"The adapter {name!r} {what} ({key} in its {_CONFIG}). {_HELP}")
+            raise UnsupportedCheckpointError(f"The adapter {shown(name)} {what} ({key} in its {_CONFIG}). {_HELP}")
     base = config.get("base_model_name_or_path")
     if not isinstance(base, str) or not base.strip():
         raise UnsupportedCheckpointError(
-            f"The {_CONFIG} of {name!r} does not say base_model_name_or_path. Make it name the hub id or the folder "
-            "of the model that the adapter was trained over."
+            f"The {_CONFIG} of {shown(name)} does not say base_model_name_or_path. Make it name the hub id or the "
+            "folder of the model that the adapter was trained over."
         )
     revision, task = config.get("revision"), config.get("task_type")
     adapter = Adapter(name, folder, commit, base, revision if isinstance(revision, str) else None, task == "SEQ_CLS")
-    if not adapter.weights_file.is_file():
+    if not exists(name, adapter.weights_file):
         raise UnsupportedCheckpointError(
-            f"The adapter {name!r} has no {adapter.weights_file.name}; pickled weights are not read. Save it again "
-            "with save_pretrained, which writes safetensors."
+            f"The adapter {shown(name)} has no {adapter.weights_file.name}; pickled weights are not read. Save it "
+            "again with save_pretrained, which writes safetensors."
         )
     return adapter
 
 
 def _read_config(name: str, file: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UnsupportedCheckpointError(
-            f"The {file.name} of {name!r} cannot be read as JSON: {error}. Download or export the adapter again."
-        ) from error
+    config = read_json(name, file) if exists(name, file) else None
     if not isinstance(config, dict):
         raise UnsupportedCheckpointError(
-            f"The {file.name} of {name!r} is not a JSON object. Download or export the adapter again."
+            f"The {file.name} of {shown(name)} is not a JSON object. Download or export the adapter again."
         )
     return config

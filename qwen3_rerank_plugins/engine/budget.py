@@ -7,6 +7,7 @@ Must not know: requests.
 from __future__ import annotations
 
 import bisect
+import dataclasses
 import math
 from pathlib import Path
 from typing import Literal
@@ -14,13 +15,21 @@ from typing import Literal
 import psutil
 import torch
 
+from qwen3_rerank_plugins.engine.heap import return_freed_memory
+from qwen3_rerank_plugins.engine.placement import Placement, dtype_name
 from qwen3_rerank_plugins.engine.shape import Shape
 from qwen3_rerank_plugins.engine.weights import LoadedModel
+from qwen3_rerank_plugins.errors import DeviceMemoryError
+from qwen3_rerank_plugins.printable import shown
 
 LARGEST_AUTO_BUDGET = 16_384
 """Tokens. Matrix products are at full speed long before; more would only take memory."""
 SMALLEST_AUTO_BUDGET = 512
 _SHARE_OF_FREE_MEMORY = 0.5
+_SHARE_OF_A_PASS = 0.9
+"""Of the memory that is free; the rest is for what no formula counts, such as buffers of matrix products."""
+_SMALL_PASS = 16 * 2**20
+"""Bytes. Looking for so little would cost more than it is worth."""
 
 
 def choose_budget(asked: int | Literal["auto"], loaded: LoadedModel, *, sharing: int = 1) -> int:
@@ -46,6 +55,70 @@ def auto_budget(shape: Shape, dtype: torch.dtype, rows_at_once: int | None, free
     return sizes[max(0, fitting - 1)]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Room:
+    """Whether one more pass fits in the memory that is free now.
+
+    A GPU answers for itself, with an error that can be caught. A CPU does not: the system ends the whole process.
+
+    Attributes:
+        shape: of the model.
+        dtype: of its passes.
+        rows_at_once: see `model.rows_at_once`.
+        device: where they run; only on a CPU is anything checked.
+    """
+
+    shape: Shape
+    dtype: torch.dtype
+    rows_at_once: int | None
+    device: torch.device
+
+    def check(self, tokens: int) -> None:
+        """Refuse a pass before it takes any memory.
+
+        Args:
+            tokens: unique tokens of the pass.
+
+        Raises:
+            DeviceMemoryError: it needs more than is free; the message says how many tokens fit.
+        """
+        needed = self._bytes(tokens)
+        if self.device.type != "cpu" or needed <= _SMALL_PASS or needed <= self._free():
+            return
+        return_freed_memory()  # of earlier passes, which the C library may still keep
+        free = self._free()
+        if needed <= free:
+            return
+        most = max(0, bisect.bisect_right(range(tokens + 1), free, key=self._bytes) - 1)
+        raise DeviceMemoryError(
+            f"A pass of {tokens:,} tokens needs about {needed / 2**20:,.0f} MiB, and {free / 2**20:,.0f} MiB are free "
+            f"for it on the CPU: about {most:,} tokens fit, template and query included. Lower max_length to that, and "
+            "add long_documents='windows' where nothing may be left unread; or give the process more memory."
+        )
+
+    def _bytes(self, tokens: int) -> int:
+        return self.shape.pass_bytes(tokens, self.dtype, self.rows_at_once)
+
+    def _free(self) -> int:
+        return int(free_memory(self.device) * _SHARE_OF_A_PASS)
+
+
+def check_weights_fit(name: str, shape: Shape, placement: Placement) -> None:
+    """Refuse a model that is larger than the memory of a CPU before any of it is read.
+
+    Raises:
+        DeviceMemoryError: it is.
+    """
+    needed = shape.weight_bytes(placement.dtype, placement.quantization.name)
+    free = min(psutil.virtual_memory().available + psutil.swap_memory().free, cgroup_memory())
+    if placement.device.type == "cpu" and needed > free:
+        raise DeviceMemoryError(
+            f"The weights of {shown(name)} take {needed / 2**20:,.0f} MiB as {dtype_name(placement.dtype)}, and "
+            f"{free / 2**20:,.0f} MiB are free for this process. Free memory, use a smaller model or quantization, or "
+            "see what fits with `qwen3-rerank doctor`."
+        )
+
+
 def free_memory(device: torch.device) -> int:
     """Free bytes of the device; for CPU and MPS, of the machine or of what a container may have of it."""
     if device.type == "cuda":
@@ -54,38 +127,68 @@ def free_memory(device: torch.device) -> int:
     return int(min(psutil.virtual_memory().available, cgroup_memory()))
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _GroupFiles:
+    """Names of a group's files: its limits, what it uses, and the line of memory.stat that tells droppable pages."""
+
+    limits: tuple[str, ...]
+    usage: str
+    droppable: str
+
+
+_VERSION_2 = _GroupFiles(("memory.max", "memory.high"), "memory.current", "inactive_file")
+_VERSION_1 = _GroupFiles(("memory.limit_in_bytes",), "memory.usage_in_bytes", "total_inactive_file")
+
+
 def cgroup_memory(membership: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")) -> float:
     """Bytes that the control groups of this process leave it; infinity where none sets a limit, or none are there.
 
     psutil sees the whole machine's memory, also from inside a container, which is killed when it takes what it sees.
+
+    Args:
+        membership: the file that lists the groups of this process.
+        mount: where the groups are shown as folders; those of version 1 in one folder for each controller.
     """
     free = math.inf
     try:
-        lines = membership.read_text(encoding="utf-8").splitlines()
+        lines = membership.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:  # not Linux
         return free
     for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if not controllers:  # version 2
-            top, files = mount, ("memory.max", "memory.current", "inactive_file")
-        elif "memory" in controllers.split(","):  # version 1
-            top = mount / "memory"
-            files = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        controllers, _, path = line.partition(":")[2].partition(":")
+        if not controllers:
+            top, files = mount, _VERSION_2
+        elif "memory" in controllers.split(","):
+            top, files = mount / "memory", _VERSION_1
         else:
             continue
         own = top / path.lstrip("/")
         for group in (own, *own.parents):
             if group.is_relative_to(top):
-                free = min(free, _left_in(group, *files))
+                free = min(free, _left_in(group, files))
     return free
 
 
-def _left_in(group: Path, limit: str, usage: str, droppable: str) -> float:
+def _left_in(group: Path, files: _GroupFiles) -> float:
     """Limit minus usage. Cached files that can be dropped are no usage: a checkpoint that was just read is one."""
-    try:
-        allowed = int((group / limit).read_text(encoding="utf-8"))
-        used = int((group / usage).read_text(encoding="utf-8"))
-        stat = dict(line.split() for line in (group / "memory.stat").read_text(encoding="utf-8").splitlines())
-    except (OSError, ValueError):  # the topmost group has no such files, and "max" is no number
+    allowed = min(_number(group / name) for name in files.limits)
+    used = _number(group / files.usage)
+    if math.inf in (allowed, used):
         return math.inf
-    return max(0, allowed - used + int(stat.get(droppable, 0)))
+    return max(0, allowed - used + _droppable(group / "memory.stat", files.droppable))
+
+
+def _number(file: Path) -> float:
+    """The one number of a file; infinity for "max", and where there is no such file, as in the topmost group."""
+    try:
+        return int(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return math.inf
+
+
+def _droppable(file: Path, name: str) -> int:
+    try:
+        stat = dict(line.split() for line in file.read_text(encoding="utf-8").splitlines())
+        return int(stat.get(name, 0))
+    except (OSError, ValueError):
+        return 0

@@ -7,18 +7,24 @@ Must not know: torch, or how the weights are used.
 from __future__ import annotations
 
 import dataclasses
-import json
+import errno
+import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from qwen3_rerank_plugins.engine.adapter import Adapter, is_adapter, read_adapter
+from qwen3_rerank_plugins.engine.files import exists, read_json, refuse_unreadable
+from qwen3_rerank_plugins.engine.formats import list_names, refuse_other_format
 from qwen3_rerank_plugins.engine.hub import fetch_snapshot
+from qwen3_rerank_plugins.engine.inventory import find_weight_files, read_inventory
 from qwen3_rerank_plugins.engine.names import DEMO, ModelName, resolve_model
 from qwen3_rerank_plugins.engine.prompt import NO, YES
 from qwen3_rerank_plugins.engine.settings import EngineSettings
+from qwen3_rerank_plugins.engine.sizes import check_sizes, check_weights, score_rows, shown_value
 from qwen3_rerank_plugins.engine.stored import StoredQuantization, read_stored
 from qwen3_rerank_plugins.errors import CheckpointNotFoundError, UnsupportedCheckpointError
+from qwen3_rerank_plugins.printable import shown
 
 DEMO_FOLDER = Path(__file__).parents[1] / "demo_checkpoint"
 _CAUSAL, _CLASSIFIER = "Qwen3ForCausalLM", "Qwen3ForSequenceClassification"
@@ -34,8 +40,9 @@ class Checkpoint:
         folder: where its files are.
         commit: hub commit, or None for a local folder.
         config: the parsed config.json.
-        stored: how its weights are quantised in its files, if they are.
+        stored: how its weights are quantized in its files, if they are.
         adapter: what is merged into the weights once they are loaded, if anything is.
+        weight_files: one safetensors file, or the shards that the index names.
     """
 
     name: str
@@ -44,6 +51,7 @@ class Checkpoint:
     config: dict[str, Any]
     stored: StoredQuantization | None = None
     adapter: Adapter | None = None
+    weight_files: tuple[Path, ...] = ()
 
     @property
     def positions(self) -> int:
@@ -51,20 +59,15 @@ class Checkpoint:
         return int(self.config["max_position_embeddings"])
 
     @property
-    def weight_files(self) -> list[Path]:
-        """One safetensors file, or the shards that the index names."""
-        single = self.folder / "model.safetensors"
-        if single.is_file():
-            return [single]
-        index = self.folder / "model.safetensors.index.json"
-        shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        return [self.folder / shard for shard in sorted(set(shards))]
-
-    @property
     def tokenizer_file(self) -> Path:
         """The fast tokenizer's own file; every published Qwen3-Reranker has one. An adapter's own goes first."""
         own = self.adapter.folder / "tokenizer.json" if self.adapter else None
         return own if own and own.is_file() else self.folder / "tokenizer.json"
+
+    @property
+    def all_weight_files(self) -> tuple[Path, ...]:
+        """Those of the model, and the adapter's."""
+        return (*self.weight_files, *((self.adapter.weights_file,) if self.adapter else ()))
 
     @property
     def classifies(self) -> bool:
@@ -80,23 +83,13 @@ class Family:
         ids: the published ones, for messages.
         check: refuses a config.json by the name of its checkpoint.
         demo: folder of the bundled one, if there is one.
-        variants: whether adapters and quantised weights are of use, too.
+        variants: whether adapters and quantized weights are of use, too.
     """
 
     ids: str
     check: Callable[[str, dict[str, Any]], None]
     demo: Path | None = None
     variants: bool = False
-
-
-def score_rows(config: dict[str, Any]) -> int:
-    """How many rows of a score a config.json promises: none, where there is an output matrix instead."""
-    if config.get("architectures") != [_CLASSIFIER]:
-        return 0
-    labels, count = config.get("id2label"), config.get("num_labels")
-    if isinstance(labels, dict):
-        return len(labels)
-    return count if isinstance(count, int) else 2  # as transformers has it
 
 
 def find_checkpoint(settings: EngineSettings, family: Family | None = None) -> Checkpoint:
@@ -116,7 +109,7 @@ def find_checkpoint(settings: EngineSettings, family: Family | None = None) -> C
         return _open(settings.model, folder, commit, family)
     if not family.variants:
         raise UnsupportedCheckpointError(
-            f"{settings.model!r} holds an adapter. Use a whole model, {family.ids} or a fine-tune."
+            f"{shown(settings.model)} holds an adapter. Use a whole model, {family.ids} or a fine-tune."
         )
     return _find_base(settings, read_adapter(settings.model, folder, commit), family)
 
@@ -127,11 +120,26 @@ def _find_folder(settings: EngineSettings, family: Family) -> tuple[Path, str | 
     if model == DEMO and family.demo:
         return family.demo, None
     if model.is_path:
-        if Path(model).is_dir():
-            return Path(model), None
-        raise CheckpointNotFoundError(f"There is no folder {str(model)!r}. Check the path, or pass a hub id.")
+        return _local_folder(model), None
     folder = fetch_snapshot(settings, family.ids)
     return folder, folder.name
+
+
+def _local_folder(model: str) -> Path:
+    path = Path(model)
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) in (errno.EACCES, errno.EPERM, errno.ELOOP):
+            refuse_unreadable(model, path, error)
+        raise CheckpointNotFoundError(
+            f"There is no folder {shown(model)}. Check the path, or pass a hub id."
+        ) from error
+    if not stat.S_ISDIR(mode):
+        raise CheckpointNotFoundError(
+            f"{shown(model)} is a file, and a model is a folder of files. Pass the folder that holds its config.json."
+        )
+    return path
 
 
 def _find_base(settings: EngineSettings, adapter: Adapter, family: Family) -> Checkpoint:
@@ -142,20 +150,21 @@ def _find_base(settings: EngineSettings, adapter: Adapter, family: Family) -> Ch
         folder, commit = _find_folder(place, family)
     except CheckpointNotFoundError as error:
         raise CheckpointNotFoundError(
-            f"The base of the adapter {adapter.name!r} is missing: {error} {named}"
+            f"The base of the adapter {shown(adapter.name)} is missing: {error} {named}"
         ) from error
     if is_adapter(folder):
-        raise UnsupportedCheckpointError(f"The base of the adapter {adapter.name!r} is an adapter, too. {named}")
+        raise UnsupportedCheckpointError(f"The base of the adapter {shown(adapter.name)} is an adapter, too. {named}")
     base = _open(adapter.base, folder, commit, family)
     if base.stored:
         raise UnsupportedCheckpointError(
-            f"The base of the adapter {adapter.name!r} is quantised, by {base.stored.method}, so nothing can be merged "
-            f"into it; the checkpoint that it was made from takes the adapter as well. {named}"
+            f"The base of the adapter {shown(adapter.name)} is quantized, by {base.stored.method}, so nothing can be "
+            f"merged into it; the checkpoint that it was made from takes the adapter as well. {named}"
         )
     if adapter.classifies and not base.classifies:
         raise UnsupportedCheckpointError(
-            f"The adapter {adapter.name!r} was trained for sequence classification over {adapter.base!r}, which is no "
-            "model for that. Load it where it was trained, merge it there, and save the whole model."
+            f"The adapter {shown(adapter.name)} was trained for sequence classification over "
+            f"{shown(adapter.base)}, which is no model for that. Load it where it was trained, merge it "
+            "there, and save the whole model."
         )
     return dataclasses.replace(base, name=adapter.name, commit=adapter.commit, adapter=adapter)
 
@@ -168,78 +177,67 @@ def _base_name(settings: EngineSettings, adapter: Adapter) -> ModelName:
 
 def _open(name: str, folder: Path, commit: str | None, family: Family) -> Checkpoint:
     config_file = folder / "config.json"
-    if not config_file.is_file():
-        raise CheckpointNotFoundError(
-            f"{name!r} has no config.json, so it is not a model folder: {folder}. Check the path."
-        )
+    if not exists(name, config_file):
+        _refuse_folder(name, folder)
     config = _read_config(name, config_file)
     family.check(name, config)
-    positions = config.get("max_position_embeddings")
-    if type(positions) is not int or positions < 1:
-        raise UnsupportedCheckpointError(
-            f"In the config.json of {name!r}, max_position_embeddings is {positions!r}, not a number of tokens. "
-            f"{_AGAIN}"
-        )
+    check_sizes(name, config)
     layer_types = config.get("layer_types") or []
     if config.get("use_sliding_window") or any(kind != "full_attention" for kind in layer_types):
         raise UnsupportedCheckpointError(
-            f"{name!r} uses sliding-window attention, which none of the family does. Use {family.ids}, or a "
+            f"{shown(name)} uses sliding-window attention, which none of the family does. Use {family.ids}, or a "
             "fine-tune of one."
         )
     if config.get("hidden_act", "silu") != "silu":
         raise UnsupportedCheckpointError(
-            f"In the config.json of {name!r}, hidden_act is {config['hidden_act']!r}; all of the family have 'silu'. "
-            f"Use {family.ids}, or a fine-tune of one."
+            f"In the config.json of {shown(name)}, hidden_act is {shown(config['hidden_act'])}; all of the family have "
+            f"'silu'. Use {family.ids}, or a fine-tune of one."
         )
-    if not (folder / "tokenizer.json").is_file():
+    if not exists(name, folder / "tokenizer.json"):
         raise UnsupportedCheckpointError(
-            f"{name!r} has no tokenizer.json. Save one beside the weights: "
+            f"{shown(name)} has no tokenizer.json. Save one beside the weights: "
             "AutoTokenizer.from_pretrained(base_model).save_pretrained(folder)."
         )
-    if not any(folder.glob("*.safetensors")):
-        raise UnsupportedCheckpointError(
-            f"{name!r} has no *.safetensors file; pickled weights are not read. Convert it once with "
-            "model.save_pretrained(folder)."
-        )
-    _check_shards(name, folder)
-    return Checkpoint(name, folder, commit, config, read_stored(name, config) if family.variants else None)
+    files = find_weight_files(name, folder)
+    stored = read_stored(name, config, folder) if family.variants else None
+    quantized = bool(stored or config.get("quantization_config"))
+    output = _output(config) if family.variants else None
+    check_weights(name, config, read_inventory(name, files), output=output, quantized=quantized)
+    return Checkpoint(name, folder, commit, config, stored, weight_files=files)
+
+
+def _refuse_folder(name: str, folder: Path) -> NoReturn:
+    """A folder without a config.json is no model folder; what it holds instead may say why."""
+    try:
+        names = list_names(folder)
+    except OSError as error:
+        refuse_unreadable(name, folder, error)
+    if not any(file.endswith(".safetensors") for file in names):
+        refuse_other_format(name, names)
+    raise CheckpointNotFoundError(
+        f"{shown(name)} has no config.json, so it is not a model folder: {shown(folder)}. Check the path."
+    )
+
+
+def _output(config: dict[str, Any]) -> str | None:
+    """The parameter that the score is read from, unless it is the input's."""
+    if score_rows(config):
+        return "score.weight"
+    return None if config.get("tie_word_embeddings") else "lm_head.weight"
 
 
 def _read_config(name: str, file: Path) -> dict[str, Any]:
     """What config.json says, with the words that tell a family by being words."""
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointNotFoundError(
-            f"The config.json of {name!r} cannot be read: {error.strerror or error}. Check who may read {file}."
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise UnsupportedCheckpointError(f"The config.json of {name!r} is not valid JSON: {error}. {_AGAIN}") from error
+    config = read_json(name, file)
     if not isinstance(config, dict):
-        raise UnsupportedCheckpointError(f"The config.json of {name!r} is not a JSON object. {_AGAIN}")
+        raise UnsupportedCheckpointError(f"The config.json of {shown(name)} is not a JSON object. {_AGAIN}")
     for field in ("architectures", "layer_types"):
         words = config.get(field) or []
         if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
-            raise UnsupportedCheckpointError(f"In the config.json of {name!r}, {field} is no list of words. {_AGAIN}")
-    return config
-
-
-def _check_shards(name: str, folder: Path) -> None:
-    """The index is the checkpoint's own word: a shard that is no safetensors file here would be unpickled."""
-    index = folder / "model.safetensors.index.json"
-    if (folder / "model.safetensors").is_file() or not index.is_file():
-        return
-    try:
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UnsupportedCheckpointError(
-            f"The {index.name} of {name!r} is not an index of weights: {error}. {_AGAIN}"
-        ) from error
-    for shard in shards:
-        if not (isinstance(shard, str) and shard.endswith(".safetensors") and Path(shard).name == shard):
             raise UnsupportedCheckpointError(
-                f"The {index.name} of {name!r} names {shard!r}; only *.safetensors files beside it are read. {_AGAIN}"
+                f"In the config.json of {shown(name)}, {field} is no list of words. {_AGAIN}"
             )
+    return config
 
 
 def _check_reranker(name: str, config: dict[str, Any]) -> None:
@@ -247,7 +245,7 @@ def _check_reranker(name: str, config: dict[str, Any]) -> None:
     if config.get("model_type") != "qwen3" or architectures not in ([], [_CAUSAL], [_CLASSIFIER]):
         found = architectures[0] if architectures else f"model_type {config.get('model_type')!r}"
         raise UnsupportedCheckpointError(
-            f"{name!r} is {found}, neither {_CAUSAL} nor {_CLASSIFIER}. Use {RERANKER.ids}, or a fine-tune of one."
+            f"{shown(name)} is {found}, neither {_CAUSAL} nor {_CLASSIFIER}. Use {RERANKER.ids}, or a fine-tune of one."
         )
     if architectures == [_CLASSIFIER]:
         _check_labels(name, config)
@@ -256,14 +254,27 @@ def _check_reranker(name: str, config: dict[str, Any]) -> None:
 def _check_labels(name: str, config: dict[str, Any]) -> None:
     """One score is the log-odds; of two, the labels have to say which is which."""
     labels, count = config.get("id2label"), score_rows(config)
+    if labels is not None:
+        _check_numbers(name, labels)
     if count == 1:
         return
     if isinstance(labels, dict) and sorted(str(label).lower() for label in labels.values()) == [NO, YES]:
         return
     raise UnsupportedCheckpointError(
-        f"{name!r} classifies into {count} labels ({labels}), and nothing says which of them is relevance. Make "
-        f"id2label in its config.json call the two {NO!r} and {YES!r}, or use a conversion with one label."
+        f"{shown(name)} classifies into {count} labels ({shown_value(labels)}), and nothing says which of them is "
+        f"relevance. Make id2label in its config.json call the two {NO!r} and {YES!r}, or use a conversion "
+        "with one label."
     )
+
+
+def _check_numbers(name: str, labels: Any) -> None:
+    """The keys of id2label are rows of the score matrix: from 0 on, each once."""
+    keys = list(labels) if isinstance(labels, dict) else []
+    if sorted(keys) != sorted(map(str, range(len(keys)))) or not keys:
+        raise UnsupportedCheckpointError(
+            f"The id2label in the config.json of {shown(name)} must number its labels from '0' on, as the rows of the "
+            f"score matrix are numbered; it is {shown_value(labels)}. Make it say that."
+        )
 
 
 RERANKER = Family("Qwen/Qwen3-Reranker-0.6B, -4B or -8B", _check_reranker, DEMO_FOLDER, variants=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.errors import CheckpointNotFoundError
+from qwen3_rerank_plugins.printable import shown
 
 _FETCHED = ["*.safetensors", "*.json", "*.txt", "*.jinja"]
 
@@ -37,7 +38,7 @@ def fetch_snapshot(settings: EngineSettings, ids: str) -> Path:
     )
 
     # the messages name what the command line and Python share: plain words and the hub's own variables
-    asked = f"{settings.model!r}" + (f" at revision {settings.revision!r}" if settings.revision else "")
+    asked = shown(settings.model) + (f" at revision {settings.revision!r}" if settings.revision else "")
     try:
         return _fetch(settings)
     except HFValidationError:

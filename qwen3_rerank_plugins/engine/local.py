@@ -11,11 +11,12 @@ import functools
 import math
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from qwen3_rerank_plugins.engine.checkpoint import Checkpoint, find_checkpoint
+from qwen3_rerank_plugins.engine.damage import describe_damage
 from qwen3_rerank_plugins.engine.heap import return_freed_memory
 from qwen3_rerank_plugins.engine.lifetime import closed_at_exit, loading_alone, refuse_at_exit
 from qwen3_rerank_plugins.engine.reading import Reading, read_documents
@@ -23,6 +24,7 @@ from qwen3_rerank_plugins.engine.replicas import Replicas
 from qwen3_rerank_plugins.engine.request import RerankRequest, make_request
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, EngineSettings
+from qwen3_rerank_plugins.engine.sizes import complete_config
 from qwen3_rerank_plugins.engine.tokens import PromptEncoder
 from qwen3_rerank_plugins.engine.worker import Engine, Run, Worker
 from qwen3_rerank_plugins.errors import (
@@ -35,6 +37,7 @@ from qwen3_rerank_plugins.errors import (
 
 if TYPE_CHECKING:
     from qwen3_rerank_plugins.engine.head import YesNoHead
+    from qwen3_rerank_plugins.engine.shape import Shape
     from qwen3_rerank_plugins.engine.weights import LoadedModel
 
 
@@ -51,6 +54,7 @@ class LocalScorer:
         self._process = os.getpid()
         self._opening = threading.RLock()
         self._opened: tuple[Checkpoint, PromptEncoder] | None = None
+        self._damage: str | None = None
         self._workers = self._make_workers()
         # one needs nobody who divides the work
         self._serving = self._workers[0] if len(self._workers) == 1 else Replicas(self._workers)
@@ -64,7 +68,11 @@ class LocalScorer:
             nothing_to_do.set_result(Scores((-math.inf,) * count, (0,) * count))
             return nothing_to_do
         reading = self._read(request)
-        return self._serving.submit(reading.tokens, reading.scores, rescue=request.on_nonfinite == "float32")
+
+        def finish(tails: Sequence[float], rescored: Collection[int]) -> Scores:
+            return self._explain(reading.scores(tails, rescored), all(map(math.isfinite, tails)))
+
+        return self._serving.submit(reading.tokens, finish, rescue=request.on_nonfinite == "float32")
 
     def warmup(self) -> None:
         """Load tokenizer and weights, on every device, and run one pass there."""
@@ -85,6 +93,16 @@ class LocalScorer:
         if os.getpid() == self._process:
             self._serving.close()
             return_freed_memory()
+
+    def _explain(self, scores: Scores, finite: bool) -> Scores:
+        """The same, with what is wrong with the weights, if that is why a score is not finite."""
+        if finite:
+            return scores
+        with self._opening:
+            if self._damage is None:
+                checkpoint, _ = self._opened or (None, None)
+                self._damage = describe_damage(checkpoint.all_weight_files) if checkpoint else ""
+            return dataclasses.replace(scores, damage=self._damage)
 
     def _open(self) -> tuple[Checkpoint, PromptEncoder]:
         """Checkpoint and tokenizer, found and read once, whichever thread comes first."""
@@ -124,14 +142,18 @@ class LocalScorer:
         """Torch is first imported here."""
         import torch
 
-        from qwen3_rerank_plugins.engine.budget import choose_budget
+        from qwen3_rerank_plugins.engine.budget import Room, check_weights_fit, choose_budget
         from qwen3_rerank_plugins.engine.head import YesNoHead
         from qwen3_rerank_plugins.engine.model import PackedModel
         from qwen3_rerank_plugins.engine.passes import PassRunner
+        from qwen3_rerank_plugins.engine.placement import choose_placement
+        from qwen3_rerank_plugins.engine.shape import Shape
         from qwen3_rerank_plugins.engine.weights import is_out_of_memory, load_model
 
         replicas = self._settings.replicas  # not kept: a newer token may have come
         settings = replicas[number]
+        shape = Shape.from_config(complete_config(checkpoint.config))
+        check_weights_fit(checkpoint.name, shape, choose_placement(settings, checkpoint.stored))
         try:
             loaded = load_model(settings, checkpoint)
         except Exception as error:
@@ -157,11 +179,12 @@ class LocalScorer:
             compile=settings.compile,
             rows_at_once=placement.rows_at_once,
         )
+        room = Room(shape, placement.dtype, placement.rows_at_once, placement.device)
         return Engine(
-            PassRunner(model, head, placement.device),
+            PassRunner(model, head, placement.device, room),
             choose_budget(settings.max_batch_tokens, loaded, sharing=replicas.count(settings)),
             company=placement.rows_at_once,
-            rescue=_float32_runner(loaded, head),
+            rescue=_float32_runner(loaded, head, shape),
         )
 
     def _check_process(self) -> None:
@@ -172,11 +195,12 @@ class LocalScorer:
             )
 
 
-def _float32_runner(loaded: LoadedModel, head: YesNoHead) -> Run | None:
+def _float32_runner(loaded: LoadedModel, head: YesNoHead, shape: Shape) -> Run | None:
     """The same model in float32, for single scores that overflowed; None where there is nothing wider to try."""
     import torch
 
     from qwen3_rerank_plugins.engine.attention import sdpa_attention
+    from qwen3_rerank_plugins.engine.budget import Room
     from qwen3_rerank_plugins.engine.float32 import Float32Backbone
     from qwen3_rerank_plugins.engine.model import CPU_ROWS_AT_ONCE, PackedModel
     from qwen3_rerank_plugins.engine.passes import PassRunner
@@ -187,7 +211,8 @@ def _float32_runner(loaded: LoadedModel, head: YesNoHead) -> Run | None:
     backbone = Float32Backbone(loaded.causal_lm.model)
     # few rows at once: it is there for the memory that is left, not for speed
     model = PackedModel(backbone, sdpa_attention, rows_at_once=CPU_ROWS_AT_ONCE)
-    return PassRunner(model, head, placement.device)
+    room = Room(shape, torch.float32, CPU_ROWS_AT_ONCE, placement.device)
+    return PassRunner(model, head, placement.device, room)
 
 
 def _check_vocabulary(checkpoint: Checkpoint, encoder: PromptEncoder, loaded: LoadedModel) -> None:
@@ -211,6 +236,6 @@ def _check_length(request: RerankRequest, checkpoint: Checkpoint) -> None:
 def _check_rescue(request: RerankRequest, checkpoint: Checkpoint) -> None:
     if request.on_nonfinite == "float32" and checkpoint.stored and checkpoint.stored.kept_as:
         raise RequestError(
-            f"on_nonfinite='float32' needs the weights as they were, and {checkpoint.name!r} is quantised by "
+            f"on_nonfinite='float32' needs the weights as they were, and {checkpoint.name!r} is quantized by "
             f"{checkpoint.stored.method}. Use on_nonfinite='error', or the checkpoint that it was made from."
         )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 
 from qwen3_rerank_plugins.engine.batch import build_batch
+from qwen3_rerank_plugins.engine.budget import Room
 from qwen3_rerank_plugins.engine.head import YesNoHead
 from qwen3_rerank_plugins.engine.model import PackedModel
 from qwen3_rerank_plugins.engine.packing import PassPlan
@@ -20,20 +21,30 @@ from qwen3_rerank_plugins.errors import DeviceMemoryError
 
 
 class PassRunner:
-    """Runs one pass at a time on one device."""
+    """Runs one pass at a time on one device.
 
-    def __init__(self, model: PackedModel, head: YesNoHead, device: torch.device) -> None:
+    Args:
+        model: the packed forward pass.
+        head: what the score needs of the output.
+        device: where both are.
+        room: refuses a pass that does not fit in memory; None lets every pass try.
+    """
+
+    def __init__(self, model: PackedModel, head: YesNoHead, device: torch.device, room: Room | None = None) -> None:
         self._model = model
         self._head = head
         self._device = device
+        self._room = room
 
     @torch.inference_mode()
     def __call__(self, requests: Sequence[TokenisedRequest], plan: PassPlan) -> list[float]:
         """Score the tails of a plan.
 
         Raises:
-            DeviceMemoryError: the device, or the machine, ran out of memory; what the pass had allocated is free again.
+            DeviceMemoryError: the device, or the machine, has not enough memory; the pass left nothing allocated.
         """
+        if self._room:
+            self._room.check(plan.tokens)
         try:
             batch = build_batch(requests, plan, self._device)
             hidden = self._model(batch)

@@ -7,12 +7,10 @@ Must not know: who called. Each result carries its own receipt; `score` returns 
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Sequence
 
 from qwen3_rerank_plugins.engine.scorer import Scores
-
-logger = logging.getLogger("qwen3_rerank_plugins")
+from qwen3_rerank_plugins.printable import logger
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import logging
 import math
 import threading
 import time
@@ -25,8 +24,7 @@ from qwen3_rerank_plugins.engine.packing import Workload
 from qwen3_rerank_plugins.engine.tokens import TokenisedRequest
 from qwen3_rerank_plugins.engine.worker import Answer, Finish, TailScores, Worker
 from qwen3_rerank_plugins.errors import ClosedError
-
-logger = logging.getLogger("qwen3_rerank_plugins")
+from qwen3_rerank_plugins.printable import logger
 
 REST = 30.0
 """Seconds for which a worker that failed is given nothing, unless all failed."""

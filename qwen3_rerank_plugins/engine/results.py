@@ -118,6 +118,6 @@ def check_finite(request: RerankRequest, scores: Scores) -> None:
         shown = ", ".join(map(str, broken[:10])) + (", ..." if len(broken) > 10 else "")
         raise NonFiniteScoreError(
             f"The model gave no finite score for {len(broken)} of {len(scores.log_odds)} documents (positions "
-            f"{shown}). {_REMEDIES[request.on_nonfinite]}",
+            f"{shown}). {scores.damage or _REMEDIES[request.on_nonfinite]}",
             broken,
         )

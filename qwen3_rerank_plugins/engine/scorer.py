@@ -22,12 +22,14 @@ class Scores:
         spans: for a document that was read in windows, the characters of the one that its log-odds are of; None for any
             other document. Empty if there is none that was.
         rescored: positions of documents whose score overflowed in 16 bits and is float32's.
+        damage: what is wrong with the weights, and what to do, where a score is not finite because of them.
     """
 
     log_odds: tuple[float, ...]
     truncated_tokens: tuple[int, ...]
     spans: tuple[tuple[int, int] | None, ...] = ()
     rescored: tuple[int, ...] = ()
+    damage: str = ""
 
 
 class Scorer(Protocol):

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from qwen3_rerank_plugins.engine.checkpoint import score_rows
 from qwen3_rerank_plugins.engine.quantization import matrix_bytes
 from qwen3_rerank_plugins.engine.settings import Quantization
+from qwen3_rerank_plugins.engine.sizes import score_rows
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

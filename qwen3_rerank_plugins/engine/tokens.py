@@ -14,14 +14,15 @@ import dataclasses
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer
 
+from qwen3_rerank_plugins.engine.blueprint import REMEDY, library_errors, read_blueprint
 from qwen3_rerank_plugins.engine.prompt import NO, YES, Control, Part, Prompt
 from qwen3_rerank_plugins.errors import NoRoomError, UnsupportedCheckpointError
 
 Ids = tuple[int, ...]
-_REMEDY = "Take the tokenizer.json of the Qwen3-Reranker that the checkpoint was made from."
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,24 +56,24 @@ class PromptEncoder:
     """
 
     def __init__(self, tokenizer_file: Path) -> None:
-        try:
-            blueprint = json.loads(tokenizer_file.read_text(encoding="utf-8"))
-            self.control_ids: dict[str, int] = {token["content"]: token["id"] for token in blueprint["added_tokens"]}
-            blueprint.update(added_tokens=[], truncation=None, padding=None, post_processor=None)
-            self._text_tokenizer = Tokenizer.from_str(json.dumps(blueprint))
-            _remember_no_words(self._text_tokenizer)
-        except Exception as error:  # tokenizers raises bare Exception
-            raise UnsupportedCheckpointError(
-                f"{tokenizer_file} is not a usable fast tokenizer: {error}. {_REMEDY}"
-            ) from error
+        self._file = tokenizer_file
+        blueprint = read_blueprint(tokenizer_file)
+        with library_errors(tokenizer_file):
+            self._build(blueprint)
+
+    def _build(self, blueprint: dict[str, Any]) -> None:
+        self.control_ids: dict[str, int] = {token["content"]: token["id"] for token in blueprint["added_tokens"]}
+        blueprint.update(added_tokens=[], truncation=None, padding=None, post_processor=None, decoder=None)
+        self._text_tokenizer = Tokenizer.from_str(json.dumps(blueprint))
+        _remember_no_words(self._text_tokenizer)
         self.yes_id, self.no_id = (self._single_id(answer) for answer in (YES, NO))
         forbidden = set(self.control_ids.values())
         for name in self.control_ids:
             if forbidden.intersection(self._encode_text(name)):
                 raise UnsupportedCheckpointError(
-                    f"In {tokenizer_file}, plain text can form the control token {name!r}. {_REMEDY}"
+                    f"In {self._file}, plain text can form the control token {name!r}. {REMEDY}"
                 )
-        self.rows = max(self._text_tokenizer.get_vocab_size() - 1, *forbidden) + 1
+        self.rows = max([self._text_tokenizer.get_vocab_size() - 1, *forbidden]) + 1
 
     def encode(self, prompt: Prompt, max_length: int) -> TokenisedRequest:
         """Tokenise a prompt, cutting documents (and nothing else) to fit.
@@ -107,7 +108,8 @@ class PromptEncoder:
 
         Surrogate pairs, which are joined, move what comes after them by one character each.
         """
-        encoding = self._text_tokenizer.encode(well_formed(f" {document}"), add_special_tokens=False)
+        with library_errors(self._file):
+            encoding = self._text_tokenizer.encode(well_formed(f" {document}"), add_special_tokens=False)
         return [max(0, start - 1) for start, _ in encoding.offsets]
 
     def _encode_parts(self, parts: Iterable[Part]) -> Ids:
@@ -120,9 +122,9 @@ class PromptEncoder:
         return tuple(ids)
 
     def _encode_texts(self, texts: Iterable[str]) -> list[list[int]]:
-        encodings = self._text_tokenizer.encode_batch_fast(
-            [well_formed(text) for text in texts], add_special_tokens=False
-        )
+        whole = [well_formed(text) for text in texts]
+        with library_errors(self._file):
+            encodings = self._text_tokenizer.encode_batch_fast(whole, add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
     def _encode_text(self, text: str) -> list[int]:
@@ -133,14 +135,14 @@ class PromptEncoder:
             return self.control_ids[name]
         except KeyError:
             raise UnsupportedCheckpointError(
-                f"The tokenizer has no control token {name!r}, which the Qwen3-Reranker template needs. {_REMEDY}"
+                f"The tokenizer has no control token {name!r}, which the Qwen3-Reranker template needs. {REMEDY}"
             ) from None
 
     def _single_id(self, answer: str) -> int:
         ids = self._encode_text(answer)
         if len(ids) != 1:
             raise UnsupportedCheckpointError(
-                f"The tokenizer splits {answer!r} into {len(ids)} tokens; the score needs it to be one. {_REMEDY}"
+                f"The tokenizer splits {answer!r} into {len(ids)} tokens; the score needs it to be one. {REMEDY}"
             )
         return ids[0]
 

@@ -1,4 +1,4 @@
-"""A checkpoint that was quantised before it was saved -> layers that a pass can use.
+"""A checkpoint that was quantized before it was saved -> layers that a pass can use.
 
 Comes in: what its config.json says; then the model as transformers loaded it. Goes out: the same model, on its device.
 Must not know: prompts, batches, scores.
@@ -27,8 +27,21 @@ from qwen3_rerank_plugins.engine.quantization import (
 )
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.stored import StoredQuantization
-from qwen3_rerank_plugins.errors import MissingExtraError, SettingsError, UnsupportedCheckpointError
+from qwen3_rerank_plugins.errors import (
+    IncompleteCheckpointError,
+    MissingExtraError,
+    SettingsError,
+    UnsupportedCheckpointError,
+)
+from qwen3_rerank_plugins.printable import shown
 
+_IDLE_SCALES = (
+    *(".input_scale", ".activation_scale", ".input_scale_ub", ".k_scale", ".v_scale", ".q_scale", ".output_scale"),
+    *(".k_zero_point", ".v_zero_point", ".input_zero_point", ".output_zero_point"),
+)
+FP8_SCALES = ("_scale_inv", "_scale")
+"""What the name of a weight's scale has behind that of the weight; both are factors, whatever they are called."""
+_AGAIN = "Download or export it again."
 _PLAIN = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -43,7 +56,7 @@ def choose_stored(
     """
     if settings.quantization:
         raise SettingsError(
-            f"quantization={settings.quantization!r} cannot be had of a checkpoint that is quantised already, by "
+            f"quantization={settings.quantization!r} cannot be had of a checkpoint that is quantized already, by "
             f"{stored.method}. Use quantization=None, or the checkpoint that it was made from."
         )
     if stored.kept_as:
@@ -60,16 +73,10 @@ def choose_stored(
 
 
 def unpacked_config(folder: Path, stored: StoredQuantization, trust_remote_code: bool) -> Any:
-    """The checkpoint's own config, with the word that has transformers turn its weights back, unless they are kept.
-
-    Raises:
-        UnsupportedCheckpointError: transformers would turn them back wrongly.
-    """
+    """The checkpoint's own config, with the word that has transformers turn its weights back, unless they are kept."""
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
-    if stored.method == "fp8":
-        _check_blocks(config)
     if stored.kept_as is None:
         config.quantization_config = {**config.quantization_config, "dequantize": True}
     else:
@@ -90,7 +97,7 @@ def finish_unpacking(network: Any, stored: StoredQuantization, device: torch.dev
     if packed:
         raise UnsupportedCheckpointError(
             f"Weights that the score needs as plain numbers are packed by {stored.method}: {', '.join(packed[:5])}. "
-            "Use a checkpoint with nothing but the layers quantised, or a newer transformers where these are layers."
+            "Use a checkpoint with nothing but the layers quantized, or a newer transformers where these are layers."
         )
     if stored.kept_as:
         place(network, device, dtype)
@@ -98,18 +105,48 @@ def finish_unpacking(network: Any, stored: StoredQuantization, device: torch.dev
         parameter.data = parameter.data.to(dtype)
 
 
-def _check_blocks(config: Any) -> None:
-    """Transformers divides a matrix evenly by the number of its scales, also where the last block is short."""
-    heads, others = config.num_attention_heads, config.num_key_value_heads
-    sizes = {config.hidden_size, config.intermediate_size, heads * config.head_dim, others * config.head_dim}
-    for block in set(config.quantization_config.get("weight_block_size") or ()):
-        uneven = sorted(size for size in sizes if size > block and size % block)
-        if uneven:
-            raise UnsupportedCheckpointError(
-                f"Its fp8 weights have a scale for every {block} rows and columns, of which its sizes "
-                f"({', '.join(map(str, uneven))}) are no multiples, and transformers would spread them wrongly. "
-                "Use the checkpoint that it was made from."
-            )
+def is_scale(parameter: str) -> bool:
+    """Whether a parameter is a scale of activations, or of a cache of keys and values.
+
+    Neither has a place here: activations stay exact, and there is no such cache.
+    """
+    return parameter.endswith(_IDLE_SCALES)
+
+
+def turn_back_fp8(
+    name: str, parameter: str, weight: torch.Tensor, scale: torch.Tensor | None, stored: StoredQuantization
+) -> torch.Tensor:
+    """An fp8 weight times its scale, in float32.
+
+    Args:
+        name: of the checkpoint, for messages.
+        parameter: name of the weight.
+        weight: [rows, columns] in 8 bits.
+        scale: of the whole matrix, one a row, or one a block; the last blocks may be short.
+        stored: rows and columns of a block.
+
+    Raises:
+        IncompleteCheckpointError: there is no scale, or it does not fit the weight.
+    """
+    if scale is None:
+        raise IncompleteCheckpointError(
+            f"{shown(name)} is incomplete: {parameter} is stored as fp8 and its scale is missing. {_AGAIN}"
+        )
+    rows, columns = weight.shape
+    factor = (scale.float() - 127).exp2() if scale.dtype == torch.uint8 else scale.float()  # bytes are exponents
+    high, wide = stored.block or (rows, columns)
+    if factor.numel() == 1:
+        factor = factor.reshape(1, 1)
+    elif factor.shape in ((rows,), (rows, 1)) and stored.block is None:
+        factor = factor.reshape(rows, 1)
+    elif factor.shape == (-(-rows // high), -(-columns // wide)):
+        factor = factor.repeat_interleave(high, 0)[:rows].repeat_interleave(wide, 1)[:, :columns]
+    else:
+        raise IncompleteCheckpointError(
+            f"{shown(name)} is incomplete: {parameter} has {rows} rows and {columns} columns, and scales of shape "
+            f"{list(scale.shape)} do not fit it. {_AGAIN}"
+        )
+    return weight.float() * factor
 
 
 def _own_layers(backbone: Any, kind: type[Int8Linear] | type[Int4Linear]) -> None:

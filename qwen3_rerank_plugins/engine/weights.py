@@ -7,7 +7,6 @@ Must not know: prompts, batches, scores.
 from __future__ import annotations
 
 import dataclasses
-import logging
 from typing import Any
 
 import torch
@@ -15,19 +14,25 @@ import torch
 from qwen3_rerank_plugins.engine.adapter import Adapter
 from qwen3_rerank_plugins.engine.checkpoint import Checkpoint
 from qwen3_rerank_plugins.engine.device_map import choose_map
+from qwen3_rerank_plugins.engine.inventory import read_inventory
 from qwen3_rerank_plugins.engine.lifetime import loading_alone
 from qwen3_rerank_plugins.engine.merging import check_peft, merge_adapter
 from qwen3_rerank_plugins.engine.placement import Placement, choose_placement, dtype_name
 from qwen3_rerank_plugins.engine.quantization import quantise_layers
 from qwen3_rerank_plugins.engine.settings import EngineSettings
-from qwen3_rerank_plugins.engine.unpacking import finish_unpacking, unpacked_config
+from qwen3_rerank_plugins.engine.sizes import refuse
+from qwen3_rerank_plugins.engine.unpacking import (
+    FP8_SCALES,
+    finish_unpacking,
+    is_scale,
+    turn_back_fp8,
+    unpacked_config,
+)
 from qwen3_rerank_plugins.errors import (
-    IncompleteCheckpointError,
     RerankError,
     UnsupportedCheckpointError,
 )
-
-logger = logging.getLogger("qwen3_rerank_plugins")
+from qwen3_rerank_plugins.printable import logger, one_line, shown
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -107,11 +112,17 @@ def _read_weights(settings: EngineSettings, checkpoint: Checkpoint, placement: P
         "low_cpu_mem_usage": True,
         "ignore_mismatched_sizes": True,  # they are reported then, and refused below with their names
         "output_loading_info": True,
+        "attn_implementation": "eager",  # never used; the config may name one that is fetched from the hub as code
     }
     try:
-        if whole and on_cpu and not (settings.trust_remote_code or settings.device_map or checkpoint.stored):
+        plain = whole and on_cpu and not (settings.trust_remote_code or settings.device_map or checkpoint.stored)
+        if plain or (checkpoint.stored and checkpoint.stored.method == "fp8"):
             config = Qwen3Config.from_pretrained(checkpoint.folder, local_files_only=True)
+            if hasattr(config, "quantization_config"):
+                del config.quantization_config  # they are turned back by now
             state = _convert_one_by_one(checkpoint, placement.dtype)
+            if not on_cpu or settings.device_map:
+                options["device_map"] = _device_map(settings, checkpoint, placement)
             loaded: Any = architecture.from_pretrained(None, config=config, state_dict=state, **options)
         else:
             if checkpoint.stored:
@@ -128,16 +139,16 @@ def _read_weights(settings: EngineSettings, checkpoint: Checkpoint, placement: P
         if isinstance(error, RerankError) or is_out_of_memory(error):
             raise
         raise UnsupportedCheckpointError(
-            f"transformers cannot load {checkpoint.name!r}: {type(error).__name__}: {error}. Download or export it "
-            "again."
+            f"transformers cannot load {shown(checkpoint.name)}: {type(error).__name__}: {one_line(error)}. "
+            "Download or export it again."
         ) from error
     causal_lm, report = loaded
     if settings.device_map:
         _remove_hooks(causal_lm)
     if not isinstance(causal_lm, architecture):
         raise UnsupportedCheckpointError(
-            f"{checkpoint.name!r} loaded as {type(causal_lm).__name__}, not {architecture.__name__}. Load it without "
-            "its own code: trust_remote_code=False."
+            f"{shown(checkpoint.name)} loaded as {type(causal_lm).__name__}, not {architecture.__name__}. Load it "
+            "without its own code: trust_remote_code=False."
         )
     _check_complete(checkpoint, report)
     return causal_lm
@@ -179,25 +190,40 @@ def _merge_adapter(causal_lm: Any, adapter: Adapter) -> None:
         if is_out_of_memory(error):
             raise
         raise UnsupportedCheckpointError(
-            f"peft cannot merge the adapter {adapter.name!r} into {adapter.base!r}: {type(error).__name__}: {error}. "
-            "Check that it was trained over that base, and download or export it again."
+            f"peft cannot merge the adapter {shown(adapter.name)} into {shown(adapter.base)}: {type(error).__name__}: "
+            f"{one_line(error)}. Check that it was trained over that base, and download or export it again."
         ) from error
 
 
 def _convert_one_by_one(checkpoint: Checkpoint, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """The weights in their new dtype, with no second copy beside them.
+    """The weights in their new dtype, with no second copy beside them; those in fp8 are turned back.
 
     A mapped file counts as resident wherever it was read, until it is closed: so it is opened anew for every tensor.
     """
-    from safetensors import safe_open
+    inventory = read_inventory(checkpoint.name, checkpoint.weight_files)
+
+    def read(name: str) -> torch.Tensor:
+        from safetensors import safe_open
+
+        with safe_open(inventory[name].file, framework="pt") as opened:
+            tensor: torch.Tensor = opened.get_tensor(name)
+            return tensor
 
     state: dict[str, torch.Tensor] = {}
-    for file in checkpoint.weight_files:
-        with safe_open(file, framework="pt") as opened:
-            names = list(opened.keys())
-        for name in names:
-            with safe_open(file, framework="pt") as opened:
-                state[name] = opened.get_tensor(name).to(dtype)
+    stored = checkpoint.stored
+    scale_of: dict[str, str] = {}
+    if stored:
+        names = ((weight, f"{weight}{suffix}") for weight in inventory for suffix in FP8_SCALES)
+        scale_of = {weight: name for weight, name in names if name in inventory}
+    scales = set(scale_of.values())
+    for name, tensor in inventory.items():
+        if stored and (name in scales or is_scale(name)):
+            continue
+        weight = read(name)
+        if stored and tensor.dtype.startswith("F8"):
+            scale = read(scale_of[name]) if name in scale_of else None
+            weight = turn_back_fp8(checkpoint.name, name, weight, scale, stored)
+        state[name] = weight.to(dtype)
     return state
 
 
@@ -209,12 +235,7 @@ def _check_complete(checkpoint: Checkpoint, report: dict[str, Any]) -> None:
         ("mismatched_keys", "of the wrong shape"),
     ):
         names = sorted(map(_named, report.get(key) or ()))
-        if names:
-            shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-            raise IncompleteCheckpointError(
-                f"{checkpoint.name!r} is incomplete: {len(names)} parameters are {what} ({shown}). Download or "
-                "export it again."
-            )
+        refuse(checkpoint.name, [name for name in names if not (checkpoint.stored and is_scale(name))], what)
 
 
 def _named(reported: str | tuple[str, torch.Size, torch.Size]) -> str:

@@ -89,7 +89,7 @@ def test_a_base_that_is_an_adapter_or_quantised_is_refused(tmp_path: Path) -> No
         find(second)
     base = Path(shutil.copytree(DEMO_FOLDER, tmp_path / "base"))
     change_json(base / "config.json", quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True})
-    with pytest.raises(UnsupportedCheckpointError, match="is quantised, by bitsandbytes"):
+    with pytest.raises(UnsupportedCheckpointError, match="is quantized, by bitsandbytes"):
         find(write_adapter(second, base_model_name_or_path=str(base)))
 
 

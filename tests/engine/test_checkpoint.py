@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint, score_rows
 from qwen3_rerank_plugins.engine.settings import EngineSettings
@@ -94,10 +96,10 @@ def test_a_config_that_is_too_deep_or_cannot_be_read_is_refused(copy: Path, monk
         find(copy)
 
     def refuse(*_: object, **__: object) -> str:
-        raise PermissionError(13, "Permission denied")
+        raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(Path, "read_text", refuse)  # the suite may run as root, who may read everything
-    with pytest.raises(CheckpointNotFoundError, match=r"cannot be read: Permission denied\. Check who may read"):
+    with pytest.raises(CheckpointNotFoundError, match=r"cannot be read: Input/output error\. Check who may"):
         find(copy)
 
 
@@ -143,6 +145,9 @@ def test_a_classifier_is_taken_where_its_labels_say_what_relevance_is(
     copy: Path, changes: dict[str, Any], rows: int
 ) -> None:
     change_config(copy, architectures=["Qwen3ForSequenceClassification"], **changes)
+    tensors = load_file(copy / "model.safetensors")
+    tensors["score.weight"] = torch.zeros(rows, 64)
+    save_file(tensors, copy / "model.safetensors")
     assert find(copy).classifies
     assert score_rows(find(copy).config) == rows
 

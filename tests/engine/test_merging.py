@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import peft
 import pytest
 import torch
 from peft import PeftModel
@@ -33,6 +34,12 @@ KINDS: dict[str, dict[str, Any]] = {
     "an output matrix of its own": {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
     "an input matrix of its own": {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens"]},
     "both": {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens", "lm_head"]},
+    "biases": {"target_modules": "all-linear", "lora_bias": True},
+    "ranks and strengths of their own": {
+        "target_modules": ["q_proj", "v_proj"],
+        "rank_pattern": {"v_proj": 2},
+        "alpha_pattern": {"q_proj": 32},
+    },
     "single tokens": {"target_modules": ["q_proj"], "trainable_token_indices": [YES, NO]},
 }
 
@@ -62,6 +69,59 @@ def test_it_is_the_same_function_as_pefts_unmerged_model(
     assert not [name for name, _ in merged.named_modules() if "lora" in name or "default" in name]
     assert not any(parameter.requires_grad for parameter in merged.parameters())
     assert merged.config.tie_word_embeddings == (merged.lm_head.weight is merged.model.embed_tokens.weight)
+
+
+RESIZED: dict[str, dict[str, Any]] = {
+    "saved whole": {"target_modules": ["q_proj"]},
+    "trained whole": {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens", "lm_head"]},
+    "with an adapter of their own": {"target_modules": ["q_proj", "embed_tokens"]},
+}
+
+
+@pytest.mark.parametrize("kind", RESIZED)
+@pytest.mark.parametrize(("shape", "more"), [("grouped", 80), ("untied", 80), ("grouped", -100)])
+def test_an_adapter_over_embeddings_that_were_resized_resizes_its_base(
+    kind: str, shape: str, more: int, checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    model = load_reference(checkpoint(shape))
+    rows = model.get_input_embeddings().num_embeddings + more
+    torch.manual_seed(3)
+    model.resize_token_embeddings(rows, mean_resizing=False)
+    model.save_pretrained(tmp_path / "resized")
+    unmerged = make_adapter(tmp_path / "resized", tmp_path / "adapter", **RESIZED[kind])
+    change_json(tmp_path / "adapter" / "adapter_config.json", base_model_name_or_path=str(checkpoint(shape)))
+    file = tmp_path / "adapter" / "adapter_model.safetensors"
+    state = peft.get_peft_model_state_dict(unmerged, save_embedding_layers=True)
+    save_file({name: tensor.clone().contiguous() for name, tensor in state.items()}, file)
+    merged = load(tmp_path / "adapter")
+    assert merged.get_input_embeddings().num_embeddings == rows
+    torch.testing.assert_close(logits(merged), logits(unmerged), atol=1e-4, rtol=0)
+
+
+def test_an_adapter_over_resized_embeddings_that_lacks_the_new_rows_is_told_so(
+    adapter: Path, checkpoint: Callable[[str], Path]
+) -> None:
+    row = torch.zeros(3, 64)
+    rewrite(adapter, lambda tensors: tensors.update({"base_model.model.lm_head.weight": row}))
+    with pytest.raises(IncompleteCheckpointError, match="embeddings of 3 rows .*save_embedding_layers=True"):
+        load(adapter)
+
+
+@pytest.mark.parametrize("changes", [{"r": 10**9}, {"r": -1}, {"r": "4"}, {"rank_pattern": {"q_proj": 10**9}}], ids=str)
+def test_a_rank_that_the_weights_do_not_have_is_refused_before_anything_is_allocated(
+    changes: dict[str, Any], adapter: Path
+) -> None:
+    change_json(adapter / "adapter_config.json", **changes)
+    with pytest.raises(IncompleteCheckpointError, match=r"adapter_config\.json of .* says rank .* none above"):
+        load(adapter)
+
+
+def test_a_bias_for_the_output_is_refused_as_the_score_has_no_place_for_it(
+    checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    make_adapter(checkpoint("untied"), tmp_path / "adapter", target_modules=["lm_head"], lora_bias=True)
+    with pytest.raises(UnsupportedCheckpointError, match=r"brings a bias for 'lm_head' \(lora_bias\)"):
+        load(tmp_path / "adapter")
 
 
 def test_in_16_bits_every_weight_is_rounded_once_where_pefts_checked_way_rounds_twice(
@@ -136,7 +196,7 @@ def test_an_adapter_for_another_shape_or_with_broken_numbers_is_refused(
     with pytest.raises(UnsupportedCheckpointError, match="(?s)peft cannot merge .*size mismatch"):
         load(adapter)
     (adapter / "adapter_model.safetensors").write_bytes(b"not a tensor in sight")
-    with pytest.raises(UnsupportedCheckpointError, match="peft cannot merge"):
+    with pytest.raises(IncompleteCheckpointError, match=r"'adapter_model\.safetensors' of .* is no whole safetensors"):
         load(adapter)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import bitsandbytes
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from qwen3_rerank_plugins import Qwen3Reranker
@@ -18,7 +20,12 @@ from qwen3_rerank_plugins.engine.quantization import Int4Linear, Int8Linear
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.shape import Shape
 from qwen3_rerank_plugins.engine.weights import LoadedModel, load_model
-from qwen3_rerank_plugins.errors import RequestError, SettingsError, UnsupportedCheckpointError
+from qwen3_rerank_plugins.errors import (
+    IncompleteCheckpointError,
+    RequestError,
+    SettingsError,
+    UnsupportedCheckpointError,
+)
 from tests.checkpoint_kinds import change_json, make_bitsandbytes, make_compressed, make_fp8
 from tests.checkpoints import GROUPED, load_reference, make_checkpoint
 from tests.parity.test_fine_tunes import PAIRS, log_odds
@@ -112,12 +119,75 @@ def test_fp8_weights_are_turned_back_into_the_numbers_they_stand_for(base: Path,
     assert log_odds(tmp_path / "fp8") == pytest.approx(reference(base, meant), abs=1e-4)
 
 
-def test_fp8_blocks_that_do_not_divide_a_matrix_are_refused(tmp_path: Path, data: Path) -> None:
-    """Transformers reads 160 rows with two scales as two blocks of 80; they are one of 128 and one of 32."""
+def test_fp8_blocks_at_the_edge_of_a_matrix_may_be_short(tmp_path: Path, data: Path) -> None:
+    """160 rows with two scales are a block of 128 and one of 32."""
     base = make_checkpoint(tmp_path / "base", **{**WIDE, "intermediate_size": 160})
-    make_fp8(base, tmp_path / "fp8")
-    with pytest.raises(UnsupportedCheckpointError, match=r"every 128 rows and columns.*\(160\).*spread .* wrongly"):
+    meant = make_fp8(base, tmp_path / "fp8")
+    assert log_odds(tmp_path / "fp8") == pytest.approx(reference(base, meant), abs=1e-4)
+
+
+FP8_SCALES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "one a matrix": lambda weight: weight.abs().max().reshape(1),
+    "one a matrix, without a dimension": lambda weight: weight.abs().max(),
+    "one a row": lambda weight: weight.abs().amax(1, keepdim=True),
+    "one a row, flat": lambda weight: weight.abs().amax(1),
+}
+
+
+def rewrite_fp8(base: Path, folder: Path, scale_of: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, torch.Tensor]:
+    """As tools write it that scale activations by a constant; returns the weights that are meant."""
+    shutil.copytree(base, folder)
+    tensors, meant = load_file(base / "model.safetensors"), {}
+    for name, weight in list(tensors.items()):
+        if "proj" in name:
+            scale = scale_of(weight) / 448
+            spread = scale.reshape(-1, 1) if scale.numel() > 1 else scale
+            tensors[name] = (weight / spread).to(torch.float8_e4m3fn)
+            tensors[f"{name}_scale"] = scale.contiguous()
+            tensors[f"{name.removesuffix('.weight')}.input_scale"] = torch.tensor(0.5)
+            meant[name] = tensors[name].float() * spread
+    for layer in range(2):
+        tensors[f"model.layers.{layer}.self_attn.k_scale"] = torch.ones(1)
+        tensors[f"model.layers.{layer}.self_attn.v_scale"] = torch.ones(1)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    written = {"quant_method": "fp8", "activation_scheme": "static", "kv_cache_scheme": "static"}
+    change_json(folder / "config.json", quantization_config=written)
+    return meant
+
+
+@pytest.mark.parametrize("scales", FP8_SCALES)
+def test_fp8_with_scales_of_matrices_rows_activations_and_caches_scores_as_what_its_weights_stand_for(
+    scales: str, base: Path, tmp_path: Path
+) -> None:
+    meant = rewrite_fp8(base, tmp_path / "fp8", FP8_SCALES[scales])
+    assert log_odds(tmp_path / "fp8") == pytest.approx(reference(base, meant), abs=1e-4)
+
+
+@pytest.mark.parametrize("scale", [None, torch.ones(3), torch.ones(2, 2)], ids=["none", "three", "four"])
+def test_fp8_without_a_scale_that_fits_is_incomplete(scale: torch.Tensor | None, base: Path, tmp_path: Path) -> None:
+    rewrite_fp8(base, tmp_path / "fp8", FP8_SCALES["one a row"])
+    tensors = load_file(tmp_path / "fp8" / "model.safetensors")
+    name = "model.layers.0.mlp.up_proj.weight_scale"
+    tensors.pop(name)
+    if scale is not None:
+        tensors[name] = scale
+    save_file(tensors, tmp_path / "fp8" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(IncompleteCheckpointError, match=r"up_proj\.weight .*scale"):
         load(tmp_path / "fp8")
+
+
+def test_compressed_tensors_with_scales_of_a_cache_and_of_activations_score_without_them(
+    base: Path, tmp_path: Path
+) -> None:
+    meant = make_compressed(base, tmp_path / "packed", **COMPRESSED["8-bit floats"])
+    file = tmp_path / "packed" / "model.safetensors"
+    tensors = load_file(file)
+    for layer in range(2):
+        for part in ("k_scale", "v_scale"):
+            tensors[f"model.layers.{layer}.self_attn.{part}"] = torch.ones(1)
+        tensors[f"model.layers.{layer}.mlp.up_proj.input_scale"] = torch.ones(1)
+    save_file(tensors, file, metadata={"format": "pt"})
+    assert log_odds(tmp_path / "packed") == pytest.approx(reference(base, meant), abs=1e-4)
 
 
 @pytest.mark.parametrize("packing", COMPRESSED)
@@ -145,11 +215,11 @@ def test_another_quantization_a_rescue_in_float32_and_a_map_of_devices_are_refus
     make_fp8(base, tmp_path / "fp8")
     folder = make_bitsandbytes(base, tmp_path / "packed", load_in_8bit=True)
     for model in (folder, tmp_path / "fp8"):
-        with pytest.raises(SettingsError, match="quantised already, by"):
+        with pytest.raises(SettingsError, match="quantized already, by"):
             load(model, quantization="int4")
     with (
         Qwen3Reranker(str(folder), device="cpu", on_nonfinite="float32") as reranker,
-        pytest.raises(RequestError, match="needs the weights as they were, and .* is quantised by bitsandbytes"),
+        pytest.raises(RequestError, match="needs the weights as they were, and .* is quantized by bitsandbytes"),
     ):
         reranker.rank("a question", ["a text"])
     with pytest.raises(SettingsError, match="cannot spread weights that stay packed by bitsandbytes"):
