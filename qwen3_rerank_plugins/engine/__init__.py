@@ -15,33 +15,37 @@ A request travels in one straight line; each station is one file and one idea:
 11. `windows`     a text that does not fit -> overlapping windows that do
 12. `packing`    lengths -> passes under a token budget, in plain ints
 13. `dispatch`   lengths of a request -> parts for several devices, in plain ints
-14. `scorer`     the seam: a request in, log-odds out; local, remote and fake engines implement it
-15. `call`       the requests of one call: all of them answered, or none runs for nobody
-16. `reading`    a request -> ids, long documents read as it asks; log-odds of windows -> those of documents
-17. `results`    log-odds -> ranked documents
-18. `receipts`   what was cut or computed twice -> one line in the log
-19. `pairs`      (query, document) pairs -> one request a query, and scores back in the order of the pairs
+14. `recovery`   passes that ran out of memory or did not -> the token budget at the moment, in plain ints
+15. `threads`    a thread that starts, or an error that says why it cannot
+16. `lanes`      the threads on which asynchronous calls are tokenized
+17. `waiting`    a future of a thread -> awaited, under asyncio or trio
+18. `scorer`     the seam: a request in, log-odds out; local, remote and fake engines implement it
+19. `call`       the requests of one call: all of them answered, or none runs for nobody
+20. `reading`    a request -> ids, long documents read as it asks; log-odds of windows -> those of documents
+21. `results`    log-odds -> ranked documents
+22. `receipts`   what was cut or computed twice -> one line in the log
+23. `pairs`      (query, document) pairs -> one request a query, and scores back in the order of the pairs
 
 Torch is imported only from here on:
 
-20. `layout`     who attends to whom: segments, their parts, their bundles
-21. `attention`  one signature, several kernels
-22. `batch`      a planned pass -> tensors
-23. `tokenwise`  the halves of a layer that take every token by itself: norms, projections, rotation, MLP
-24. `model`      the packed forward pass over the modules that transformers loaded
-25. `float32`    a 16-bit model as a float32 one, a layer at a time, for scores that overflowed
-26. `quantization`  the layers' weights in 8 or 4 bits, where that was asked for
-27. `unpacking`  weights that were quantised before they were saved -> layers that a pass can use
-28. `merging`    a LoRA adapter -> the same change in the weights of its base
-29. `shape`      the sizes of a model, and the memory that follows from them
-30. `placement`  settings -> device, dtype, attention and quantization, each with its reason
-31. `device_map` a model that is too large for one GPU -> which layers go to which
-32. `weights`    settings -> those modules, on their device, in their dtype
-33. `head`       last hidden states -> yes/no log-odds in float32
-34. `budget`     how many tokens of one pass fit in memory
-35. `passes`     a planned pass -> its log-odds: batch, model and head in a row
-36. `heap`       memory that was freed -> back to the system
-37. `worker`     the one thread that runs passes for everybody who waits
-38. `replicas`   several of them, each with a model of its own, behind one door
-39. `local`      the whole line behind the seam
+24. `layout`     who attends to whom: segments, their parts, their bundles
+25. `attention`  one signature, several kernels
+26. `batch`      a planned pass -> tensors
+27. `tokenwise`  the halves of a layer that take every token by itself: norms, projections, rotation, MLP
+28. `model`      the packed forward pass over the modules that transformers loaded
+29. `float32`    a 16-bit model as a float32 one, a layer at a time, for scores that overflowed
+30. `quantization`  the layers' weights in 8 or 4 bits, where that was asked for
+31. `unpacking`  weights that were quantised before they were saved -> layers that a pass can use
+32. `merging`    a LoRA adapter -> the same change in the weights of its base
+33. `shape`      the sizes of a model, and the memory that follows from them
+34. `placement`  settings -> device, dtype, attention and quantization, each with its reason
+35. `device_map` a model that is too large for one GPU -> which layers go to which
+36. `weights`    settings -> those modules, on their device, in their dtype
+37. `head`       last hidden states -> yes/no log-odds in float32
+38. `budget`     how many tokens of one pass fit in memory
+39. `passes`     a planned pass -> its log-odds: batch, model and head in a row
+40. `heap`       memory that was freed -> back to the system
+41. `worker`     the one thread that runs passes for everybody who waits
+42. `replicas`   several of them, each with a model of its own, behind one door
+43. `local`      the whole line behind the seam
 """

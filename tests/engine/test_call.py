@@ -113,7 +113,9 @@ async def test_a_task_that_is_cancelled_while_it_submits_leaves_nothing_to_run()
     with pytest.raises(asyncio.CancelledError):
         await task
     going_on.set()
-    await asyncio.get_running_loop().shutdown_default_executor()  # the thread is through
+    for thread in threading.enumerate():
+        if thread.name == "qwen3-rerank-tokenize":
+            await asyncio.to_thread(thread.join, LIMIT)
     assert [future.cancelled() for future in scorer.futures] == [True, True], "the third is not even submitted"
 
 

@@ -303,7 +303,7 @@ def test_not_even_a_failing_plan_leaves_anybody_waiting(worker: Worker, monkeypa
         raise MemoryError("no memory to plan in")
 
     with monkeypatch.context() as patched:
-        patched.setattr("qwen3_rerank_plugins.engine.worker.plan_passes", failing)
+        patched.setattr("qwen3_rerank_plugins.engine.worker.plan_pass", failing)
         with pytest.raises(PassError, match="no memory to plan in"):
             submit(worker, request(1, 5)).result(LIMIT)
     assert submit(worker, request(2, 5)).result(LIMIT) == expected(request(2, 5))
