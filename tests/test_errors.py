@@ -296,6 +296,7 @@ OTHERS = {
     "AttributeError": "a module's own __getattr__ has to raise it",
     "typer.Exit": "an exit code",
     "typer.BadParameter": "typer words it",
+    "start_refused": "it makes errors of the tree",
 }
 INNER = {
     ("engine/worker.py", "ValueError"),  # becomes a PassError a few lines below
