@@ -22,6 +22,7 @@
     │       └── RemoteTemplateError           scores that show a template missing, doubled or damaged
     ├── BatchError                            a batch job has not answered every row; run it again to go on
     ├── ClosedError                           the reranker was closed, or the interpreter is exiting
+    ├── ThreadStartError (RuntimeError)       the system allows no further thread
     └── MissingExtraError (ImportError)       an optional dependency is not installed
 
 Every message says what happened, with the numbers, and what to do next.
@@ -164,6 +165,10 @@ class BatchError(RerankError):
 
 class ClosedError(RerankError, RuntimeError):
     """The reranker was closed, the interpreter is exiting, or a scorer of your own was made before a fork."""
+
+
+class ThreadStartError(RerankError, RuntimeError):
+    """The system allows no further thread. Nothing is left of the call, and the next one tries again."""
 
 
 class MissingExtraError(RerankError, ImportError):

@@ -29,6 +29,7 @@ from qwen3_rerank_plugins.errors import (
     fresh,
 )
 from tests.optional import need
+from tests.refused_threads import no_more_threads
 
 TABLE = (Path(__file__).parents[1] / "docs" / "errors.md").read_text(encoding="utf-8")
 DOCUMENTED = re.findall(r"^\| `(\w+Error)` \|", TABLE, re.MULTILINE)
@@ -159,6 +160,11 @@ def a_closed_reranker(_: Path, __: pytest.MonkeyPatch) -> None:
     reranker.rank("a question", ["text"])
 
 
+def a_system_without_threads(_: Path, __: pytest.MonkeyPatch) -> None:
+    with no_more_threads(), Qwen3Reranker("demo", max_batch_tokens=714) as reranker:
+        reranker.rank("a question", ["text"])
+
+
 def no_langchain(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "langchain_core", None)
     for name in [name for name in sys.modules if name.startswith("qwen3_rerank_plugins.langchain")]:
@@ -203,6 +209,7 @@ PROVOKED: dict[str, tuple[Callable[[Path, pytest.MonkeyPatch], None], str]] = {
     "RemoteAnswerError": (a_server_that_answers_half, "0 results for 1 documents.*Check remote=URL and protocol"),
     "RemoteTemplateError": (a_server_without_the_template, "applies no template.*Start it with .* template='client'"),
     "ClosedError": (a_closed_reranker, "closed. Make a new one"),
+    "ThreadStartError": (a_system_without_threads, "could not start: .* Raise it .* and call again"),
     "MissingExtraError": (no_langchain, r"pip install 'qwen3-rerank-plugins\[langchain\]'"),
 }
 
@@ -302,6 +309,7 @@ OTHERS = {
     "AttributeError": "a module's own __getattr__ has to raise it",
     "typer.Exit": "an exit code",
     "typer.BadParameter": "typer words it",
+    "start_refused": "it makes errors of the tree",
 }
 INNER = {
     ("engine/worker.py", "ValueError"),  # becomes a PassError a few lines below

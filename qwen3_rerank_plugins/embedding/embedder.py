@@ -6,15 +6,17 @@ Must not know: adapters. Who waits holds no thread of the host's pool; what is c
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import os
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from qwen3_rerank_plugins.embedding.request import EmbeddingRequest
 from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
 from qwen3_rerank_plugins.engine.lifetime import closed_at_exit, inside_a_call, loading_alone, refuse_at_exit
+from qwen3_rerank_plugins.engine.threads import start_refused
+from qwen3_rerank_plugins.engine.waiting import check_event_loop, result_of
 from qwen3_rerank_plugins.errors import ClosedError
 
 if TYPE_CHECKING:
@@ -32,7 +34,9 @@ class LocalEmbedder:
         self._settings = settings
         self._process = os.getpid()
         self._loaded: LoadedEmbedder | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="qwen3-embedding")
+        self._lock = threading.Lock()
+        self._closed = False
+        self._thread = _one_thread()
 
     def embed(self, request: EmbeddingRequest) -> list[list[float]]:
         """One unit vector for each text, in order; see `LoadedEmbedder.embed`."""
@@ -45,10 +49,11 @@ class LocalEmbedder:
                 raise
 
     async def aembed(self, request: EmbeddingRequest) -> list[list[float]]:
-        """`embed` without blocking the event loop."""
+        """`embed` without blocking the event loop of asyncio or trio."""
+        check_event_loop()
         with inside_a_call():
-            vectors = asyncio.wrap_future(self._submit(request))
-        return await vectors
+            future = self._submit(request)
+        return await result_of(future)
 
     def renew_token(self, token: str | None) -> None:
         """Use a newer hub token from now on; what is loaded already needs none."""
@@ -58,6 +63,8 @@ class LocalEmbedder:
     def close(self) -> None:
         """Drop what waits, wait for what runs, free the memory. Closing twice is fine."""
         if os.getpid() == self._process:
+            with self._lock:
+                self._closed = True
             self._thread.shutdown(cancel_futures=True)
             self._loaded = None
 
@@ -73,12 +80,16 @@ class LocalEmbedder:
             return nothing_to_do
         if self._loaded is None:
             refuse_at_exit()
-        try:
-            return self._thread.submit(self._run, request)
-        except RuntimeError as error:
-            refuse_at_exit()
-            # between being found and being asked, it was closed
-            raise ClosedError("This embedding model was closed meanwhile. Ask again to load it anew.") from error
+        with self._lock:
+            if self._closed:  # between being found and being asked
+                raise ClosedError("This embedding model was closed meanwhile. Ask again to load it anew.")
+            try:
+                return self._thread.submit(self._run, request)
+            except (RuntimeError, MemoryError) as error:
+                # the executor has queued the request before it failed to start its thread
+                self._thread.shutdown(wait=False, cancel_futures=True)
+                self._thread = _one_thread()
+                raise start_refused("qwen3-embedding", error) from error
 
     def _run(self, request: EmbeddingRequest) -> list[list[float]]:
         with inside_a_call():
@@ -91,3 +102,7 @@ class LocalEmbedder:
             from qwen3_rerank_plugins.embedding.model import LoadedEmbedder
 
             return LoadedEmbedder(self._settings)
+
+
+def _one_thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="qwen3-embedding")

@@ -37,6 +37,11 @@ class Part:
     tokens: int
 
 
+def may_split(workload: Workload) -> bool:
+    """Whether a request is large enough for two parts; `plan_parts` needs no time for one that is not."""
+    return sum(workload.tails) >= 2 * _smallest_part(workload)
+
+
 def plan_parts(workload: Workload, outstanding: Sequence[int]) -> list[Part]:
     """Split a request over as many devices as it is large enough for, those with the least to do first.
 
@@ -47,15 +52,23 @@ def plan_parts(workload: Workload, outstanding: Sequence[int]) -> list[Part]:
     Returns:
         Parts for different devices, in which every tail stands exactly once; one, if the request is small.
     """
-    smallest = max(SMALLEST_PART, _PREFIXES * workload.prefix)
+    smallest, documents = _smallest_part(workload), sum(workload.tails)
     free_first = sorted(range(len(outstanding)), key=lambda device: outstanding[device])
     longest_first = sorted(range(len(workload.tails)), key=lambda tail: -workload.tails[tail])
-    documents = sum(workload.tails)
     for count in range(min(len(free_first), documents // smallest), 1, -1):
-        parts = _balance(workload, longest_first, {device: outstanding[device] for device in free_first[:count]})
+        busy = {device: outstanding[device] for device in free_first[:count]}
+        # what the busiest device may get at most; to see that it is too little takes no balancing
+        share = (documents + sum(busy.values())) / count - max(busy.values()) + max(workload.tails)
+        if share < smallest:
+            continue
+        parts = _balance(workload, longest_first, busy)
         if all(part.tokens - workload.prefix >= smallest for part in parts):
             return parts
     return [Part(free_first[0], tuple(range(len(workload.tails))), workload.prefix + documents)]
+
+
+def _smallest_part(workload: Workload) -> int:
+    return max(SMALLEST_PART, _PREFIXES * workload.prefix)
 
 
 def _balance(workload: Workload, longest_first: Sequence[int], outstanding: dict[int, int]) -> list[Part]:

@@ -79,9 +79,16 @@ class LocalScorer:
         self._check_process()  # before the lock, which a forked child may have inherited closed
         longest = min(DEFAULT_MAX_LENGTH, self._open()[0].positions)
         reading = self._read(make_request("warm up", ["warm up"], None, longest))
-        futures = [worker.submit(reading.tokens, reading.scores) for worker in self._workers]
-        for future in futures:
-            future.result()
+        futures: list[Future[Scores]] = []
+        try:
+            for worker in self._workers:
+                futures.append(worker.submit(reading.tokens, reading.scores))
+            for future in futures:
+                future.result()
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
 
     def renew_token(self, token: str | None) -> None:
         """Use a newer hub token from now on; what is loaded already needs none."""

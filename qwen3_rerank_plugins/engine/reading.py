@@ -60,7 +60,7 @@ class Reading:
         count = len(self.request.documents)
         log_odds, cut = [-math.inf] * count, [0] * count
         spans: list[Span | None] = [None] * count
-        again: set[int] = set()
+        again, rescored = set[int](), frozenset(rescored)
         for piece, tail, cut_tokens in zip(self.pieces, self.tokens.tail_of, self.tokens.truncated_tokens, strict=True):
             found, best = tails[tail], log_odds[piece.document]
             cut[piece.document] += cut_tokens

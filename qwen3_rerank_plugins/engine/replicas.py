@@ -1,11 +1,9 @@
 """Several workers, each with a model of its own, behind the one door of a worker.
 
-Comes in: tokenised requests from any thread. Goes out: their log-odds, in futures.
-Must not know: torch, text, what the workers run on.
-
-A request goes where the fewest tokens are waiting; a large one in parts to several. A worker that fails fails what it
-was given, and for a while is given nothing more as long as others work: whoever fails is done at once, and would
-otherwise look like the one with the least to do.
+They take tokenized requests from any thread and give their log-odds, in futures. A request goes where the fewest tokens
+are waiting; a large one in parts to several. A worker that fails fails what it was given, and for a while is given
+nothing more as long as others work: whoever fails is done at once, and would otherwise look like the one with the least
+to do.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from typing import Any, Generic
 
-from qwen3_rerank_plugins.engine.dispatch import Part, plan_parts
+from qwen3_rerank_plugins.engine.dispatch import Part, may_split, plan_parts
 from qwen3_rerank_plugins.engine.packing import Workload
 from qwen3_rerank_plugins.engine.tokens import TokenisedRequest
 from qwen3_rerank_plugins.engine.worker import Answer, Finish, TailScores, Worker
@@ -51,32 +49,34 @@ class Replicas:
     def __init__(self, workers: Sequence[Worker], clock: Callable[[], float] = time.monotonic) -> None:
         self._replicas = [_Replica(worker) for worker in workers]
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._splitting = threading.Lock()
         self._closed = False
 
     def submit(self, request: TokenisedRequest, finish: Finish[Answer], *, rescue: bool = False) -> Future[Answer]:
         """See `Worker.submit`. Cancelling the future drops what has not run yet, wherever it waits."""
         workload = Workload(len(request.prefix), tuple(map(len, request.tails)))
-        with self._lock:
-            if self._closed:
-                raise ClosedError("This reranker is closed. Make a new one to go on.")
+        # a small request does not wait while a large one is being split
+        with self._splitting if may_split(workload) else self._lock:
             candidates = self._candidates()
-            loading = self._start_loading()
             parts = plan_parts(workload, [replica.outstanding for replica in candidates])
-            gathering = _Gathering(len(request.tails), len(parts), finish)
-            sent: list[tuple[_Replica, int, Future[Any]]] = []
-            for part in parts:
-                replica = candidates[part.device]
-                replica.outstanding += part.tokens
-                own = request if len(parts) == 1 else _cut_out(request, part)
-                future: Future[Any] = replica.worker.submit(own, gathering.finish_of(part), rescue=rescue)
-                sent.append((replica, part.tokens, future))
-        # outside of the lock, as a future that is done already calls back at once
-        for replica, future in loading:
-            future.add_done_callback(functools.partial(self._loaded, replica))
-        for replica, tokens, future in sent:
-            future.add_done_callback(functools.partial(self._answered, replica, tokens))
-        return gathering.attend([future for *_, future in sent])  # last: whoever has an answer finds it accounted for
+            with self._lock:
+                if self._closed:
+                    raise ClosedError("This reranker is closed. Make a new one to go on.")
+                for part in parts:
+                    candidates[part.device].outstanding += part.tokens
+                loading = self._who_should_load()
+        for replica in loading:
+            _attempt(replica.worker.load).add_done_callback(functools.partial(self._loaded, replica))
+        gathering = _Gathering(len(request.tails), len(parts), finish)
+        sent: list[Future[Any]] = []
+        for part in parts:
+            replica = candidates[part.device]
+            own = request if len(parts) == 1 else _cut_out(request, part)
+            future = _attempt(functools.partial(replica.worker.submit, own, gathering.finish_of(part), rescue=rescue))
+            future.add_done_callback(functools.partial(self._answered, replica, part.tokens))
+            sent.append(future)
+        return gathering.attend(sent)  # last: whoever has an answer finds it accounted for
 
     def close(self) -> None:
         """Serve whoever waits, then close every worker."""
@@ -91,14 +91,13 @@ class Replicas:
         awake = [replica for replica in self._replicas if now >= replica.rests_until] or self._replicas
         return [replica for replica in awake if replica.worker.loaded] or awake
 
-    def _start_loading(self) -> list[tuple[_Replica, Future[None]]]:
+    def _who_should_load(self) -> list[_Replica]:
         """Nobody should wait for a model to load while another one is idle, so they load before they are needed."""
-        now, started = self._clock(), []
-        for replica in self._replicas:
-            if not (replica.worker.loaded or replica.loading) and now >= replica.rests_until:
-                replica.loading = True
-                started.append((replica, replica.worker.load()))
-        return started
+        now = self._clock()
+        due = [one for one in self._replicas if not (one.worker.loaded or one.loading) and now >= one.rests_until]
+        for replica in due:
+            replica.loading = True
+        return due
 
     def _loaded(self, replica: _Replica, future: Future[None]) -> None:
         replica.loading = False
@@ -192,6 +191,22 @@ class _Gathering(Generic[Answer]):
 
 
 _NOT_YET = object()
+
+
+def _attempt(submit: Callable[[], Future[Answer]]) -> Future[Answer]:
+    """The future of a submission. If it fails, by a thread that cannot start for instance, so does its future: what
+    became of the other parts is then settled as after any other failure.
+    """
+    try:
+        return submit()
+    except Exception as error:
+        return _failed(error)
+
+
+def _failed(error: Exception) -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_exception(error)
+    return future
 
 
 def _cut_out(request: TokenisedRequest, part: Part) -> TokenisedRequest:

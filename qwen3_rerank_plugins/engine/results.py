@@ -81,6 +81,7 @@ def rank_documents(
         NonFiniteScoreError: a log-odds is NaN or +inf, or -inf for a document that had text.
     """
     check_finite(request, scores)
+    rescored = frozenset(scores.rescored)
     ranked = [
         RankedDocument(
             index,
@@ -89,7 +90,7 @@ def rank_documents(
             scores.truncated_tokens[index],
             request.documents[index],
             scores.spans[index] if scores.spans else None,
-            index in scores.rescored,
+            index in rescored,
         )
         for index, log_odds in enumerate(scores.log_odds)
     ]

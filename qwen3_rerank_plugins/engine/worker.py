@@ -1,14 +1,17 @@
 """The one thread that owns the model, and runs passes for everybody who waits.
 
-Comes in: tokenised requests from any thread. Goes out: their log-odds, in futures.
-Must not know: torch, text. What it runs is an argument, so that it is tested with a few lines of Python.
+It takes tokenized requests from any thread and gives their log-odds, in futures. It knows neither torch nor text: what
+it runs is an argument, so that it is tested with a few lines of Python.
 
-Before every pass the waiting requests are planned anew, whoever was served goes to the end of the line: a request that
-arrives while a large one runs goes or joins before its next pass, newcomers never starve it, nobody waits for company.
+Requests wait in a line. Each pass takes the first of the line and those behind it that fit beside it; whoever was
+served and needs more goes to the end. A request that arrives while a large one runs goes or joins before its next pass,
+newcomers never starve the large one, and nobody waits for company. What a pass costs to plan depends on the pass, not
+on how much waits.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import itertools
 import math
@@ -19,7 +22,9 @@ from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
 from qwen3_rerank_plugins.engine.lifetime import inside_a_call
-from qwen3_rerank_plugins.engine.packing import PassPlan, Slice, Workload, plan_passes
+from qwen3_rerank_plugins.engine.packing import LOOKAHEAD, PassPlan, Remaining, Slice, Workload, plan_pass
+from qwen3_rerank_plugins.engine.recovery import RecoveringBudget
+from qwen3_rerank_plugins.engine.threads import start_thread
 from qwen3_rerank_plugins.engine.tokens import TokenisedRequest
 from qwen3_rerank_plugins.errors import ClosedError, DeviceMemoryError, PassError, RerankError, fresh
 
@@ -55,22 +60,18 @@ class Engine:
     rescue: Run | None = None
 
 
-@dataclasses.dataclass(eq=False, slots=True)
 class _Job:
-    """One request on its way: what is left to score, what was scored, who waits, and its place in the line."""
+    """One request on its way: what is left to score, what was scored, and who waits."""
 
-    request: TokenisedRequest
-    place: int
-    future: Future[Any]
-    finish: Finish[Any]
-    rescue: bool = False
-    scores: dict[int, float] = dataclasses.field(default_factory=dict)
-
-    def left(self) -> list[int]:
-        return [tail for tail in range(len(self.request.tails)) if tail not in self.scores]
-
-    def workload(self) -> Workload:
-        return Workload(len(self.request.prefix), tuple(len(self.request.tails[tail]) for tail in self.left()))
+    def __init__(self, request: TokenisedRequest, finish: Finish[Any], *, rescue: bool) -> None:
+        self.request = request
+        self.finish = finish
+        self.rescue = rescue
+        self.future: Future[Any] = Future()
+        self.left = Remaining(Workload(len(request.prefix), tuple(map(len, request.tails))))
+        self.scores = [math.nan] * len(request.tails)
+        self.broken: collections.deque[int] = collections.deque()  # tails to compute again in float32
+        self.rescued: list[int] = []
 
 
 class Worker:
@@ -86,8 +87,8 @@ class Worker:
         self._load = load
         self.place = place
         self._engine: Engine | None = None
-        self._places = itertools.count()
-        self._waiting: list[_Job] = []
+        self._budget: RecoveringBudget | None = None
+        self._line: collections.OrderedDict[_Job, None] = collections.OrderedDict()
         self._wake = threading.Condition()
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -111,17 +112,19 @@ class Worker:
 
         Raises:
             ClosedError: the worker was closed.
+            ThreadStartError: the worker's thread could not start; nothing was queued, and the next request tries again.
         """
-        future: Future[Answer] = Future()
+        job = _Job(request, finish, rescue=rescue)
         with self._wake:
             if self._closed:
                 raise ClosedError("This reranker is closed. Make a new one to go on.")
-            self._waiting.append(_Job(request, next(self._places), future, finish, rescue))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name="qwen3-rerank-worker", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._serve, name="qwen3-rerank-worker", daemon=True)
+                start_thread(thread)
+                self._thread = thread
+            self._line[job] = None
             self._wake.notify()
-        return future
+        return job.future
 
     def close(self) -> None:
         """Serve whoever waits, then stop the thread and drop the engine."""
@@ -134,114 +137,124 @@ class Worker:
 
     @inside_a_call()
     def _serve(self) -> None:
-        active: list[_Job] = []
-        while True:
-            with self._wake:
-                while not (active or self._waiting or self._closed):
-                    self._wake.wait()
-                active += self._waiting
-                self._waiting = []
-                if not active:
-                    return  # closed, and nobody waits
-            active = [job for job in active if not job.future.cancelled()]
-            if active:
-                try:
-                    self._step(active)
-                except BaseException as error:  # not even a fault of ours may leave them waiting on a dead thread
-                    _fail([job for job in active if not job.future.done()], error)
-            active = [job for job in active if not job.future.done()]
+        while self._serve_next():
+            pass
 
-    def _step(self, active: list[_Job]) -> None:
-        """Plan, run one pass, hand out what is finished. Whatever fails reaches the callers concerned."""
+    def _serve_next(self) -> bool:
+        """One turn; false once the worker is closed and nobody waits."""
+        with self._wake:
+            while not (self._line or self._closed):
+                self._wake.wait()
+            waiting = list(itertools.islice(self._line, LOOKAHEAD))
+        if not waiting:
+            return False
+        served: Sequence[_Job] = ()
+        try:
+            served = self._step([job for job in waiting if not job.future.cancelled()])
+        except BaseException as error:  # not even a fault of ours may leave them waiting on a dead thread
+            _fail([job for job in waiting if not job.future.done()], error)
+        with self._wake:
+            for job in served:
+                self._line.move_to_end(job)
+            for job in waiting:
+                if job.future.done():
+                    del self._line[job]
+        return True
+
+    def _step(self, waiting: Sequence[_Job]) -> Sequence[_Job]:
+        """Run one pass, hand out what is finished, and say who was served. What fails reaches the callers concerned."""
+        if not waiting:
+            return ()
         try:
             if self._engine is None:
                 self._engine = self._load()
         except BaseException as error:
-            _fail(active, error, f"Loading the model{self._there}")
-            return
-        for job in active:
+            with self._wake:
+                everybody = list(self._line)
+            _fail(everybody, error, f"Loading the model{self._there}")
+            return ()
+        if waiting[0].broken:
+            _rescue(waiting[0], self._engine, self._this_pass)
+            return waiting[:1]
+        for job in waiting:
             if not job.request.tails:
-                _finish(job, None, "")
-        active = [job for job in active if job.request.tails]
-        if not active:
-            return
-        active = _in_company(sorted(active, key=lambda job: job.place), self._engine)
-        left = [job.left() for job in active]
-        workloads = [job.workload() for job in active]
-        plan = _with_original_tails(plan_passes(workloads, self._engine.budget)[0], left)
-        concerned = [active[part.request] for part in plan.slices]
-        this_pass = f"The forward pass{self._there}"
+                _finish(job, self._this_pass)
+        return self._run_pass([job for job in waiting if job.left.count], self._engine)
+
+    def _run_pass(self, waiting: Sequence[_Job], engine: Engine) -> Sequence[_Job]:
+        if self._budget is None:
+            self._budget = RecoveringBudget(engine.budget, self._there)
+        plan = plan_pass((job.left for job in waiting), self._budget.tokens, engine.company)
+        if not plan.slices:
+            return ()
+        concerned = [waiting[part.request] for part in plan.slices]
         try:
-            found = self._engine.run([job.request for job in active], plan)
+            found = engine.run([job.request for job in waiting], plan)
             if len(found) != plan.documents:
                 raise ValueError(f"{len(found)} scores for {plan.documents} documents")
         except DeviceMemoryError as error:
             if plan.documents == 1:
                 _fail(concerned, error)
             else:
-                # the ceiling stays: memory that was not there once will not be there the next time
-                self._engine = dataclasses.replace(self._engine, budget=max(1, plan.tokens // 2))
-            return
+                self._budget.ran_out(plan.tokens)
+                for job, part in zip(concerned, plan.slices, strict=True):
+                    job.left.put_back(part.tails)
+            return ()
         except BaseException as error:
-            _fail(concerned, error, this_pass)
-            return
+            _fail(concerned, error, self._this_pass)
+            return ()
+        self._budget.ran(plan.tokens)
         log_odds = iter(found)
-        for part in plan.slices:
-            job = active[part.request]
-            job.place = next(self._places)
-            job.scores.update((tail, next(log_odds)) for tail in part.tails)
-            if len(job.scores) == len(job.request.tails):
-                _finish(job, self._engine.rescue, this_pass)
+        for job, part in zip(concerned, plan.slices, strict=True):
+            for tail in part.tails:
+                job.scores[tail] = next(log_odds)
+            if not job.left.count:
+                _scored(job, engine, self._this_pass)
+        return concerned
 
     @property
     def _there(self) -> str:
         return f" on {self.place}" if self.place else ""
 
+    @property
+    def _this_pass(self) -> str:
+        return f"The forward pass{self._there}"
+
 
 _NOTHING = TokenisedRequest((), (), (), ())
 
 
-def _in_company(waiting: Sequence[_Job], engine: Engine) -> list[_Job]:
-    """The first of those who wait, and as many after it as may share its pass."""
-    if engine.company is None:
-        return list(waiting)
-    room, together = engine.company, list[_Job]()
-    for job in waiting:
-        workload = job.workload()
-        room -= workload.prefix + sum(workload.tails)
-        if together and room < 0:
-            break
-        together.append(job)
-    return together
+def _scored(job: _Job, engine: Engine, what: str) -> None:
+    """All tails of a job have scores: it is finished, or has to wait until those that overflowed are computed again."""
+    if job.rescue and engine.rescue:
+        job.broken.extend(tail for tail, log_odds in enumerate(job.scores) if not math.isfinite(log_odds))
+    if not job.broken:
+        _finish(job, what)
 
 
-def _with_original_tails(plan: PassPlan, left: Sequence[Sequence[int]]) -> PassPlan:
-    return PassPlan(
-        tuple(
-            dataclasses.replace(part, tails=tuple(left[part.request][tail] for tail in part.tails))
-            for part in plan.slices
-        )
-    )
-
-
-def _finish(job: _Job, rescue: Run | None, what: str) -> None:
+def _rescue(job: _Job, engine: Engine, what: str) -> None:
+    """Score one tail again, in a pass of its own: memory may be scarce, and nobody should wait for many such passes."""
+    assert engine.rescue is not None
+    tail = job.broken.popleft()
+    tokens = len(job.request.prefix) + len(job.request.tails[tail])
     try:
-        rescued = _rescue(job, rescue) if job.rescue and rescue else []
-        answer = job.finish(tuple(job.scores[tail] for tail in range(len(job.scores))), rescued)
+        (job.scores[tail],) = engine.rescue([job.request], PassPlan((Slice(0, (tail,), tokens),)))
+    except BaseException as error:
+        _fail([job], error, what)
+        return
+    job.rescued.append(tail)
+    if not job.broken:
+        _finish(job, what)
+
+
+def _finish(job: _Job, what: str) -> None:
+    try:
+        answer = job.finish(tuple(job.scores), job.rescued)
     except BaseException as error:
         _fail([job], error, what)
         return
     if job.future.set_running_or_notify_cancel():
         job.future.set_result(answer)
-
-
-def _rescue(job: _Job, run: Run) -> list[int]:
-    """Score again what is not finite, each tail in a pass of its own: there are few, and memory may be scarce."""
-    broken = [tail for tail, log_odds in job.scores.items() if not math.isfinite(log_odds)]
-    for tail in broken:
-        tokens = len(job.request.prefix) + len(job.request.tails[tail])
-        (job.scores[tail],) = run([job.request], PassPlan((Slice(0, (tail,), tokens),)))
-    return sorted(broken)
 
 
 def _let_go(error: BaseException) -> None:

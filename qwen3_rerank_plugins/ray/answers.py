@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import copy
 import dataclasses
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any, Literal, get_args
 
 from qwen3_rerank_plugins.engine.lifetime import closed_at_exit
 from qwen3_rerank_plugins.engine.receipts import Receipt
 from qwen3_rerank_plugins.engine.settings import one_of
+from qwen3_rerank_plugins.engine.threads import start_thread
 from qwen3_rerank_plugins.errors import DeviceMemoryError, NonFiniteScoreError, RequestError
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
 from qwen3_rerank_plugins.sets.ranker import WINDOW, RankedTask, TaskRanker
@@ -70,11 +72,19 @@ class Answerer:
         if questions and not self._warm:
             self.reranker.warmup()  # what fails here is no row's fault
             self._warm = True
-        with (
-            closed_at_exit(),
-            ThreadPoolExecutor(1) as thread,
-        ):  # the caller's may have a running loop, as in a notebook
-            return thread.submit(asyncio.run, self._answer(questions)).result()
+        answered: Future[list[Answer]] = Future()
+
+        def answer() -> None:
+            try:
+                with closed_at_exit():
+                    answered.set_result(asyncio.run(self._answer(questions)))
+            except BaseException as error:
+                answered.set_exception(error)
+
+        thread = threading.Thread(target=answer, name="qwen3-rerank-answers")  # the caller's may have a running loop
+        start_thread(thread)
+        thread.join()
+        return answered.result()
 
     async def _answer(self, questions: Sequence[Question]) -> list[Answer]:
         window = asyncio.Semaphore(WINDOW)

@@ -13,6 +13,8 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from qwen3_rerank_plugins.engine.lifetime import inside_a_call
+from qwen3_rerank_plugins.engine.threads import start_thread
+from qwen3_rerank_plugins.errors import RerankError
 
 T = TypeVar("T")
 
@@ -22,12 +24,19 @@ class BackgroundLoop:
 
     Args:
         name: of the thread.
+
+    Raises:
+        ThreadStartError: the thread could not start.
     """
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        try:
+            start_thread(self._thread)
+        except RerankError:
+            self._loop.close()
+            raise
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """Start a coroutine."""

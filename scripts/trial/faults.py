@@ -37,8 +37,8 @@ class Rates:
     Attributes:
         bad_input, cancelled: share of calls.
         broken, nan, no_memory: share of passes.
-        close_every: seconds between closings, on average; 0 is never. A smaller budget of tokens stays with an engine
-            that ran out of memory, so that a soak needs closings to stay varied.
+        close_every: seconds between closings, on average; 0 is never. An engine that ran out of memory has a
+            smaller token budget for a while, so closings keep a soak varied.
     """
 
     bad_input: float = 0.0

@@ -7,7 +7,7 @@ import gc
 import threading
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -15,6 +15,7 @@ from qwen3_rerank_plugins.engine.call import aask, ask
 from qwen3_rerank_plugins.engine.request import RerankRequest, make_request
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.errors import PassError, RequestError
+from tests.doubles import OverlapScorer
 
 LIMIT = 10.0
 REQUESTS = [make_request(f"question {number}", ["a", "b"], None, 512) for number in range(3)]
@@ -113,7 +114,9 @@ async def test_a_task_that_is_cancelled_while_it_submits_leaves_nothing_to_run()
     with pytest.raises(asyncio.CancelledError):
         await task
     going_on.set()
-    await asyncio.get_running_loop().shutdown_default_executor()  # the thread is through
+    for thread in threading.enumerate():
+        if thread.name == "qwen3-rerank-tokenize":
+            await asyncio.to_thread(thread.join, LIMIT)
     assert [future.cancelled() for future in scorer.futures] == [True, True], "the third is not even submitted"
 
 
@@ -136,3 +139,36 @@ def test_a_failed_call_is_no_circle_that_only_the_garbage_collector_would_find(w
         assert [future() for future in gone] == [None, None, None]
     finally:
         gc.enable()
+
+
+@pytest.mark.asyncio
+async def test_a_small_asynchronous_call_is_answered_while_twelve_large_ones_are_tokenized() -> None:
+    """The large ones go on once the small one has its answer, so a small one that waits for them waits for ever."""
+    answered = threading.Event()
+
+    class Slow(OverlapScorer):
+        def submit(self, request: RerankRequest) -> Future[Scores]:
+            if len(request.documents[0]) > 1000:
+                assert answered.wait(LIMIT)
+            return super().submit(request)
+
+    scorer = Slow()
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(4))
+    large = make_request("question", ["word " * 600_000], None, 512)
+    waiting = [asyncio.create_task(aask([large], lambda: scorer)) for _ in range(12)]
+    await asyncio.sleep(0)
+    await asyncio.wait_for(aask([REQUESTS[0]], lambda: scorer), LIMIT / 2)
+    answered.set()
+    assert len(await asyncio.gather(*waiting)) == 12
+
+
+@pytest.mark.asyncio
+async def test_the_first_failure_is_raised_though_an_earlier_request_still_waits() -> None:
+    scorer = Pending()
+    task = asyncio.create_task(aask(REQUESTS, scorer.found))
+    while len(scorer.futures) < 3:
+        await asyncio.sleep(0.001)
+    scorer.futures[1].set_exception(PassError("broken"))
+    with pytest.raises(PassError, match="broken"):
+        await asyncio.wait_for(task, LIMIT)
+    assert scorer.futures[0].cancelled()

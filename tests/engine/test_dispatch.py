@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwen3_rerank_plugins.engine.dispatch import SMALLEST_PART, plan_parts
+from qwen3_rerank_plugins.engine import dispatch
+from qwen3_rerank_plugins.engine.dispatch import SMALLEST_PART, Part, may_split, plan_parts
 from qwen3_rerank_plugins.engine.packing import Workload
 
 workloads = st.builds(Workload, st.integers(1, 900), st.lists(st.integers(1, 3000), min_size=1, max_size=40).map(tuple))
@@ -64,3 +68,23 @@ def test_whoever_is_busy_gets_less_or_nothing() -> None:
     parts = {part.device: part.tokens for part in plan_parts(work, [0, 2000])}
     assert parts == {0: 4100, 1: 2100}
     assert [part.device for part in plan_parts(work, [0, 9000])] == [0]
+
+
+def test_devices_that_are_too_busy_are_seen_without_dividing_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def counting(workload: Workload, longest_first: Sequence[int], outstanding: dict[int, int]) -> list[Part]:
+        tried.append(len(outstanding))
+        return balance(workload, longest_first, outstanding)
+
+    balance = dispatch._balance
+    monkeypatch.setattr(dispatch, "_balance", counting)
+    parts = plan_parts(Workload(80, (400,) * 1000), [0, 0, *[10**9] * 62])
+    assert [part.tokens for part in parts] == [80 + 500 * 400] * 2
+    assert tried == [2]
+
+
+@settings(deadline=None)
+@given(workloads, busy)
+def test_what_may_not_split_is_one_part(work: Workload, outstanding: list[int]) -> None:
+    assert may_split(work) or len(plan_parts(work, outstanding)) == 1

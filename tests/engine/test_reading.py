@@ -13,6 +13,7 @@ from qwen3_rerank_plugins.engine.request import RerankRequest, make_request
 from qwen3_rerank_plugins.engine.settings import LongDocuments
 from qwen3_rerank_plugins.engine.tokens import PromptEncoder
 from qwen3_rerank_plugins.errors import LongDocumentError, NoRoomError
+from tests.engine.test_results import NeverSearched
 
 LONG = "".join(f"Sentence number {number} is here. " for number in range(60))
 
@@ -97,3 +98,8 @@ def test_equal_documents_share_windows_and_each_gets_its_score(encoder: PromptEn
     scores = reading.scores([float(tail) for tail in range(len(reading.tokens.tails))])
     assert scores.log_odds[0] == scores.log_odds[1] == len(reading.tokens.tails) - 1
     assert scores.spans[0] == scores.spans[1]
+
+
+def test_what_was_rescored_is_not_searched_for_each_document(encoder: PromptEncoder) -> None:
+    reading = read_documents(make_request("query", ["a", "b", "c"], None), encoder)
+    assert reading.scores([1.0, 2.0, 3.0], rescored=NeverSearched((0, 2))).rescored == (0, 2)

@@ -16,8 +16,9 @@ import pytest
 
 from qwen3_rerank_plugins import Qwen3Reranker, close_all
 from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
+from qwen3_rerank_plugins.engine.dispatch import Part, plan_parts
 from qwen3_rerank_plugins.engine.local import LocalScorer
-from qwen3_rerank_plugins.engine.packing import PassPlan
+from qwen3_rerank_plugins.engine.packing import PassPlan, Workload
 from qwen3_rerank_plugins.engine.replicas import REST, Replicas
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.tokens import TokenisedRequest
@@ -107,6 +108,28 @@ def test_small_requests_go_where_the_fewest_tokens_wait(pair: Pair) -> None:
         device.open.set()
     assert all(future.result(LIMIT) for future in futures)
     assert [set().union(*device.served[-len(device.plans) :]) for device in pair.devices] == [{1, 5}, {2, 3, 4}]
+    assert [replica.outstanding for replica in pair.replicas._replicas] == [0, 0]
+
+
+def test_a_small_request_does_not_wait_while_a_large_one_is_divided(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dividing, going_on = threading.Event(), threading.Event()
+
+    def slowly(workload: Workload, outstanding: Sequence[int]) -> list[Part]:
+        if len(workload.tails) == len(LARGE):
+            dividing.set()
+            assert going_on.wait(LIMIT)
+        return plan_parts(workload, outstanding)
+
+    monkeypatch.setattr("qwen3_rerank_plugins.engine.replicas.plan_parts", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        large = pool.submit(pair.submit, request(1, *LARGE))
+        assert dividing.wait(LIMIT)
+        small = pool.submit(lambda: pair.submit(request(2, 5)).result(LIMIT))
+        assert small.result(LIMIT) == expected(request(2, 5))
+        going_on.set()
+        assert large.result(LIMIT).result(LIMIT) == expected(request(1, *LARGE))
     assert [replica.outstanding for replica in pair.replicas._replicas] == [0, 0]
 
 

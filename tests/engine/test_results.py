@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen3_rerank_plugins.engine.request import RerankRequest
+from qwen3_rerank_plugins.engine.request import RerankRequest, make_request
 from qwen3_rerank_plugins.engine.results import RankedDocument, probability, rank_documents
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.errors import NonFiniteScoreError
@@ -129,3 +129,16 @@ def test_a_document_with_nothing_to_read_is_last_with_probability_zero() -> None
 
 def test_nothing_to_rank_is_an_empty_list() -> None:
     assert rank() == []
+
+
+class NeverSearched(tuple[int, ...]):
+    """Positions that may be read in order; to search them for each document takes the square of their number."""
+
+    def __contains__(self, _: object) -> bool:
+        raise AssertionError("searched")
+
+
+def test_what_was_rescored_is_not_searched_for_each_document() -> None:
+    request = make_request("query", ["a", "b", "c"], None)
+    scores = Scores((1.0, 2.0, 3.0), (0, 0, 0), rescored=NeverSearched((0, 2)))
+    assert [found.rescored for found in rank_documents(request, scores, None, None)] == [True, False, True]

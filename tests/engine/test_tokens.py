@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from qwen3_rerank_plugins.engine import tokens as tokens_module
 from qwen3_rerank_plugins.engine.prompt import Text, build_prompt
 from qwen3_rerank_plugins.engine.request import DEFAULT_INSTRUCTION, RerankRequest
-from qwen3_rerank_plugins.engine.tokens import PromptEncoder, TokenisedRequest
+from qwen3_rerank_plugins.engine.tokens import PromptEncoder, TokenisedRequest, well_formed
 from qwen3_rerank_plugins.errors import NoRoomError, UnsupportedCheckpointError
 from tests.references import PREFIX, SUFFIX
 
@@ -180,3 +187,40 @@ def test_control_parts_and_text_parts_of_the_same_spelling_differ(encoder: Promp
 
 def test_the_tokenizer_of_the_test_data_is_the_published_one(qwen_tokenizer_file: Path, golden: dict[str, Any]) -> None:
     assert hashlib.sha256(qwen_tokenizer_file.read_bytes()).hexdigest() == golden["tokenizer_json_sha256"]
+
+
+@given(st.lists(st.text(max_size=60), max_size=30))
+def test_texts_are_encoded_some_at_a_time_and_none_is_lost(texts: list[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tokens_module, "_CHARACTERS_AT_ONCE", 50)
+        patch.setattr("os.cpu_count", lambda: 2)
+        pieces = list(tokens_module._pieces(texts))
+    assert [text for piece in pieces for text in piece] == list(map(well_formed, texts))
+    assert all(len(piece) == 1 or sum(map(len, piece)) <= 100 for piece in pieces)
+    assert all(sum(map(len, one)) + len(after[0]) > 100 for one, after in itertools.pairwise(pieces))
+
+
+def test_a_small_call_is_encoded_between_the_texts_of_a_large_one(
+    encoder: PromptEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tokenizer's library is asked for a few texts at a time, and finishes them before it begins anything else."""
+    plain, asked, small = encoder._text_tokenizer, list[list[str]](), ["a", "b"]
+    begun, small_is_through = threading.Event(), threading.Event()
+
+    class Watched:
+        def encode_batch_fast(self, texts: list[str], add_special_tokens: bool) -> Any:
+            if begun.is_set() and texts != small:
+                assert small_is_through.wait(30)
+            asked.append(texts)
+            begun.set()
+            return plain.encode_batch_fast(texts, add_special_tokens=add_special_tokens)
+
+    monkeypatch.setattr(encoder, "_text_tokenizer", Watched())
+    large = ["many words " * 1000] * 10 * (os.cpu_count() or 1)
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(encoder._encode_texts, large)
+        assert begun.wait(30)
+        assert encoder._encode_texts(small) == [encoding.ids for encoding in plain.encode_batch(small)]
+        small_is_through.set()
+        assert found.result(60) == [plain.encode(large[0]).ids] * len(large)
+    assert asked.index(small) == 1 < len(asked) - 1

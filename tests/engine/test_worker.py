@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import math
 import random
 import threading
@@ -12,7 +13,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 
 import pytest
 
-from qwen3_rerank_plugins.engine.packing import PassPlan
+from qwen3_rerank_plugins.engine.packing import PassPlan, Remaining
 from qwen3_rerank_plugins.engine.tokens import TokenisedRequest
 from qwen3_rerank_plugins.engine.worker import Engine, TailScores, Worker
 from qwen3_rerank_plugins.errors import ClosedError, DeviceMemoryError, PassError, ScoringError
@@ -179,6 +180,57 @@ def test_out_of_memory_halves_the_plan_and_loses_nothing() -> None:
     assert max(plan.tokens for plan in device.plans[tried:]) <= 300, "the ceiling was forgotten"
 
 
+def test_a_failed_pass_that_was_much_smaller_than_the_budget_is_halved_itself() -> None:
+    device = Device(budget=16_000, memory=300)
+    worker = Worker(lambda: Engine(device, device.budget))
+    asked = request(1, *[40] * 10)  # 403 tokens: half of the budget would try the same again, and again
+    assert submit(worker, asked).result(LIMIT) == expected(asked)
+    assert [plan.tokens for plan in device.plans] == [403, 163, 163, 83]
+
+
+def test_memory_that_comes_back_is_used_again_and_both_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    device = Device(budget=1000, memory=60)
+    worker = Worker(lambda: Engine(device, device.budget), "cuda:3")
+    asked = request(1, *[10] * 400)
+    assert submit(worker, asked).result(LIMIT) == expected(asked)
+    device.memory = 10**9
+    for _ in range(12):
+        assert submit(worker, asked).result(LIMIT) == expected(asked)
+    assert max(plan.tokens for plan in device.plans[-4:]) == 993
+    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert ["lowered" in one for one in told] == [True, False]
+    assert all("cuda:3" in one for one in told)
+
+
+def test_where_memory_stays_short_not_every_call_runs_out_of_it(caplog: pytest.LogCaptureFixture) -> None:
+    device = Device(budget=1000, memory=300)
+    worker = Worker(lambda: Engine(device, device.budget))
+    asked = request(1, *[20] * 50)
+    failed = []
+    for _ in range(100):
+        before = len(device.plans)
+        assert submit(worker, asked).result(LIMIT) == expected(asked)
+        failed.append(any(plan.tokens > 300 for plan in device.plans[before:]))
+    assert failed[0]
+    assert sum(failed) <= 8
+    assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 1
+
+
+def test_a_pass_of_several_callers_that_runs_out_of_memory_loses_nobody_and_keeps_their_turns() -> None:
+    device = Device(budget=1000, memory=120)
+    worker = Worker(lambda: Engine(device, device.budget))
+    device.open.clear()
+    first = submit(worker, request(1, 5))
+    assert device.entered.acquire(timeout=LIMIT)
+    asked = [request(number, 30, 40, 50) for number in range(2, 7)]
+    futures = [submit(worker, one) for one in asked]
+    device.open.set()
+    assert first.result(LIMIT)
+    assert [future.result(LIMIT) for future in futures] == [expected(one) for one in asked]
+    turns = [min(served) for served, plan in zip(device.served, device.plans, strict=True) if plan.tokens <= 120]
+    assert turns[:2] == [1, 2], "whoever was first in line stays it"
+
+
 def test_a_document_that_can_never_fit_fails_its_own_request_only() -> None:
     device = Device(budget=1000, memory=300)
     worker = Worker(lambda: Engine(device, device.budget))
@@ -303,7 +355,7 @@ def test_not_even_a_failing_plan_leaves_anybody_waiting(worker: Worker, monkeypa
         raise MemoryError("no memory to plan in")
 
     with monkeypatch.context() as patched:
-        patched.setattr("qwen3_rerank_plugins.engine.worker.plan_passes", failing)
+        patched.setattr("qwen3_rerank_plugins.engine.worker.plan_pass", failing)
         with pytest.raises(PassError, match="no memory to plan in"):
             submit(worker, request(1, 5)).result(LIMIT)
     assert submit(worker, request(2, 5)).result(LIMIT) == expected(request(2, 5))
@@ -344,6 +396,39 @@ class Overflowing(Device):
         ]
 
 
+def test_what_planning_costs_does_not_depend_on_how_many_passes_are_still_to_come(
+    worker: Worker, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large request is looked through once, as it is submitted; the worker looks at what it runs."""
+    looked_at = 0
+
+    def counting(left: Remaining, tails: Sequence[int]) -> None:
+        nonlocal looked_at
+        looked_at += len(tails)
+        keep(left, tails)
+
+    keep = Remaining._keep
+    monkeypatch.setattr(Remaining, "_keep", counting)
+    device.open.clear()
+    large = submit(worker, request(1, *[90] * 5000))
+    assert device.entered.acquire(timeout=LIMIT)
+    small = submit(worker, request(2, 5))
+    device.open.set()
+    assert small.result(LIMIT) == expected(request(2, 5))
+    assert large.result(LIMIT)
+    assert len(device.plans) == 456
+    assert looked_at == 5000 + 1
+
+
+def test_ten_thousand_who_wait_are_served_in_the_order_in_which_they_came(worker: Worker, device: Device) -> None:
+    device.open.clear()
+    futures = [submit(worker, request(number, 40)) for number in range(10_000)]
+    device.open.set()
+    assert [future.result(LIMIT)[0] for future in futures] == [3.0 * number + 40 for number in range(10_000)]
+    order = [number for served in device.served for number in sorted(served)]
+    assert order == list(range(10_000))
+
+
 def rescue(worker: Worker, asked: TokenisedRequest) -> Future[tuple[TailScores, Collection[int]]]:
     return worker.submit(asked, lambda scores, rescued: (scores, tuple(rescued)), rescue=True)
 
@@ -358,6 +443,33 @@ def test_scores_that_overflow_are_computed_again_one_by_one_where_that_is_asked_
     assert len(narrow.plans) == 1
     assert [math.isnan(log_odds) for log_odds in submit(worker, asked).result(LIMIT)] == [False, True, False, True]
     assert len(wide.plans) == 2, "who did not ask for it does not wait for it"
+
+
+def test_others_are_served_between_the_scores_that_are_computed_again() -> None:
+    narrow, wide = Overflowing(), Device()
+    worker = Worker(lambda: Engine(narrow, 1000, rescue=wide))
+    wide.open.clear()
+    large = rescue(worker, request(1, *[7] * 50))
+    assert wide.entered.acquire(timeout=LIMIT)
+    small = submit(worker, request(2, 5))
+    small_was_done: list[bool] = []
+    wide.break_on = lambda *_: small_was_done.append(small.done())
+    wide.open.set()
+    assert large.result(LIMIT) == (expected(request(1, *[7] * 50)), tuple(range(50)))
+    assert small.result(LIMIT) == expected(request(2, 5))
+    assert small_was_done == [False, *[True] * 49]
+
+
+def test_a_call_that_is_cancelled_gets_no_further_score_computed_again() -> None:
+    narrow, wide = Overflowing(), Device()
+    worker = Worker(lambda: Engine(narrow, 1000, rescue=wide))
+    wide.open.clear()
+    large = rescue(worker, request(1, *[7] * 50))
+    assert wide.entered.acquire(timeout=LIMIT)
+    assert large.cancel()
+    wide.open.set()
+    assert submit(worker, request(2, 5)).result(LIMIT)
+    assert len(wide.plans) == 1
 
 
 def test_nothing_is_computed_again_that_was_finite() -> None:
