@@ -17,7 +17,8 @@ from qwen3_rerank_plugins.batch.source import Cut, Partition, Review, SourceFile
 from qwen3_rerank_plugins.errors import RequestError
 from qwen3_rerank_plugins.ray.answers import Answer, Question
 from qwen3_rerank_plugins.sets.lines import decode
-from qwen3_rerank_plugins.sets.tasks import RankingTask, parse_object, task_of
+from qwen3_rerank_plugins.sets.records import parse_object
+from qwen3_rerank_plugins.sets.tasks import RankingTask, task_of
 
 READ = {"query", "instruction", "documents", "candidates"}
 """Fields that are not handed on: the answer's reader has them, or finds them by its row."""

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def rank(
-    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Files to rank; - is stdin.")],
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE", help="Text lines, JSONL, JSON, CSV, TSV, Parquet; - is stdin.")
+    ],
     query: Annotated[
         str | None, typer.Option(help="What is looked for; needed for lines and JSONL, refused for sets.")
     ] = None,
@@ -62,8 +64,8 @@ def rank(
     from qwen3_rerank_plugins.cli.tasks import TaskReader
     from qwen3_rerank_plugins.engine.receipts import Receipt
     from qwen3_rerank_plugins.reranker import Qwen3Reranker
-    from qwen3_rerank_plugins.sets.lines import count_lines
     from qwen3_rerank_plugins.sets.ranker import TaskRanker
+    from qwen3_rerank_plugins.sets.records import count_records
 
     screen = Screen(results_for_programs=as_json)
     reranker = Qwen3Reranker(
@@ -111,7 +113,7 @@ def rank(
         else:
             screen.show(as_table(ranked))
 
-    total = 1 if query is not None else count_lines(files)
+    total = 1 if query is not None else count_records(files)
     with screen.progress("Ranking", total) as on_progress:
         ranker = TaskRanker(reranker, on_progress, instruction, top_n, min_score)
         asyncio.run(_show_all(ranker.rank_all(itertools.chain([first], tasks)), show))
