@@ -13,6 +13,7 @@ import typer
 
 from qwen3_rerank_plugins.cli import options
 from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, DEFAULT_MODEL
+from qwen3_rerank_plugins.plurals import counted, share
 
 if TYPE_CHECKING:
     from qwen3_rerank_plugins.batch import Summary
@@ -131,12 +132,12 @@ def _report(summary: Summary, answers: Path, screen: Screen, *, as_json: bool) -
         typer.echo(json.dumps({"output": str(answers), **dataclasses.asdict(summary)}))
     else:
         before = f", {summary.resumed} of them from an earlier run" if summary.resumed else ""
-        typer.echo(f"{answers} holds {summary.rows} answers in {_files(summary.partitions)}{before}.")
+        typer.echo(
+            f"{answers} holds {counted(summary.rows, 'answer')} in {counted(summary.partitions, 'file')}{before}."
+        )
+    if summary.redone:
+        screen.note(f"{counted(summary.redone, 'file', 'was')} not as an earlier run had left it, and made anew.")
     if summary.errors:
-        screen.note(f"{summary.errors} of {summary.rows} requests could not be ranked: column error says why.")
+        screen.note(f"{share(summary.errors, summary.rows, 'request')} could not be ranked: column error says why.")
     if described := summary.receipt.describe():
         screen.note(described)
-
-
-def _files(count: int) -> str:
-    return "1 file" if count == 1 else f"{count} files"

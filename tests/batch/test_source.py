@@ -41,7 +41,7 @@ def everything_asked(kind: Format, source: Source, out: Path) -> list[str]:
     for partition in source.partitions:
         asked = questions_of(kind, partition, out)
         assert len(asked) == partition.rows
-        assert kind.review(out).rows == list(range(len(queries), len(queries) + len(asked)))
+        assert kind.review(out.read_bytes()).rows == list(range(len(queries), len(queries) + len(asked)))
         queries += [question().query for question in asked]
     return queries
 
