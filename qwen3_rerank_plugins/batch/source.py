@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from qwen3_rerank_plugins.errors import RequestError
+from qwen3_rerank_plugins.plurals import counted
 from qwen3_rerank_plugins.ray.answers import Answer, Question
 
 
@@ -69,9 +70,9 @@ class Partition:
         """
         if sha256 != self.sha256:
             raise RequestError(
-                f"{self.path} has changed since this job began, among the {self.rows} rows from {self.line} on. What "
-                "was finished answers the file as it was: put it back and run the same again, or start anew with "
-                "another output folder."
+                f"{self.path} has changed since this job began, among the {counted(self.rows, 'row')} from {self.line} "
+                "on. What was finished answers the file as it was: put it back and run the same again, or start anew "
+                "with another output folder."
             )
 
 

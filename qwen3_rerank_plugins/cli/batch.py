@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -77,6 +78,7 @@ def batch(
 ) -> None:
     """Rerank a file of requests on a Ray cluster, and go on where an earlier run stopped."""
     from qwen3_rerank_plugins.batch import rerank_files
+    from qwen3_rerank_plugins.cli.loading import warn_of_size
     from qwen3_rerank_plugins.cli.screen import Screen
     from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
@@ -102,6 +104,8 @@ def batch(
         local_files_only=local_files_only,
         trust_remote_code=trust_remote_code,
     )
+    if address is None and "RAY_ADDRESS" not in os.environ:  # else the model is loaded on other machines
+        warn_of_size(reranker.settings, screen)
     # Ray prints what befell its workers to stdout, which is for results
     with screen.progress("Reranking", 1) as advance, contextlib.redirect_stdout(sys.stderr):
         shown = 0.0

@@ -22,10 +22,12 @@ def rank(
         list[str], typer.Argument(metavar="FILE", help="Text lines, JSONL, JSON, CSV, TSV, Parquet; - is stdin.")
     ],
     query: Annotated[
-        str | None, typer.Option(help="What is looked for; needed for lines and JSONL, refused for sets.")
+        str | None, typer.Option(help="What is looked for; needed for documents, refused for sets.")
     ] = None,
-    format: Annotated[FormatName, typer.Option(help='"auto" looks at the first line of each file.')] = "auto",
-    text_field: Annotated[str, typer.Option(help="Field of a JSONL document that holds its text.")] = "text",
+    format: Annotated[
+        FormatName, typer.Option(help='Of all files; "auto" looks at their names and first lines.')
+    ] = "auto",
+    text_field: Annotated[str, typer.Option(help="Field or column that holds a document's text.")] = "text",
     as_json: options.Json = False,
     instruction: options.Instruction = None,
     top_n: options.TopN = None,
@@ -53,7 +55,7 @@ def rank(
     no_probe: options.NoProbe = False,
     timeout: options.Timeout = DEFAULT_TIMEOUT,
 ) -> None:
-    """Rank text lines, JSONL documents, or the queries of a reranking set."""
+    """Rank the documents in files for a query, or the candidates in a reranking set for theirs."""
     import asyncio
 
     from rich.text import Text
