@@ -31,8 +31,8 @@ def load(reranker: Qwen3Reranker, screen: Screen) -> None:
     settings = reranker.settings
     warn_of_size(settings, screen)
     with _hint_at_the_demo(settings):
-        _download(settings, screen)
-        with screen.waiting(f"Loading {settings.model}"), quiet_libraries():
+        what = _prepare(settings, screen)
+        with screen.waiting(f"{what} {settings.model}"), quiet_libraries():
             reranker.warmup()
 
 
@@ -40,8 +40,8 @@ def fetch(settings: EngineSettings, screen: Screen) -> Checkpoint:
     """The checkpoint, without loading it: for what its config.json decides beforehand; bars and errors as `load`."""
     warn_of_size(settings, screen)
     with _hint_at_the_demo(settings):
-        _download(settings, screen)
-        with screen.waiting(f"Looking for {settings.model}"), quiet_libraries():
+        what = _prepare(settings, screen)
+        with screen.waiting(f"{what} {settings.model}"), quiet_libraries():
             return find_checkpoint(settings)
 
 
@@ -51,15 +51,14 @@ def warn_of_size(settings: EngineSettings, screen: Screen) -> None:
         screen.note(warning)
 
 
-def _download(settings: EngineSettings, screen: Screen) -> None:
-    """What is not here yet; on a terminal under the hub's own bars."""
+def _prepare(settings: EngineSettings, screen: Screen) -> str:
+    """Download what is not here yet under the hub's own bars, if somebody watches; what is left to do, in words."""
     if settings.local_files_only or _is_here(settings):
-        return
-    if screen.watched:
-        find_checkpoint(settings)
-    else:
-        with screen.waiting(f"Downloading {settings.model}"), quiet_libraries():
-            find_checkpoint(settings)
+        return "Loading"
+    if not screen.watched:
+        return "Downloading"
+    find_checkpoint(settings)
+    return "Loading"
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from qwen3_rerank_plugins import registry
+from qwen3_rerank_plugins.cli import loading
 from qwen3_rerank_plugins.cli.app import app
 from tests.doubles import OverlapScorer
 
@@ -20,6 +21,12 @@ MODEL = "demo"
 """What every test ranks with that needs a real model."""
 
 Run = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def _any_size_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default model is larger than many a machine, and most tests have a double in its place."""
+    monkeypatch.setattr(loading, "warning_about_size", lambda settings: None)
 
 
 @pytest.fixture

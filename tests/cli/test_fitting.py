@@ -47,6 +47,7 @@ def test_it_is_told_before_the_network_is_touched(free: pytest.MonkeyPatch, caps
             said_before.append(capsys.readouterr().err)
         raise CheckpointNotFoundError("not here")
 
+    free.setattr(loading, "warning_about_size", warning_about_size)
     free.setattr(loading, "find_checkpoint", fetch)
     with pytest.raises(CheckpointNotFoundError):
         loading.load(Qwen3Reranker(device="cpu"), Screen())
