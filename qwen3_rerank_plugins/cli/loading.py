@@ -40,8 +40,9 @@ def fetch(settings: EngineSettings, screen: Screen) -> Checkpoint:
     """The checkpoint, without loading it: for what its config.json decides beforehand; bars and errors as `load`."""
     warn_of_size(settings, screen)
     with _hint_at_the_demo(settings):
-        what = _prepare(settings, screen)
-        with screen.waiting(f"{what} {settings.model}"), quiet_libraries():
+        if screen.watched and not _is_here(settings):
+            return find_checkpoint(settings)
+        with screen.waiting(f"Fetching {settings.model}"), quiet_libraries():
             return find_checkpoint(settings)
 
 

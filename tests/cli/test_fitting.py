@@ -11,6 +11,7 @@ from qwen3_rerank_plugins.cli.screen import Screen
 from qwen3_rerank_plugins.engine import budget
 from qwen3_rerank_plugins.engine.settings import DEFAULT_MODEL, EngineSettings
 from qwen3_rerank_plugins.errors import CheckpointNotFoundError
+from tests.doubles import OverlapScorer
 
 
 @pytest.fixture
@@ -42,14 +43,13 @@ def test_what_fits_and_what_nobody_knows_is_passed_over(model: str, free: pytest
 def test_it_is_told_before_the_network_is_touched(free: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     said_before: list[str] = []
 
-    def fetch(settings: EngineSettings) -> None:
-        if not settings.local_files_only:
+    class Missing(OverlapScorer):
+        def warmup(self) -> None:
             said_before.append(capsys.readouterr().err)
-        raise CheckpointNotFoundError("not here")
+            raise CheckpointNotFoundError("not here")
 
     free.setattr(loading, "warning_about_size", warning_about_size)
-    free.setattr(loading, "find_checkpoint", fetch)
     with pytest.raises(CheckpointNotFoundError):
-        loading.load(Qwen3Reranker(device="cpu"), Screen())
+        loading.load(Qwen3Reranker(device="cpu", scorer=Missing()), Screen())
     assert [said.count("it will probably not fit") for said in said_before] == [1]
     assert fitting.size(2**30) == "1.0 GiB"

@@ -9,8 +9,13 @@ from collections.abc import Callable
 import pytest
 
 from qwen3_rerank_plugins.cli import heartbeat
-from qwen3_rerank_plugins.cli.heartbeat import EVERY, Progress, beat
+from qwen3_rerank_plugins.cli.heartbeat import Progress, beat
 from qwen3_rerank_plugins.cli.screen import Screen
+
+
+@pytest.fixture(autouse=True)
+def _every_ten_seconds(monkeypatch: pytest.MonkeyPatch, _no_progress: None) -> None:
+    monkeypatch.setattr(heartbeat, "EVERY", 10.0)
 
 
 def lines(progress: Progress, shares: list[float]) -> list[str]:
@@ -54,7 +59,7 @@ def test_a_stream_that_is_gone_ends_the_lines_and_not_the_work() -> None:
 
     waits: list[float] = []
     beat(lambda elapsed: "", say, lambda seconds: bool(waits.append(seconds)), lambda: 0.0)
-    assert waits == [EVERY]
+    assert waits == [10.0]
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,7 @@ def test_ir_measures_reads_both(files: tuple[Path, Path]) -> None:
     assert found[ir_measures.RR] == 0.75
 
 
+@pytest.mark.filterwarnings("ignore")  # of its own compiler
 def test_ranx_reads_both(files: tuple[Path, Path]) -> None:
     pytest.importorskip("ranx", reason="ranx is not installed")
     ranx: Any = importlib.import_module("ranx")
