@@ -12,13 +12,18 @@ def counted(number: int, noun: str, verb: str = "") -> str:
         verb: in the singular, "was", "is", "has" or "does"; empty for none.
     """
     words = f"{number:,} {noun if number == 1 else plural(noun)}"
-    return f"{words} {verb if number == 1 else _PLURALS[verb]}" if verb else words
+    return f"{words} {agreeing(number, verb)}" if verb else words
 
 
 def share(part: int, whole: int, noun: str, verb: str = "") -> str:
     """A part of a whole: "1 of 3 documents was", "2 of 3 documents were"."""
     words = f"{part:,} of {counted(whole, noun)}"
-    return f"{words} {verb if part == 1 else _PLURALS[verb]}" if verb else words
+    return f"{words} {agreeing(part, verb)}" if verb else words
+
+
+def agreeing(number: int, verb: str) -> str:
+    """The form of a verb that goes with a number."""
+    return verb if number == 1 else _PLURALS[verb]
 
 
 def plural(noun: str) -> str:

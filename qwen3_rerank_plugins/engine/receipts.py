@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 
 from qwen3_rerank_plugins.engine.scorer import Scores
-from qwen3_rerank_plugins.plurals import counted, share
+from qwen3_rerank_plugins.plurals import agreeing, counted, share
 
 logger = logging.getLogger("qwen3_rerank_plugins")
 
@@ -53,8 +53,8 @@ class Receipt:
             )
         if self.rescored:
             notes.append(
-                f"{share(self.rescored, self.documents, 'score', 'was')} computed again in float32, after an overflow "
-                "in 16 bits."
+                f"{share(self.rescored, self.documents, 'score')} overflowed in 16 bits and "
+                f"{agreeing(self.rescored, 'was')} computed again in float32."
             )
         return " ".join(notes)
 
