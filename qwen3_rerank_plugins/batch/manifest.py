@@ -19,7 +19,7 @@ NAME = "_manifest.json"
 _VERSION = 2
 _WITHOUT_EFFECT = {
     *("token", "cache_dir", "local_files_only", "trust_remote_code"),
-    *("devices", "device_map", "max_batch_tokens"),
+    *("devices", "device_map", "max_batch_tokens", "threads"),
 }
 """Settings that say how the model is found, and how it is spread; a run may go on with others."""
 _OWN = ("instruction", "top_n", "min_score", "max_length", "long_documents", "on_nonfinite")
