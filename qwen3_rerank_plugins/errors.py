@@ -34,9 +34,9 @@ import copy
 from collections.abc import Sequence
 from typing import TypeVar
 
-_E = TypeVar("_E", bound=BaseException)
-
 from qwen3_rerank_plugins.printable import printable
+
+_E = TypeVar("_E", bound=BaseException)
 
 
 class RerankError(Exception):

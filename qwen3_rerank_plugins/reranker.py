@@ -282,6 +282,11 @@ class Qwen3Reranker:
         self._closed = True
         self._release()
 
+    @property
+    def loads_a_model(self) -> bool:
+        """Whether a model runs in this process: there is neither a server nor an engine of the caller's own."""
+        return self.remote is None and self._own_scorer is None
+
     def __enter__(self) -> Qwen3Reranker:
         return self
 

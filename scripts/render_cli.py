@@ -22,6 +22,7 @@ from typing import Any
 from typer.models import OptionInfo
 
 from qwen3_rerank_plugins.cli.app import app
+from qwen3_rerank_plugins.cli.help import choices_of
 
 PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -112,9 +113,9 @@ def _default(words: object, value: object) -> str:
 
 
 def _meaning(text: str, kind: object) -> str:
-    words = [word for one in (kind, *typing.get_args(kind)) for word in typing.get_args(one) if isinstance(word, str)]
-    listed = ", ".join(f"`{word}`" for word in dict.fromkeys(words))
-    return _cell(text) + (f" One of {listed}." if words else "")
+    words = choices_of(kind)
+    listed = ", ".join(f"`{word}`" for word in words)
+    return _cell(text) + (f" One of {listed}." if len(words) > 1 else "")
 
 
 def _cell(text: str) -> str:

@@ -195,7 +195,7 @@ PROVOKED: dict[str, tuple[Callable[[Path, pytest.MonkeyPatch], None], str]] = {
     ),
     "LongDocumentError": (
         a_document_that_does_not_fit,
-        r"1 of 2 documents do not fit in max_length=100: the longest, documents\[1\], by \d+ tokens. Raise max_length",
+        r"1 of 2 documents does not fit in max_length=100: the longest, documents\[1\], by \d+ tokens. Raise",
     ),
     "CheckpointNotFoundError": (a_folder_that_is_not_there, "There is no folder .*Check the path"),
     "UnsupportedCheckpointError": (a_model_of_another_family, "is BertModel, neither Qwen3ForCausalLM"),

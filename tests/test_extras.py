@@ -64,7 +64,7 @@ BEFORE = {
     ("eval", "scikit-learn"): ["pytrec_eval"],
     ("eval", "matplotlib"): ["pytrec_eval", "sklearn"],
     ("mteb", "mteb"): ["pytrec_eval", "sklearn"],
-    ("ray", "ray"): ["pyarrow"],
+    ("ray", "pyarrow"): ["ray"],
     ("remote", "tenacity"): ["httpx"],
 }
 """What is missed first where it is not there either, as without any extra."""
@@ -102,6 +102,12 @@ def test_without_an_extra_its_part_is_one_import_error_with_the_command(extra: s
         f"Install it with: pip install 'qwen3-rerank-plugins[{extra}]'"
     )
     assert issubclass(MissingExtraError, ImportError)
+
+
+def test_without_the_extra_ray_it_is_ray_that_is_named_and_not_what_comes_with_it() -> None:
+    program = ABSENT.format(modules=("ray", "pyarrow")) + "import qwen3_rerank_plugins.batch"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert str(MissingExtraError("ray", "ray")) in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("module", ["typer", "rich"])

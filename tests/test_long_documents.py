@@ -155,4 +155,4 @@ def test_thirty_two_thousand_tokens_run_in_bounded_memory_on_the_cpu() -> None:
     # all scores of the second prompt at once would take 32,768 x 32,768 x 4 bytes a head: 4 GiB
     assert json.loads(cut)[1] == 0 < json.loads(cut)[0]
     assert int(grown) < 1024, f"{grown} MiB"
-    assert "1 of 2 documents were cut" in done.stderr
+    assert "1 of 2 documents was cut" in done.stderr

@@ -1,12 +1,9 @@
-"""A whole job: files of requests -> a folder of answers, one row for each, whatever was killed on the way.
-
-Comes in: paths, a reranker, and where to run. Goes out: files, and a summary that counted them.
-Must not know: lines, tables, terminals.
-"""
+"""A whole job: files of requests -> a folder of answers, one row for each, whatever was killed on the way."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -17,16 +14,22 @@ import ray
 import ray.data
 
 from qwen3_rerank_plugins.batch.cluster import Pool, choose_pool, cluster
+from qwen3_rerank_plugins.batch.fingerprint import fingerprint_on_disk
+from qwen3_rerank_plugins.batch.finished import FOLDER, Finished, read_finished
+from qwen3_rerank_plugins.batch.folder import locked
 from qwen3_rerank_plugins.batch.manifest import claim, manifest_of
+from qwen3_rerank_plugins.batch.model_file import check_model, read_model
 from qwen3_rerank_plugins.batch.partition_ranker import FORMATS, PartitionRanker, answers_file, failure_of
 from qwen3_rerank_plugins.batch.source import Partition, Review, Source, find_files
 from qwen3_rerank_plugins.engine.receipts import Receipt
 from qwen3_rerank_plugins.engine.settings import positive_int
 from qwen3_rerank_plugins.errors import BatchError
+from qwen3_rerank_plugins.plurals import counted, share
 from qwen3_rerank_plugins.ray.answers import OnError
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
 PARTITION_ROWS = 256
+logger = logging.getLogger("qwen3_rerank_plugins")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class Summary:
         errors: how many of the answers say why their request could not be ranked.
         partitions: files of answers.
         resumed: how many of them were there before.
+        redone: files of answers that were there before, and were not as an actor had left them: they were made anew.
         receipt: what was not read of the documents, in this run.
     """
 
@@ -45,6 +49,7 @@ class Summary:
     errors: int
     partitions: int
     resumed: int
+    redone: int
     receipt: Receipt
 
 
@@ -77,39 +82,79 @@ def rerank_files(
 
     Raises:
         RequestError: the input cannot be read, or a row cannot be ranked and `on_error` is "raise".
-        SettingsError: the folder belongs to another job, or the cluster cannot do what was asked.
-        BatchError: Ray gave up, or not every row has its one answer.
+        SettingsError: the folder belongs to another job or another model, is in use, or cannot be written to; or the
+            cluster cannot do what was asked.
+        BatchError: Ray gave up, a disk is full, the model changed while it was in use, or not every row has its one
+            answer.
         RerankError: the model cannot be loaded, or failed.
     """
     partition_rows = positive_int("partition_rows", partition_rows)
     files = find_files(Path(requests), list(FORMATS))
     source = Source(tuple(FORMATS[file.suffix.lower()].cut(file, partition_rows) for file in files))
     folder = Path(answers)
-    claim(folder, manifest_of(source, partition_rows, reranker))
-    partitions = source.partitions
-    missing = [partition for partition in partitions if review(folder, partition) is None]
-    done = source.rows - sum(partition.rows for partition in missing)
-    on_progress(done, source.rows)
-    receipt = Receipt()
-    if missing:
-        with cluster(address):
-            pool = choose_pool(actors, gpus_per_actor, cpus_per_actor, work=len(missing))
-            for found in _run(missing, pool, (reranker, on_error, str(folder.resolve()))):
-                done += found.pop("rows")
-                receipt += Receipt(**found)
-                on_progress(done, source.rows)
-    return _summary(source, folder, resumed=len(partitions) - len(missing), receipt=receipt)
+    manifest = manifest_of(source, partition_rows, reranker)
+    with locked(folder):
+        claim(folder, manifest)
+        missing, redone = _missing(source, folder)
+        _check_model(folder, reranker, missing)
+        done = source.rows - sum(partition.rows for partition in missing)
+        on_progress(done, source.rows)
+        receipt = Receipt()
+        if missing:
+            with cluster(address):
+                pool = choose_pool(actors, gpus_per_actor, cpus_per_actor, work=len(missing))
+                for found in _run(missing, pool, (reranker, on_error, str(folder.resolve()))):
+                    done += found.pop("rows")
+                    receipt += Receipt(**found)
+                    on_progress(done, source.rows)
+        resumed = len(source.partitions) - len(missing)
+        return _summary(source, folder, resumed=resumed, redone=redone, receipt=receipt)
 
 
-def review(folder: Path, partition: Partition) -> Review | None:
-    """A partition's file of answers, read again; None unless it holds one answer for each row, in their order."""
+def review(folder: Path, partition: Partition, finished: Finished) -> Review | None:
+    """A partition's file of answers, read again.
+
+    Args:
+        folder: where it is.
+        partition: what it answers.
+        finished: what the actors noted.
+
+    Returns:
+        None unless it is what an actor has finished, and holds one answer for each row, in their order.
+    """
     file = answers_file(folder, partition)
     try:
-        found = FORMATS[file.suffix].review(file)
+        content = file.read_bytes()
+        if hashlib.sha256(content).hexdigest() not in finished.get(file.name, ()):
+            return None
+        found = FORMATS[file.suffix].review(content)
     except Exception:  # whatever is wrong with it, it is to be made again
         return None
     wanted = list(range(partition.first_row, partition.first_row + partition.rows))
     return found if found.rows == wanted else None
+
+
+def _missing(source: Source, folder: Path) -> tuple[list[Partition], int]:
+    """Partitions that have to be answered, and how many of them have a file that is not what an actor finished."""
+    finished = read_finished(folder)
+    missing = [partition for partition in source.partitions if review(folder, partition, finished) is None]
+    damaged = [file.name for file in (answers_file(folder, partition) for partition in missing) if file.exists()]
+    if damaged:
+        logger.warning(
+            f"{counted(len(damaged), 'file', 'is')} not what an earlier run had finished, and will be made anew: "
+            f"{', '.join(damaged[:5])}{', ...' if len(damaged) > 5 else ''}."
+        )
+    return missing, len(damaged)
+
+
+def _check_model(folder: Path, reranker: Qwen3Reranker, missing: Sequence[Partition]) -> None:
+    """Actors compare what they load. Where nothing is left to do, the answers still have to be this model's."""
+    if not reranker.loads_a_model or not (folder / FOLDER).exists():
+        return
+    before = read_model(folder)
+    found = None if missing else fingerprint_on_disk(reranker.settings)
+    if found:
+        check_model(folder, before, found)
 
 
 def _run(missing: Sequence[Partition], pool: Pool, settings: tuple[Any, ...]) -> Iterator[dict[str, Any]]:
@@ -143,16 +188,17 @@ def _run(missing: Sequence[Partition], pool: Pool, settings: tuple[Any, ...]) ->
         log.setLevel(level)
 
 
-def _summary(source: Source, folder: Path, *, resumed: int, receipt: Receipt) -> Summary:
+def _summary(source: Source, folder: Path, *, resumed: int, redone: int, receipt: Receipt) -> Summary:
     """Every answer counted, in the files as they are."""
-    reviews = {partition: review(folder, partition) for partition in source.partitions}
+    finished = read_finished(folder)
+    reviews = {partition: review(folder, partition, finished) for partition in source.partitions}
     broken = [answers_file(folder, partition).name for partition, found in reviews.items() if found is None]
     if broken:
         raise BatchError(
-            f"{len(broken)} of {len(reviews)} files in {folder} do not hold one answer for each of their rows, "
-            f"{broken[0]} for one. Run the same again to make them anew."
+            f"{share(len(broken), len(reviews), 'file', 'does')} not hold one answer for each row as it was finished: "
+            f"{broken[0]} in {folder} for one. Run the same again to make what is missing anew."
         )
     errors = sum(found.errors for found in reviews.values() if found)
-    for unfinished in folder.glob(".part-*"):  # of runs that were killed
+    for unfinished in folder.glob(".part-??????.*.*.*"):  # of this job's killed runs: nobody else holds the lock
         unfinished.unlink(missing_ok=True)
-    return Summary(source.rows, errors, len(reviews), resumed, receipt)
+    return Summary(source.rows, errors, len(reviews), resumed, redone, receipt)

@@ -1,32 +1,29 @@
-"""What a folder of answers is of: no job of another input or other settings may add to it.
-
-Comes in: a source and a reranker. Goes out: a manifest, and the folder with it in place.
-Must not know: answers, Ray.
-"""
+"""What a folder of answers is of: no job of another input or other settings may add to it."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from qwen3_rerank_plugins import __version__
+from qwen3_rerank_plugins.batch.folder import cannot_write, write_whole
 from qwen3_rerank_plugins.batch.source import Source
 from qwen3_rerank_plugins.errors import SettingsError
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
 NAME = "_manifest.json"
 """Readers of folders of files pass over names that begin like this."""
-_VERSION = 1
+_VERSION = 2
 _WITHOUT_EFFECT = {
     *("token", "cache_dir", "local_files_only", "trust_remote_code"),
-    *("devices", "device_map", "max_batch_tokens"),
+    *("devices", "device_map", "max_batch_tokens", "threads"),
 }
 """Settings that say how the model is found, and how it is spread; a run may go on with others."""
 _OWN = ("instruction", "top_n", "min_score", "max_length", "long_documents", "on_nonfinite")
-_OF_A_SERVER = ("template", "scores")
+_OF_A_SERVER = ("protocol", "template", "scores")
 """Not where it is: an address may move, and may hold a password."""
 
 Manifest = dict[str, Any]
@@ -46,6 +43,7 @@ def manifest_of(source: Source, partition_rows: int, reranker: Qwen3Reranker) ->
     engine = dataclasses.asdict(reranker.settings.identity)
     manifest: Manifest = {
         "version": _VERSION,
+        "package": __version__,
         "input": [{"name": file.path.name, "sha256": file.sha256, "rows": file.rows} for file in source.files],
         "partition_rows": partition_rows,
         "settings": {name: value for name, value in engine.items() if name not in _WITHOUT_EFFECT}
@@ -56,12 +54,12 @@ def manifest_of(source: Source, partition_rows: int, reranker: Qwen3Reranker) ->
 
 
 def claim(folder: Path, manifest: Manifest) -> None:
-    """Make the folder this job's, or see that it is.
+    """Make a folder this job's, or see that it is.
 
     Raises:
         SettingsError: it belongs to another job, or holds something else.
+        BatchError: the disk does not take the manifest.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     place = folder / NAME
     if place.exists():
         differences = list(_differences(_read(place), manifest))
@@ -71,11 +69,9 @@ def claim(folder: Path, manifest: Manifest) -> None:
                 "one to start anew."
             )
         return
-    if any(file.name[0] != "." for file in folder.iterdir()):
+    if any(file.name[0] not in "._" for file in folder.iterdir()):
         raise SettingsError(f"{folder} holds files that are of no batch job. Use an empty or a new folder.")
-    new = place.with_name(f".{NAME}.{os.getpid()}")
-    new.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    new.replace(place)
+    write_whole(place, json.dumps(manifest, indent=1) + "\n")
 
 
 def _read(place: Path) -> Manifest:
@@ -83,6 +79,8 @@ def _read(place: Path) -> Manifest:
         found = _parsed(place.read_text(encoding="utf-8"))
     except ValueError:
         found = {}
+    except OSError as error:
+        raise cannot_write(place, error) from error
     if found.get("version") != _VERSION:
         raise SettingsError(
             f"{place} is damaged, or of another version of this package. Use another folder, or remove this one to "
@@ -97,11 +95,20 @@ def _parsed(text: str) -> Manifest:
 
 
 def _differences(before: Manifest, now: Manifest) -> Iterator[str]:
-    if before["input"] != now["input"]:
-        yield "its input was another, or has changed since"
+    if before["package"] != now["package"]:
+        yield f"the version of this package was {before['package']} and is {now['package']}"
+    yield from _changed_files(before["input"], now["input"])
     if before["partition_rows"] != now["partition_rows"]:
         yield f"partition_rows was {before['partition_rows']!r} and is {now['partition_rows']!r}"
     for name in sorted(before["settings"].keys() | now["settings"].keys()):
         old, new = before["settings"].get(name), now["settings"].get(name)
         if old != new:
             yield f"{name} was {old!r} and is {new!r}"
+
+
+def _changed_files(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> Iterator[str]:
+    """By name; a changed order moves every row."""
+    old, new = ({file["name"]: file["sha256"] for file in files} for files in (before, now))
+    yield from (f"the input had a file {name}" for name in old if name not in new)
+    yield from (f"the input has a new file {name}" for name in new if name not in old)
+    yield from (f"its input {name} has changed since" for name in new if name in old and new[name] != old[name])

@@ -1,28 +1,31 @@
-"""One partition -> its file of answers, whole or not at all: what an actor does.
-
-Comes in: the fields of a partition. Goes out: a receipt, or the error that stops the job.
-Must not know: clusters, other partitions.
-"""
+"""One partition -> its file of answers, whole or not at all: what an actor does."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
+import io
 import os
 import pickle
 import socket
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 
+from qwen3_rerank_plugins.batch.fingerprint import LoadedModel
+from qwen3_rerank_plugins.batch.finished import FinishedLog
+from qwen3_rerank_plugins.batch.folder import cannot_write
 from qwen3_rerank_plugins.batch.jsonl import Jsonl
+from qwen3_rerank_plugins.batch.model_file import claim_model
 from qwen3_rerank_plugins.batch.parquet import Parquet
 from qwen3_rerank_plugins.batch.source import Format, Partition
 from qwen3_rerank_plugins.engine.receipts import Receipt
 from qwen3_rerank_plugins.errors import BatchError, RerankError
+from qwen3_rerank_plugins.plurals import counted
 from qwen3_rerank_plugins.ray.answers import Answer, Answerer, OnError
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
@@ -56,6 +59,8 @@ class PartitionRanker:
         self._answerer = Answerer(reranker, on_error)
         self._folder = Path(folder)
         self._run = run
+        self._finished = FinishedLog(self._folder)
+        self._model: LoadedModel | None = None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """A foreseen error is data here: Ray would wrap it, and log it at length."""
@@ -67,8 +72,8 @@ class PartitionRanker:
             failure = error
         except OSError as error:
             failure = BatchError(
-                f"{socket.gethostname()} cannot read or write: {error}. Requests and answers must be in folders that "
-                "every node of the cluster sees under the same name."
+                f"{socket.gethostname()} cannot read {error.filename or 'a file'}: {error.strerror or error}. On a "
+                "cluster, every node must see requests, answers and a local model under the same name."
             )
         row: dict[str, Any] = {
             "rows": fields["rows"],
@@ -78,31 +83,63 @@ class PartitionRanker:
         return pa.table({name: pa.array([value]) for name, value in row.items()})
 
     def _answer(self, partition: Partition) -> Receipt:
+        self._load()
         file = answers_file(self._folder, partition)
         kind = FORMATS[Path(partition.path).suffix.lower()]
-        with self._whole_or_nothing(file) as out:
-            answers: list[Answer] = kind.answer(partition, self._answerer.answer, out)
+        content = io.BytesIO()
+        with self._whole_or_nothing(file, content):
+            answers: list[Answer] = kind.answer(partition, self._answerer.answer, content)
+            if self._model:
+                self._model.check_unchanged()
         return sum((answer.receipt for answer in answers), Receipt())
 
+    def _load(self) -> None:
+        """The model, and what it may be known by, before anything is answered with it. A server has its own."""
+        if self._model or not self._answerer.reranker.loads_a_model:
+            return
+        model = LoadedModel(self._answerer.reranker.settings)
+        self._answerer.reranker.warmup()
+        model.check_loaded()
+        claim_model(self._folder, model.fingerprint)
+        self._model = model
+
     @contextlib.contextmanager
-    def _whole_or_nothing(self, file: Path) -> Iterator[BinaryIO]:
+    def _whole_or_nothing(self, file: Path, content: io.BytesIO) -> Iterator[None]:
         """A file that gets its name when it is complete. One that never did tells of an actor that was killed."""
         killed = len(list(self._folder.glob(f".{file.name}.{self._run}.*")))
         if killed >= MOST_ATTEMPTS:
             raise BatchError(
-                f"{killed} actors in a row were killed while they worked on {file.name}, most likely for lack of "
-                "memory. Give each actor more, or lower --max-batch-tokens or --partition-rows."
+                f"{counted(killed, 'actor', 'was')} killed in a row while working on {file.name}, most likely for lack "
+                "of memory. Give each actor more, or lower --max-batch-tokens or --partition-rows."
             )
         unfinished = self._folder / f".{file.name}.{self._run}.{uuid.uuid4().hex}"
         try:
-            with unfinished.open("wb") as out:
-                yield out
-                out.flush()
-                os.fsync(out.fileno())
-            unfinished.replace(file)
+            with _writing(file):
+                unfinished.touch()
+            yield
+            with _writing(file):
+                _write(unfinished, content.getvalue())
+                self._finished.add(file.name, hashlib.sha256(content.getvalue()).hexdigest())
+                unfinished.replace(file)
         except Exception:
-            unfinished.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                unfinished.unlink(missing_ok=True)
             raise
+
+
+@contextlib.contextmanager
+def _writing(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(file, error) from error
+
+
+def _write(file: Path, content: bytes) -> None:
+    with file.open("wb") as out:
+        out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
 
 
 def failure_of(receipt: dict[str, Any]) -> RerankError | None:

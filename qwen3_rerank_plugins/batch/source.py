@@ -1,8 +1,4 @@
-"""A file or a folder of requests -> partitions, which are the same whenever they are cut.
-
-Comes in: a path. Goes out: `Source`, with a digest of every file and the partitions of all.
-Must not know: what a row asks, Ray.
-"""
+"""A file or a folder of requests -> partitions, which are the same whenever they are cut."""
 
 from __future__ import annotations
 
@@ -12,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from qwen3_rerank_plugins.errors import RequestError
+from qwen3_rerank_plugins.plurals import counted
 from qwen3_rerank_plugins.ray.answers import Answer, Question
 
 
@@ -23,11 +20,13 @@ class Cut:
         start: where they begin: a byte of a JSONL file, a row of a Parquet file.
         line: what the first one is called in messages: its line, or its row counted from 1.
         rows: how many they are.
+        sha256: of the bytes that they are read from; whoever reads them later compares.
     """
 
     start: int
     line: int
     rows: int
+    sha256: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ class Partition:
         number: counted from 0 in the order of the input; its answers are named by it.
         path: the file that it is of.
         first_row: rows of the job before it.
-        start, line, rows: as those of `Cut`.
+        start, line, rows, sha256: as those of `Cut`.
     """
 
     number: int
@@ -61,6 +60,20 @@ class Partition:
     start: int
     line: int
     rows: int
+    sha256: str
+
+    def check_unchanged(self, sha256: str) -> None:
+        """Compare what was read with what was cut.
+
+        Raises:
+            RequestError: the file has another content now, if only there.
+        """
+        if sha256 != self.sha256:
+            raise RequestError(
+                f"{self.path} has changed since this job began, among the {counted(self.rows, 'row')} from {self.line} "
+                "on. What was finished answers the file as it was: put it back and run the same again, or start anew "
+                "with another output folder."
+            )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -91,10 +104,14 @@ class Format(Protocol):
     def answer(
         self, partition: Partition, ask: Callable[[Sequence[Question]], list[Answer]], out: BinaryIO
     ) -> list[Answer]:
-        """Read a partition, ask, and write its answers: row, what else the request carried, results, error."""
+        """Read a partition, ask, and write its answers: row, what else the request carried, results, error.
+
+        Raises:
+            RequestError: its rows are not those that were cut.
+        """
         ...
 
-    def review(self, file: Path) -> Review:
+    def review(self, content: bytes) -> Review:
         """Read a file of answers again; any exception means that it is not one."""
         ...
 
@@ -118,7 +135,15 @@ class Source:
         for file in self.files:
             for cut in file.cuts:
                 partitions.append(
-                    Partition(len(partitions), str(file.path.resolve()), first_row, cut.start, cut.line, cut.rows)
+                    Partition(
+                        len(partitions),
+                        str(file.path.resolve()),
+                        first_row,
+                        cut.start,
+                        cut.line,
+                        cut.rows,
+                        cut.sha256,
+                    )
                 )
                 first_row += cut.rows
         return partitions
@@ -137,6 +162,9 @@ def find_files(path: Path, kinds: Sequence[str]) -> list[Path]:
     if path.is_dir():
         inside = sorted(file for file in path.iterdir() if file.is_file() and file.name[0] not in "._")
         found = [file for file in inside if file.suffix.lower() in kinds]
+        packed = [file for file in inside if file not in found and {one.lower() for one in file.suffixes} & {*kinds}]
+        if packed:
+            raise RequestError(f"{packed[0]} would be left out: unpack or rename it, or move it out of the folder.")
     else:
         found = [path] if path.is_file() and path.suffix.lower() in kinds else []
     if not found:

@@ -87,7 +87,7 @@ def _speed(results: Record) -> list[Grid]:
     rate = results["gemm_flops_per_second"] / 1e12
     return [
         Grid(
-            f"Speed, medians; peers took turns, rounds: {results['rounds']} (small: twelve times as many)",
+            f"Speed, medians; peers took turns, rounds: {_rounds(results)}",
             ("workload", "peer", "seconds", "times ours", "docs/s", "GEMM", "diff", "peak"),
             tuple(rows),
         ),
@@ -266,3 +266,13 @@ def size(count: int | None) -> str:
     if count is None:
         return ""
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def _rounds(results: Record) -> str:
+    """How often each workload was run; older records do not say it of each."""
+    if any("rounds" not in workload for workload in results["workloads"]):
+        return f"{results['rounds']} (small: twelve times as many)"
+    each = {workload["name"]: workload["rounds"] for workload in results["workloads"]}
+    if len(set(each.values())) == 1:
+        return str(next(iter(each.values())))
+    return ", ".join(f"{name} {rounds}" for name, rounds in each.items())

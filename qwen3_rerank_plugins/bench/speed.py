@@ -18,7 +18,7 @@ from qwen3_rerank_plugins.bench.peers import Peer, make_peers
 from qwen3_rerank_plugins.bench.stopwatch import Measured, Spread, ratios, take_turns
 from qwen3_rerank_plugins.bench.subject import Subject
 from qwen3_rerank_plugins.bench.texts import RealText
-from qwen3_rerank_plugins.bench.workloads import RECIPES, BenchWorkload, Size, draw_workload
+from qwen3_rerank_plugins.bench.workloads import RECIPES, ROUNDS, BenchWorkload, Size, draw_workload
 from qwen3_rerank_plugins.engine.budget import LARGEST_AUTO_BUDGET
 from qwen3_rerank_plugins.engine.prompt import build_prompt
 from qwen3_rerank_plugins.engine.settings import EngineSettings
@@ -58,6 +58,7 @@ class WorkloadResults:
     """One workload: what it is, what it costs, who took how long."""
 
     name: str
+    rounds: int
     queries: int
     documents: int
     mean_tokens: float
@@ -84,7 +85,7 @@ class SpeedPlan:
     Attributes:
         workloads, peers: names; "ours" is always among the peers.
         size: of the workloads.
-        rounds: how often each peer runs each workload.
+        rounds: how often each peer runs each workload; None is as often as its recipe says.
         seed: of the texts.
         passages: where the texts come from, and `texts` what to call that.
     """
@@ -92,7 +93,7 @@ class SpeedPlan:
     workloads: Sequence[str]
     peers: Sequence[str]
     size: Size
-    rounds: int
+    rounds: int | None
     seed: int
     passages: Sequence[str]
     texts: str
@@ -100,7 +101,11 @@ class SpeedPlan:
     @property
     def steps(self) -> int:
         """How often `OnStep` will be told something."""
-        return len(self.peers) * sum(1 + self.rounds * RECIPES[name].repeat for name in self.workloads)
+        return len(self.peers) * sum(1 + self.rounds_of(name) for name in self.workloads)
+
+    def rounds_of(self, workload: str) -> int:
+        """How often each peer runs a workload."""
+        return self.rounds or RECIPES[workload].rounds
 
 
 def measure_speed(
@@ -129,14 +134,14 @@ def measure_speed(
             peer.prepare(workload.requests)
         turns = take_turns(
             {peer_name: _scoring(peer, workload) for peer_name, peer in peers.items()},
-            plan.rounds * RECIPES[name].repeat,
+            plan.rounds_of(name),
             device,
             lambda peer_name, turn, name=name: tell(f"{name}: {peer_name}, round {turn + 1}"),  # type: ignore[misc]
         )
         tokenised = [encoder.encode(build_prompt(request), request.max_length) for request in workload.requests]
         found.append(_results(workload, tokenised, subject, settings, gemm_rate, peers, turns))
         gc.collect()
-    return SpeedResults(plan.rounds, plan.seed, plan.texts, gemm_rate, tuple(found))
+    return SpeedResults(plan.rounds or ROUNDS, plan.seed, plan.texts, gemm_rate, tuple(found))
 
 
 def _scoring(peer: Peer, workload: BenchWorkload) -> Callable[[], list[float]]:
@@ -174,6 +179,7 @@ def _results(
     lengths = [len(ids) for request in tokenised for ids in (request.tails[tail] for tail in request.tail_of)]
     return WorkloadResults(
         name=workload.name,
+        rounds=len(ours),
         queries=len(workload.requests),
         documents=workload.documents,
         mean_tokens=sum(lengths) / len(lengths),

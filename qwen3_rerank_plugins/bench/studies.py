@@ -26,7 +26,7 @@ from qwen3_rerank_plugins.bench.subject import ShapeName, Subject, open_subject
 from qwen3_rerank_plugins.bench.texts import RealText, read_passages
 from qwen3_rerank_plugins.bench.together import measure_together
 from qwen3_rerank_plugins.bench.windows import measure_windows
-from qwen3_rerank_plugins.bench.workloads import RECIPES, BenchWorkload, Size, draw_workload
+from qwen3_rerank_plugins.bench.workloads import RECIPES, ROUNDS, BenchWorkload, Size, draw_workload
 from qwen3_rerank_plugins.engine.budget import choose_budget
 from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
 from qwen3_rerank_plugins.engine.placement import Placement, choose_placement
@@ -51,7 +51,7 @@ class Study:
         tokenizer: folder of a tokenizer for a random one; None takes the demo's.
         workloads, peers: names; none means all.
         size: of the workloads; "auto" is full on CUDA, short elsewhere.
-        rounds: turns.
+        rounds: turns; None is the usual number of the study, or of each workload of speed.
         seed: of the texts.
         texts: reranking sets to draw from; none means the bundled passages.
     """
@@ -65,7 +65,7 @@ class Study:
     workloads: tuple[str, ...] = ()
     peers: tuple[str, ...] = ()
     size: Size | Literal["auto"] = "auto"
-    rounds: int = 3
+    rounds: int | None = None
     seed: int = 0
     texts: tuple[Path, ...] = ()
 
@@ -133,7 +133,7 @@ class _Bench:
         loaded = load_model(self._settings, checkpoint)
         budget = choose_budget(self._settings.max_batch_tokens, loaded)
         encoder = PromptEncoder(checkpoint.tokenizer_file)
-        return measure_savings(self._workloads, loaded, encoder, budget, self._study.rounds, self._tell)
+        return measure_savings(self._workloads, loaded, encoder, budget, self._rounds, self._tell)
 
     def _choices(self) -> Any:
         checkpoint = find_checkpoint(self._settings)
@@ -147,7 +147,7 @@ class _Bench:
             load_model(dataclasses.replace(self._settings, dtype=other), checkpoint),
             encoder,
             choose_budget(self._settings.max_batch_tokens, loaded),
-            self._study.rounds,
+            self._rounds,
             self._tell,
         )
 
@@ -158,7 +158,7 @@ class _Bench:
         return measure_profile(self._workloads, loaded, PromptEncoder(checkpoint.tokenizer_file), budget, self._tell)
 
     def _together(self) -> Any:
-        return measure_together(self._text, self._settings, self._study.rounds, self._tell)
+        return measure_together(self._text, self._settings, self._rounds, self._tell)
 
     def _memory(self) -> Any:
         return measure_memory(self._subject, self._settings, self._tell)
@@ -176,12 +176,16 @@ class _Bench:
             pairs,
             device=self._settings.device,
             dtype=self._settings.dtype,
-            rounds=self._study.rounds,
+            rounds=self._rounds,
             tell=self._tell,
         )
 
     def _windows(self) -> Any:
         return measure_windows(self._study.texts, self._settings, self._tell)
+
+    @property
+    def _rounds(self) -> int:
+        return self._study.rounds or ROUNDS
 
     @property
     def _size(self) -> Size:

@@ -15,6 +15,9 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from qwen3_rerank_plugins.sets.records import open_records, require_objects
+from qwen3_rerank_plugins.sets.tasks import parse_task
+
 _TRIES = 100
 """Of so few tokens there may be no other text."""
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+")
@@ -70,9 +73,13 @@ class RealText:
 
 
 def read_passages(sets: Sequence[Path]) -> list[str]:
-    """The candidate texts of reranking sets (JSONL), or the bundled passages where none is given."""
+    """The candidate texts of reranking sets, or the bundled passages where none is given."""
     if not sets:
         bundled = resources.files("qwen3_rerank_plugins") / "corpus.jsonl"
         return [json.loads(line)["text"] for line in bundled.read_text(encoding="utf-8").strip().split("\n")]
-    rows = (json.loads(line) for file in sets for line in file.read_text(encoding="utf-8").strip().split("\n"))
-    return [candidate["text"] for row in rows for candidate in row["candidates"]]
+    found: list[str] = []
+    for file in map(str, sets):
+        with open_records(file) as records:
+            tasks = map(parse_task, require_objects(records, file, "a reranking set"))
+            found += [candidate.text for task in tasks for candidate in task.candidates]
+    return found

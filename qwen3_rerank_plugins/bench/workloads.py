@@ -15,6 +15,8 @@ from qwen3_rerank_plugins.engine.request import RerankRequest, make_request
 
 Size = Literal["full", "short"]
 MAX_LENGTH = 8192
+ROUNDS = 3
+"""Enough for a median, where a call takes seconds."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,13 +40,14 @@ class Recipe:
         full: (queries, documents for each) on a GPU.
         short: the same for a CPU, where seconds become minutes.
         lengths: draws the token lengths of so many documents.
-        repeat: how many times as often as the others it is run, where a call is so short that its time jumps about.
+        rounds: how often it is run unless somebody says otherwise; more where a call is so short that its time jumps
+            about.
     """
 
     full: tuple[int, int]
     short: tuple[int, int]
     lengths: Callable[[RealText, int], list[int]]
-    repeat: int = 1
+    rounds: int = ROUNDS
 
 
 RECIPES = {
@@ -52,7 +55,7 @@ RECIPES = {
     "chunks": Recipe((1, 50), (1, 24), lambda text, count: text.lengths_between(300, 500, count)),
     "long": Recipe((1, 8), (1, 3), lambda text, count: text.lengths_between(3_800, 4_200, count)),
     "mixed": Recipe((16, 32), (3, 16), lambda text, count: text.log_normal_lengths(90, 1.0, (20, 2_000), count)),
-    "small": Recipe((1, 10), (1, 10), lambda text, count: text.lengths_between(40, 80, count), repeat=12),
+    "small": Recipe((1, 10), (1, 10), lambda text, count: text.lengths_between(40, 80, count), rounds=12 * ROUNDS),
 }
 
 

@@ -11,7 +11,6 @@ import sys
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
 from qwen3_rerank_plugins import __version__
 from qwen3_rerank_plugins.cli import screen
@@ -21,6 +20,7 @@ from qwen3_rerank_plugins.cli.calibrate import calibrate
 from qwen3_rerank_plugins.cli.demo import demo
 from qwen3_rerank_plugins.cli.doctor import doctor
 from qwen3_rerank_plugins.cli.eval import eval
+from qwen3_rerank_plugins.cli.help import PlainCommand, PlainGroup
 from qwen3_rerank_plugins.cli.rank import rank
 from qwen3_rerank_plugins.cli.verify import verify
 from qwen3_rerank_plugins.errors import BatchError, RerankError, ScoringError
@@ -31,7 +31,7 @@ _UsageError: Any = typer.BadParameter.__mro__[1]
 """Typer exports only this subclass, and newer versions carry a click of their own: there is no one import for it."""
 
 
-class OneLineErrors(TyperGroup):
+class OneLineErrors(PlainGroup):
     """A group of commands whose every foreseen error is one line on stderr."""
 
     def main(self, *args: Any, **options: Any) -> NoReturn:
@@ -45,7 +45,9 @@ class OneLineErrors(TyperGroup):
             code = FAILED if isinstance(error, (ScoringError, BatchError)) else BAD_INPUT
         except _UsageError as error:
             command = error.ctx.command_path if error.ctx else "qwen3-rerank"
-            screen.complain(f"{error.format_message().rstrip('.')}. See {command} --help.")
+            message = error.format_message().strip()
+            end = "" if message.endswith((".", "?", "!")) else "."
+            screen.complain(f"{message}{end} See {command} --help.")
             code = BAD_INPUT
         except typer.Abort:  # what some versions of typer make of Ctrl-C
             code = INTERRUPTED
@@ -58,16 +60,15 @@ app = typer.Typer(
     help="Rank documents with the Qwen3-Reranker models, on this machine.",
     add_completion=False,
     pretty_exceptions_enable=False,  # its report shows local variables, and one of them may be a token
-    rich_markup_mode="rich",
 )
-app.command()(demo)
-app.command()(rank)
-app.command()(batch)
-app.command()(doctor)
-app.command()(verify)
-app.command()(bench)
-app.command()(eval)
-app.command()(calibrate)
+app.command(cls=PlainCommand)(demo)
+app.command(cls=PlainCommand)(rank)
+app.command(cls=PlainCommand)(batch)
+app.command(cls=PlainCommand)(doctor)
+app.command(cls=PlainCommand)(verify)
+app.command(cls=PlainCommand)(bench)
+app.command(cls=PlainCommand)(eval)
+app.command(cls=PlainCommand)(calibrate)
 
 
 @app.callback(invoke_without_command=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,6 +14,7 @@ import typer
 
 from qwen3_rerank_plugins.cli import options
 from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, DEFAULT_MODEL
+from qwen3_rerank_plugins.plurals import counted, share
 
 if TYPE_CHECKING:
     from qwen3_rerank_plugins.batch import Summary
@@ -76,6 +78,7 @@ def batch(
 ) -> None:
     """Rerank a file of requests on a Ray cluster, and go on where an earlier run stopped."""
     from qwen3_rerank_plugins.batch import rerank_files
+    from qwen3_rerank_plugins.cli.loading import warn_of_size
     from qwen3_rerank_plugins.cli.screen import Screen
     from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
@@ -101,6 +104,8 @@ def batch(
         local_files_only=local_files_only,
         trust_remote_code=trust_remote_code,
     )
+    if address is None and "RAY_ADDRESS" not in os.environ:  # else the model is loaded on other machines
+        warn_of_size(reranker.settings, screen)
     # Ray prints what befell its workers to stdout, which is for results
     with screen.progress("Reranking", 1) as advance, contextlib.redirect_stdout(sys.stderr):
         shown = 0.0
@@ -131,12 +136,12 @@ def _report(summary: Summary, answers: Path, screen: Screen, *, as_json: bool) -
         typer.echo(json.dumps({"output": str(answers), **dataclasses.asdict(summary)}))
     else:
         before = f", {summary.resumed} of them from an earlier run" if summary.resumed else ""
-        typer.echo(f"{answers} holds {summary.rows} answers in {_files(summary.partitions)}{before}.")
+        typer.echo(
+            f"{answers} holds {counted(summary.rows, 'answer')} in {counted(summary.partitions, 'file')}{before}."
+        )
+    if summary.redone:
+        screen.note(f"{counted(summary.redone, 'file', 'was')} not as an earlier run had left it, and made anew.")
     if summary.errors:
-        screen.note(f"{summary.errors} of {summary.rows} requests could not be ranked: column error says why.")
+        screen.note(f"{share(summary.errors, summary.rows, 'request')} could not be ranked: column error says why.")
     if described := summary.receipt.describe():
         screen.note(described)
-
-
-def _files(count: int) -> str:
-    return "1 file" if count == 1 else f"{count} files"

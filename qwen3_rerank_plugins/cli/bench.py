@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -36,7 +37,10 @@ def bench(
     size: Annotated[
         SizeChoice, typer.Option(help='Of the workloads: "auto" is full on CUDA, short elsewhere.')
     ] = "auto",
-    rounds: Annotated[int, typer.Option(min=1, help='How often each runs; "small" runs twelve times as often.')] = 3,
+    rounds: Annotated[
+        int | None,
+        typer.Option(min=1, help="How often each workload runs.", show_default='3; "small" runs 36 times'),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the texts.")] = 0,
     texts: Annotated[
         list[Path] | None,
@@ -60,7 +64,7 @@ def bench(
     from qwen3_rerank_plugins.bench.record import write_record
     from qwen3_rerank_plugins.bench.report import as_table, describe, grids_of
     from qwen3_rerank_plugins.bench.studies import Study, run_study
-    from qwen3_rerank_plugins.cli.loading import quiet_libraries
+    from qwen3_rerank_plugins.cli.loading import quiet_libraries, warn_of_size
     from qwen3_rerank_plugins.cli.screen import Screen
     from qwen3_rerank_plugins.engine.settings import EngineSettings
 
@@ -83,6 +87,8 @@ def bench(
     )
     if out is not None and study == "speed":
         from qwen3_rerank_plugins.bench.picture import draw_speed  # a missing matplotlib shows before the work
+    if model is not None:
+        warn_of_size(dataclasses.replace(asked.engine, model=model), screen)
     with screen.steps(f"Measuring {study}") as tell, quiet_libraries():
         record = run_study(asked, tell)
     for grid in grids_of(record):

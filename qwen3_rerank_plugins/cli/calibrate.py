@@ -13,7 +13,12 @@ NONE_SEPARATES = 1
 
 
 def calibrate(
-    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Labelled pairs or judged sets; - is stdin.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE", help="Labelled pairs (JSONL, JSON, CSV, TSV, Parquet) or judged sets; - is stdin."
+        ),
+    ],
     precision: Annotated[
         float | None,
         typer.Option(

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from qwen3_rerank_plugins import __version__
+from qwen3_rerank_plugins.cli.fitting import fitting_sizes, size
 from qwen3_rerank_plugins.cli.loading import quiet_libraries
 from qwen3_rerank_plugins.engine.checkpoint import Checkpoint, find_checkpoint
 from qwen3_rerank_plugins.engine.names import DEMO
@@ -23,7 +24,6 @@ from qwen3_rerank_plugins.reranker import Qwen3Reranker
 from qwen3_rerank_plugins.sanity import IRRELEVANT, QUESTION, RELEVANT
 
 if TYPE_CHECKING:
-    from qwen3_rerank_plugins.cli.needs import Need
     from qwen3_rerank_plugins.engine.device_map import DeviceMap
     from qwen3_rerank_plugins.engine.placement import Placement
     from qwen3_rerank_plugins.engine.settings import EngineSettings
@@ -201,11 +201,8 @@ class Checkup:
             note = f"{need.tokens:,} tokens, {reason}{times}"
             self._add(section, "largest pass", need.largest_pass, note, shown=size(need.largest_pass))
             self._add(section, "free", need.free, shown=size(need.free))
-            note = (
-                "fits"
-                if need.fits
-                else f"more than is free; published sizes that fit here: {_fitting(need, placement)}"
-            )
+            others = ", ".join(fitting_sizes(need, placement)) or "none"
+            note = "fits" if need.fits else f"more than is free; published sizes that fit here: {others}"
             self._add(section, "memory needed", need.at_most, note, shown=size(need.at_most), passed=need.fits)
         return all(need.fits for need in needs)
 
@@ -235,26 +232,6 @@ class Checkup:
         self, section: str, name: str, value: Any, note: str = "", *, shown: str = "", passed: bool | None = None
     ) -> None:
         self._findings.append(Finding(section, name, value, shown or str(value), " ".join(note.split()), passed))
-
-
-def size(memory: int) -> str:
-    """Bytes as a person reads them."""
-    return f"{memory / 2**30:.1f} GiB" if memory >= 2**29 else f"{memory / 2**20:.1f} MiB"
-
-
-def _fitting(need: Need, placement: Placement) -> str:
-    """Published sizes of which one fits where another did not."""
-    from qwen3_rerank_plugins.engine.budget import SMALLEST_AUTO_BUDGET
-    from qwen3_rerank_plugins.engine.shape import PUBLISHED
-
-    dtype, mode, rows = placement.dtype, placement.quantization.name, placement.rows_at_once
-    fitting = [
-        name.removeprefix("Qwen/Qwen3-Reranker-")
-        for name, shape in PUBLISHED.items()
-        if need.models * (shape.weight_bytes(dtype, mode) + shape.pass_bytes(SMALLEST_AUTO_BUDGET, dtype, rows))
-        <= need.free
-    ]
-    return ", ".join(fitting) or "none"
 
 
 def _published_shape(model: str) -> Shape | None:

@@ -56,7 +56,7 @@ def doctor(
         local_files_only=True,
         trust_remote_code=trust_remote_code,
     )
-    with screen.waiting(f"Examining this machine for {model} ..."):
+    with screen.waiting(f"Examining this machine for {model}"):
         from qwen3_rerank_plugins.cli.checkup import Checkup
 
         findings = Checkup(reranker).run()

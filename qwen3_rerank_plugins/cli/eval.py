@@ -12,7 +12,7 @@ from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, DEFAULT_MOD
 
 
 def eval(
-    files: Annotated[list[str], typer.Argument(metavar="SET", help="Judged reranking sets (JSONL).")],
+    files: Annotated[list[str], typer.Argument(metavar="SET", help="Judged reranking sets: JSONL, JSON or Parquet.")],
     k: Annotated[
         int, typer.Option("--k", min=1, help="Places that nDCG and recall look at; MRR and MAP look at all.")
     ] = 10,

@@ -1,8 +1,4 @@
-"""A reranker, loaded while a person sees that something happens and a program sees nothing.
-
-Comes in: a reranker that has loaded nothing. Goes out: the same one, ready.
-Must not know: what will be ranked.
-"""
+"""A reranker, loaded while a person sees that something happens, and a log has a line where that takes long."""
 
 from __future__ import annotations
 
@@ -13,6 +9,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from qwen3_rerank_plugins.cli.fitting import warning_about_size
 from qwen3_rerank_plugins.cli.screen import Screen
 from qwen3_rerank_plugins.engine.checkpoint import Checkpoint, find_checkpoint
 from qwen3_rerank_plugins.engine.names import DEMO
@@ -28,24 +25,41 @@ def load(reranker: Qwen3Reranker, screen: Screen) -> None:
         CheckpointNotFoundError: with a hint at what works without any download.
     """
     if reranker.remote is not None:
-        with screen.waiting(f"Connecting to {reranker.remote.url} ..."):
+        with screen.waiting(f"Connecting to {reranker.remote.url}"):
             reranker.warmup()
         return
     settings = reranker.settings
+    warn_of_size(settings, screen)
     with _hint_at_the_demo(settings):
-        if screen.watched and not _is_here(settings):
-            find_checkpoint(settings)
-        with screen.waiting(f"Loading {settings.model} ..."), quiet_libraries():
+        what = _prepare(settings, screen)
+        with screen.waiting(f"{what} {settings.model}"), quiet_libraries():
             reranker.warmup()
 
 
 def fetch(settings: EngineSettings, screen: Screen) -> Checkpoint:
     """The checkpoint, without loading it: for what its config.json decides beforehand; bars and errors as `load`."""
+    warn_of_size(settings, screen)
     with _hint_at_the_demo(settings):
         if screen.watched and not _is_here(settings):
             return find_checkpoint(settings)
-        with screen.waiting(f"Looking for {settings.model} ..."), quiet_libraries():
+        with screen.waiting(f"Fetching {settings.model}"), quiet_libraries():
             return find_checkpoint(settings)
+
+
+def warn_of_size(settings: EngineSettings, screen: Screen) -> None:
+    """Say before anything is downloaded that a published model is too large for this machine."""
+    if warning := warning_about_size(settings):
+        screen.note(warning)
+
+
+def _prepare(settings: EngineSettings, screen: Screen) -> str:
+    """Download what is not here yet under the hub's own bars, if somebody watches; what is left to do, in words."""
+    if settings.local_files_only or _is_here(settings):
+        return "Loading"
+    if not screen.watched:
+        return "Downloading"
+    find_checkpoint(settings)
+    return "Loading"
 
 
 @contextlib.contextmanager

@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 
 
 def rank(
-    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Files to rank; - is stdin.")],
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE", help="Text lines, JSONL, JSON, CSV, TSV, Parquet; - is stdin.")
+    ],
     query: Annotated[
-        str | None, typer.Option(help="What is looked for; needed for lines and JSONL, refused for sets.")
+        str | None, typer.Option(help="What is looked for; needed for documents, refused for sets.")
     ] = None,
-    format: Annotated[FormatName, typer.Option(help='"auto" looks at the first line of each file.')] = "auto",
-    text_field: Annotated[str, typer.Option(help="Field of a JSONL document that holds its text.")] = "text",
+    format: Annotated[
+        FormatName, typer.Option(help='Of all files; "auto" looks at their names and first lines.')
+    ] = "auto",
+    text_field: Annotated[str, typer.Option(help="Field or column that holds a document's text.")] = "text",
     as_json: options.Json = False,
     instruction: options.Instruction = None,
     top_n: options.TopN = None,
@@ -51,7 +55,7 @@ def rank(
     no_probe: options.NoProbe = False,
     timeout: options.Timeout = DEFAULT_TIMEOUT,
 ) -> None:
-    """Rank text lines, JSONL documents, or the queries of a reranking set."""
+    """Rank the documents in files for a query, or the candidates in a reranking set for theirs."""
     import asyncio
 
     from rich.text import Text
@@ -62,8 +66,8 @@ def rank(
     from qwen3_rerank_plugins.cli.tasks import TaskReader
     from qwen3_rerank_plugins.engine.receipts import Receipt
     from qwen3_rerank_plugins.reranker import Qwen3Reranker
-    from qwen3_rerank_plugins.sets.lines import count_lines
     from qwen3_rerank_plugins.sets.ranker import TaskRanker
+    from qwen3_rerank_plugins.sets.records import count_records
 
     screen = Screen(results_for_programs=as_json)
     reranker = Qwen3Reranker(
@@ -111,7 +115,7 @@ def rank(
         else:
             screen.show(as_table(ranked))
 
-    total = 1 if query is not None else count_lines(files)
+    total = 1 if query is not None else count_records(files)
     with screen.progress("Ranking", total) as on_progress:
         ranker = TaskRanker(reranker, on_progress, instruction, top_n, min_score)
         asyncio.run(_show_all(ranker.rank_all(itertools.chain([first], tasks)), show))

@@ -1,8 +1,4 @@
-"""Where a command writes: results on stdout; notes, bars and complaints on stderr, bars only for a person.
-
-Comes in: what to show. Goes out: output.
-Must not know: models, or what the output means.
-"""
+"""Where a command writes: results on stdout; notes, bars and complaints on stderr, bars only for a person."""
 
 from __future__ import annotations
 
@@ -13,6 +9,8 @@ from collections.abc import Callable, Iterator
 import typer
 from rich.console import Console, RenderableType
 from rich.text import Text
+
+from qwen3_rerank_plugins.cli.heartbeat import Progress, heartbeat
 
 
 class Screen:
@@ -37,24 +35,30 @@ class Screen:
 
     @contextlib.contextmanager
     def waiting(self, for_what: str) -> Iterator[None]:
-        """A spinner while something takes its time."""
+        """A spinner while something takes its time; where nobody watches, a line every ten seconds."""
         if not self.watched:
-            yield
+            with self._heartbeat(Progress(for_what, None)):
+                yield
             return
-        with self._live.status(Text(for_what)):
+        with self._live.status(Text(f"{for_what} ...")):
             yield
 
     @contextlib.contextmanager
     def progress(self, description: str, total: int | None) -> Iterator[Callable[[float], None]]:
-        """A bar up to `total`, or a pulsing one where that is not known; what it yields moves it on."""
-        if not self.watched:
-            yield lambda share: None
-            return
-        from rich.progress import Progress, TimeElapsedColumn
+        """A bar up to `total`, or a pulsing one where that is not known; what it yields moves it on.
 
-        bar = Progress(
-            *Progress.get_default_columns(),  # description, bar, share done, time left
-            TimeElapsedColumn(),
+        Where nobody watches, a line every ten seconds says how far it is.
+        """
+        if not self.watched:
+            told = Progress(description, total)
+            with self._heartbeat(told):
+                yield told.advance
+            return
+        from rich import progress
+
+        bar = progress.Progress(
+            *progress.Progress.get_default_columns(),  # description, bar, share done, time left
+            progress.TimeElapsedColumn(),
             console=self._live,
             transient=True,
             redirect_stdout=False,  # it would send results that are piped elsewhere to the terminal
@@ -66,16 +70,18 @@ class Screen:
 
     @contextlib.contextmanager
     def steps(self, description: str) -> Iterator[Callable[[str], None]]:
-        """A spinner that tells what is being done, with the time; plain lines where nobody watches."""
+        """A spinner that tells what is being done, with the time; a line every ten seconds where nobody watches."""
         if not self.watched:
-            yield lambda step: typer.echo(f"{description}: {step}", err=True)
+            told = Progress(description, None)
+            with self._heartbeat(told):
+                yield lambda step: setattr(told, "description", f"{description}: {step}")
             return
-        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich import progress
 
-        bar = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            TimeElapsedColumn(),
+        bar = progress.Progress(
+            progress.SpinnerColumn(),
+            progress.TextColumn("{task.description}", markup=False),
+            progress.TimeElapsedColumn(),
             console=self._live,
             transient=True,
             redirect_stdout=False,
@@ -84,6 +90,10 @@ class Screen:
         with bar:
             task = bar.add_task(description, total=None)
             yield lambda step: bar.update(task, description=f"{description}: {step}")
+
+    def _heartbeat(self, told: Progress) -> contextlib.AbstractContextManager[None]:
+        stream = sys.stderr  # of now: the body may redirect it
+        return heartbeat(told.describe, lambda line: print(f"qwen3-rerank: {line}", file=stream, flush=True))
 
     def note(self, message: str) -> None:
         """Tell a fact that changes how the results are to be read."""

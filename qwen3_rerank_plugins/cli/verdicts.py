@@ -24,6 +24,7 @@ from qwen3_rerank_plugins.golden.making import Making
 from qwen3_rerank_plugins.golden.questions import Question
 from qwen3_rerank_plugins.golden.recording import Recording
 from qwen3_rerank_plugins.golden.verification import CaseVerdict, Recheck
+from qwen3_rerank_plugins.plurals import share
 
 _MARKS = {True: ("✓ ", "bold green"), False: ("✗ ", "bold red"), None: ("· ", "dim")}
 
@@ -63,7 +64,7 @@ def recheck_table(recheck: Recheck) -> RenderableType:
     since = f"Changed since it was recorded: {', '.join(changes)}." if changes else "Made as it was recorded."
     moved = sum(not comparison.passed for comparison in recheck.comparisons)
     verdict = (
-        Text.assemble(("Moved:", "red"), f" {moved} of {len(recheck.comparisons)} queries by more than ")
+        Text.assemble(("Moved:", "red"), f" {share(moved, len(recheck.comparisons), 'query')} by more than ")
         if moved
         else Text.assemble(("Nothing has moved", "green"), " by more than ")
     )

@@ -13,6 +13,7 @@ from qwen3_rerank_plugins.cli import options
 from qwen3_rerank_plugins.cli.tasks import FormatName
 from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, DEFAULT_MODEL
 from qwen3_rerank_plugins.errors import RequestError
+from qwen3_rerank_plugins.plurals import counted
 
 if TYPE_CHECKING:
     from qwen3_rerank_plugins.cli.screen import Screen
@@ -41,13 +42,13 @@ def verify(
     force: Annotated[bool, typer.Option("--force", help="With --record: replace a file that is there.")] = False,
     query: Annotated[
         str | None,
-        typer.Option(help="With --record: what is looked for; needed for lines and JSONL, refused for sets."),
+        typer.Option(help="With --record: what is looked for; needed for documents, refused for sets."),
     ] = None,
     format: Annotated[
-        FormatName, typer.Option(help='With --record: "auto" looks at the first line of each file.')
+        FormatName, typer.Option(help='With --record, of all files; "auto" looks at their names and first lines.')
     ] = "auto",
     text_field: Annotated[
-        str, typer.Option(help="With --record: field of a JSONL document that holds its text.")
+        str, typer.Option(help="With --record: field or column that holds a document's text.")
     ] = "text",
     as_json: options.Json = False,
     instruction: options.Instruction = None,
@@ -182,7 +183,7 @@ def _record(
     if as_json:
         typer.echo(recording_to_json(file, recording))
         return
-    what = f"Recorded {count_documents(questions)} scores of {len(questions)} queries in "
+    what = f"Recorded {counted(count_documents(questions), 'score')} of {counted(len(questions), 'query')} in "
     screen.show(Text.assemble(what, (str(file), "bold"), "."))
     _say_who(reranker, screen)
 

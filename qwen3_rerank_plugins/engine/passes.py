@@ -18,6 +18,7 @@ from qwen3_rerank_plugins.engine.packing import PassPlan
 from qwen3_rerank_plugins.engine.tokens import TokenisedRequest
 from qwen3_rerank_plugins.engine.weights import is_out_of_memory
 from qwen3_rerank_plugins.errors import DeviceMemoryError
+from qwen3_rerank_plugins.plurals import counted
 
 
 class PassRunner:
@@ -59,6 +60,6 @@ class PassRunner:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         raise DeviceMemoryError(
-            f"A pass of {plan.tokens} tokens for {plan.documents} documents ran out of device memory: "
-            f"{message.rstrip('.')}. Lower max_length, or free memory on the device."
+            f"A pass of {counted(plan.tokens, 'token')} for {counted(plan.documents, 'document')} ran out of device "
+            f"memory: {message.rstrip('.')}. Lower max_length, or free memory on the device."
         )

@@ -19,6 +19,7 @@ from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.engine.tokens import PromptEncoder, TokenisedRequest
 from qwen3_rerank_plugins.engine.windows import Span, cut_windows
 from qwen3_rerank_plugins.errors import LongDocumentError
+from qwen3_rerank_plugins.plurals import counted, share
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -110,8 +111,8 @@ def _refusal(reading: Reading) -> LongDocumentError:
     }
     longest = max(over, key=lambda document: over[document])
     return LongDocumentError(
-        f"{len(over)} of {len(reading.request.documents)} documents do not fit in max_length="
-        f"{reading.request.max_length}: the longest, documents[{longest}], by {over[longest]} tokens. Raise "
+        f"{share(len(over), len(reading.request.documents), 'document', 'does')} not fit in max_length="
+        f"{reading.request.max_length}: the longest, documents[{longest}], by {counted(over[longest], 'token')}. Raise "
         "max_length, or let them be cut (long_documents='truncate') or read in windows (long_documents='windows').",
         sorted(over),
     )

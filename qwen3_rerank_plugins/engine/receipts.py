@@ -1,7 +1,6 @@
 """What a call should know about its scores -> one line in the log.
 
-Comes in: the `Scores` of one call. Goes out: `Receipt`, and at most one warning.
-Must not know: who called. Each result carries its own receipt; `score` returns bare numbers, and this line is theirs.
+Each result carries its own receipt; `score` returns bare numbers, and this line is theirs.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from qwen3_rerank_plugins.engine.scorer import Scores
+from qwen3_rerank_plugins.plurals import agreeing, counted, share
 from qwen3_rerank_plugins.printable import logger
 
 
@@ -45,15 +45,20 @@ class Receipt:
         notes = []
         if self.cut:
             notes.append(
-                f"{self.cut} of {self.documents} documents were cut to fit in max_length: {self.cut_tokens} tokens "
-                f"were not read, up to {self.longest_cut} of one document. Raise max_length, or read all of them with "
-                "long_documents='windows'."
+                f"{share(self.cut, self.documents, 'document', 'was')} cut to fit in max_length: "
+                f"{counted(self.cut_tokens, 'token', 'was')} not read{self._up_to}. Raise max_length, or read all of "
+                "them with long_documents='windows'."
             )
         if self.rescored:
             notes.append(
-                f"{self.rescored} of {self.documents} scores overflowed in 16 bits and were computed again in float32."
+                f"{share(self.rescored, self.documents, 'score')} overflowed in 16 bits and "
+                f"{agreeing(self.rescored, 'was')} computed again in float32."
             )
         return " ".join(notes)
+
+    @property
+    def _up_to(self) -> str:
+        return f", up to {self.longest_cut:,} of one document" if self.cut > 1 else ""
 
 
 def receipt_of(scores: Scores) -> Receipt:

@@ -12,6 +12,7 @@ import math
 from qwen3_rerank_plugins.engine.request import RerankRequest
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.errors import NonFiniteScoreError
+from qwen3_rerank_plugins.plurals import share
 
 _REMEDIES = {
     "error": "float16 overflows where bfloat16 and float32 do not: load with dtype='bfloat16' or dtype='float32', or "
@@ -118,7 +119,7 @@ def check_finite(request: RerankRequest, scores: Scores) -> None:
     if broken:
         shown = ", ".join(map(str, broken[:10])) + (", ..." if len(broken) > 10 else "")
         raise NonFiniteScoreError(
-            f"The model gave no finite score for {len(broken)} of {len(scores.log_odds)} documents (positions "
+            f"The model gave no finite score for {share(len(broken), len(scores.log_odds), 'document')} (positions "
             f"{shown}). {scores.damage or _REMEDIES[request.on_nonfinite]}",
             broken,
         )

@@ -6,8 +6,9 @@
 4. `comparison`: a reranker against the order of its sets: `evaluate`;
 5. `pairs`, `thresholds` and `calibration`: labelled pairs -> a threshold, or that none separates: `calibrate`;
 6. `collection` and `search`: a set as one collection, and what every stage of a search found in it: `evaluate_search`;
-7. `record`, `report` and `picture`: what is kept and shown of all three;
-8. `mteb_adapter` and `card`: the same reranker inside mteb.
+7. `trec`: runs and judgements in the formats of TREC;
+8. `record`, `report` and `picture`: what is kept and shown of all three;
+9. `mteb_adapter` and `card`: the same reranker inside mteb.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ from qwen3_rerank_plugins.evaluation.collection import Collection, bundled_colle
 from qwen3_rerank_plugins.evaluation.comparison import Evaluation, aevaluate, evaluate
 from qwen3_rerank_plugins.evaluation.mteb_adapter import mteb_model
 from qwen3_rerank_plugins.evaluation.record import record_of
-from qwen3_rerank_plugins.evaluation.search import SearchEvaluation, evaluate_search, write_run
+from qwen3_rerank_plugins.evaluation.search import SearchEvaluation, evaluate_search
 from qwen3_rerank_plugins.evaluation.thresholds import Calibration, propose_threshold
+from qwen3_rerank_plugins.evaluation.trec import write_qrels, write_run
 
 __all__ = [
     "Calibration",
@@ -45,5 +47,6 @@ __all__ = [
     "propose_threshold",
     "read_collection",
     "record_of",
+    "write_qrels",
     "write_run",
 ]

@@ -78,15 +78,16 @@ async def calibrate_on(
     ranker = TaskRanker(reranker, on_progress, reranker.instruction if instruction is None else instruction)
     scores: list[float] = []
     labels: list[bool] = []
-    queries: list[int] = []
-    query = 0
+    queries: list[str] = []
+    documents: list[str] = []
     async for ranked in ranker.rank_all(labelled.tasks):
-        query += 1
         for document in ranked.documents:
+            candidate = ranked.task.candidates[document.index]
             scores.append(document.score)
-            labels.append(bool(ranked.task.candidates[document.index].relevant))
-            queries.append(query)
-    found = propose_threshold(scores, labels, queries, precision=precision, seed=seed)
+            labels.append(bool(candidate.relevant))
+            queries.append(ranked.task.query)
+            documents.append(candidate.text)
+    found = propose_threshold(scores, labels, queries, documents, precision=precision, seed=seed)
     return dataclasses.replace(found, unlabelled=labelled.unlabelled)
 
 

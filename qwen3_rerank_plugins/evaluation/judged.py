@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from qwen3_rerank_plugins.errors import RequestError
-from qwen3_rerank_plugins.sets.lines import STDIN, read_lines
+from qwen3_rerank_plugins.sets.lines import STDIN, shown
+from qwen3_rerank_plugins.sets.records import open_records, require_objects
 from qwen3_rerank_plugins.sets.tasks import Candidate, RankingTask, parse_task
 
 
@@ -60,10 +61,22 @@ def grades(task: RankingTask) -> tuple[int, ...]:
 
 
 def read_tasks(file: str) -> Iterator[RankingTask]:
-    """All queries of a set; blank lines are none."""
-    if file == STDIN:
-        raise RequestError("Sets are read twice, once before the model is loaded: name a file instead of stdin.")
-    return (parse_task(line) for line in read_lines(file) if line.text.strip())
+    """All queries of a set; blank lines are none.
+
+    Raises:
+        RequestError: a record is no query of a set, or the file cannot be read twice.
+    """
+    path = Path(file)
+    if file == STDIN or (path.exists() and not path.is_file() and not path.is_dir()):
+        raise RequestError(
+            f"Sets are read twice, once before the model is loaded: name a file instead of {shown(file)}."
+        )
+    return _tasks(file)
+
+
+def _tasks(file: str) -> Iterator[RankingTask]:
+    with open_records(file) as found:
+        yield from map(parse_task, require_objects(found, file, "a judged set"))
 
 
 def set_name(file: str) -> str:

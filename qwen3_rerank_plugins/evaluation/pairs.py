@@ -1,10 +1,8 @@
-"""Lines of labelled pairs, or of judged sets -> queries whose candidates are all labelled.
+"""Records of labelled pairs, or of judged sets -> queries whose candidates are all labelled.
 
-Comes in: file names. Goes out: `LabelledTasks`.
-Must not know: models, thresholds.
-
-A pair's line is {"query": ..., "text": ..., "label": ...}, with an optional "instruction"; sets are recognised by their
-"candidates". Pairs of one query are put together, wherever they stand, so that they share a prefix.
+A pair is {"query": ..., "text": ..., "label": ...}, with an optional "instruction", or a row of a table with these
+columns; sets are recognized by their "candidates". Pairs of one query are put together, wherever they stand, and so
+share a prefix.
 """
 
 from __future__ import annotations
@@ -12,11 +10,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from qwen3_rerank_plugins.errors import RequestError
-from qwen3_rerank_plugins.sets.lines import Line, read_lines
-from qwen3_rerank_plugins.sets.tasks import Candidate, RankingTask, parse_object, parse_task, take
+from qwen3_rerank_plugins.sets.limits import Limit
+from qwen3_rerank_plugins.sets.records import Record, open_records
+from qwen3_rerank_plugins.sets.tasks import Candidate, RankingTask, parse_task, take
 
 _PAIR_LINE = '{"query": ..., "text": ..., "label": 0 or 1}'
 
@@ -38,11 +36,13 @@ def read_labelled(files: Sequence[str]) -> LabelledTasks:
     """All files, as one collection.
 
     Raises:
-        RequestError: a line is neither a pair nor a set's; the message names file and line.
+        RequestError: a record is neither a pair nor a set's; the message names its file and its place there.
     """
     grouped: dict[tuple[str, str | None], list[Candidate]] = {}
     unlabelled = 0
-    for task in (_parse(line) for file in files for line in _filled(file)):
+    limit = Limit("Labelled pairs", "Calibrate on fewer: a few thousand are plenty.")
+    for task in (task for file in files for task in _tasks(file)):
+        limit.count(task.candidates)
         labelled = [candidate for candidate in task.candidates if candidate.relevance is not None]
         unlabelled += len(task.candidates) - len(labelled)
         if labelled:
@@ -54,23 +54,47 @@ def read_labelled(files: Sequence[str]) -> LabelledTasks:
     return LabelledTasks(tuple(tasks), unlabelled)
 
 
-def _filled(file: str) -> Iterator[Line]:
-    return (line for line in read_lines(file) if line.text.strip())
+def _tasks(file: str) -> Iterator[RankingTask]:
+    with open_records(file) as found:
+        if found.kind == "lines":
+            for record in found.records:
+                raise RequestError(f"{record.place} is not a JSON object. A pair's line is {_PAIR_LINE}.")
+        yield from map(_parse, found.records)
 
 
-def _parse(line: Line) -> RankingTask:
-    fields = parse_object(line)
-    if "candidates" in fields:
-        return parse_task(line)
+def _parse(record: Record) -> RankingTask:
+    fields, place = record.fields, record.place
+    if "candidates" in fields and record.typed:
+        return parse_task(record)
     missing = [name for name in ("query", "text", "label") if name not in fields]
     if missing:
-        raise RequestError(f"{line.place} lacks {missing[0]!r}. A pair's line is {_PAIR_LINE}; sets do as well.")
-    instruction = take(fields, "instruction", str, line.place) if fields.get("instruction") is not None else None
-    candidate = Candidate(take(fields, "text", str, line.place), relevance=_label(fields["label"], line))
-    return RankingTask(take(fields, "query", str, line.place), (candidate,), instruction=instruction)
+        raise RequestError(
+            f"{place} lacks {missing[0]!r}. A pair's line is {_PAIR_LINE}, or a row of a table with these columns; "
+            "sets do as well."
+        )
+    given = fields.get("instruction")
+    instruction = (
+        None if given is None or (given == "" and not record.typed) else take(fields, "instruction", str, place)
+    )
+    candidate = Candidate(take(fields, "text", str, place), relevance=_label(record))
+    return RankingTask(take(fields, "query", str, place), (candidate,), instruction=instruction)
 
 
-def _label(label: Any, line: Line) -> float:
+def _label(record: Record) -> float:
+    label = record.fields["label"]
+    if not record.typed:
+        label = _number(label)
     if not isinstance(label, (int, float)) or math.isnan(label):
-        raise RequestError(f"{line.place}: 'label' must be true, false or a number, got {label!r:.40}.")
+        raise RequestError(
+            f"{record.place}: 'label' must be true, false or a number, got {record.fields['label']!r:.40}."
+        )
     return label
+
+
+def _number(cell: str) -> float | None:
+    """A cell of a table as a label."""
+    words = {"true": 1.0, "false": 0.0}
+    try:
+        return words[cell.strip().lower()] if cell.strip().lower() in words else float(cell)
+    except ValueError:
+        return None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from qwen3_rerank_plugins.bench.report import Record
 from qwen3_rerank_plugins.errors import MissingExtraError
+from qwen3_rerank_plugins.plurals import counted
 
 try:
     from matplotlib.axes import Axes
@@ -29,7 +30,7 @@ def draw(record: Record, path: Path) -> None:
     results = record["results"]
     rows = [(one["name"], f"{one['queries']} queries", one["measures"][0]) for one in results["sets"]]
     if len(rows) > 1:
-        rows.append(("mean", f"of {len(results['sets'])} sets", results["mean"][0]))
+        rows.append(("mean", f"of {counted(len(results['sets']), 'set')}", results["mean"][0]))
     figure = Figure(figsize=(8.6, 1.5 + 0.42 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
     places = [place + (0.35 if name == "mean" else 0.0) for place, (name, _, _) in enumerate(rows)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from qwen3_rerank_plugins.bench.report import Grid, Record
+from qwen3_rerank_plugins.plurals import counted, share
 
 
 def grids_of(record: Record) -> list[Grid]:
@@ -47,7 +48,8 @@ def remarks_of(record: Record) -> list[str]:
         remark
         for remark, holds in (
             (
-                f"recall@{k} is 1 by nature where no query has more than {k} candidates: {whole} of {len(sets)} sets.",
+                f"recall@{k} is 1 by nature where no query has more than {k} candidates: "
+                f"{share(whole, len(sets), 'set')}.",
                 whole,
             ),
             (f"Queries without a relevant candidate, which were left out: {left_out:,}.", left_out),
@@ -68,16 +70,16 @@ def _calibration(results: Record) -> list[Grid]:
             ("where it was chosen", f"{chosen['kept']:,}", f"{chosen['precision']:.3f}", f"{chosen['recall']:.3f}"),
             ("held out", "", _interval(held_out["precision"]), _interval(held_out["recall"])),
         ]
-    queries = f"{results['queries']:,} " + ("query" if results["queries"] == 1 else "queries")
     title = (
-        f"{results['goal']}: {results['pairs']:,} pairs of {queries}, {results['relevant']:,} relevant; "
+        f"{results['goal']}: {counted(results['pairs'], 'pair')} of {counted(results['queries'], 'query')}, "
+        f"{results['relevant']:,} relevant; "
         f"AUC {_interval(results['auc'])}"
     )
     return [Grid(title, ("", "kept", "precision", "recall"), tuple(rows))]
 
 
 def _search(results: Record) -> list[Grid]:
-    title = f"{results['name']}: {results['queries']:,} queries, {results['passages']:,} passages"
+    title = f"{results['name']}: {counted(results['queries'], 'query')}, {counted(results['passages'], 'passage')}"
     header = ("stage", "hands on", f"nDCG@{results['k']} (95 %)", "gain on the one above (95 %)", "MRR", "found")
     return [Grid(title, header, tuple(map(_stage, results["stages"])))]
 

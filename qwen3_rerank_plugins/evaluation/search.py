@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from qwen3_rerank_plugins.evaluation.bootstrap import RESAMPLES, Estimate, Numbe
 from qwen3_rerank_plugins.evaluation.collection import Collection
 from qwen3_rerank_plugins.evaluation.measures import measure
 from qwen3_rerank_plugins.plain import plain
+from qwen3_rerank_plugins.plurals import counted
 
 Rankings = Sequence[Sequence[str]]
 """For each query of a collection, in its order: names of passages, best first."""
@@ -103,18 +103,6 @@ def evaluate_search(
     )
 
 
-def write_run(file: Path, collection: Collection, rankings: Rankings, name: str) -> None:
-    """The rankings of one stage in the format of TREC, for `trec_eval` and whatever else reads it."""
-    tag = "-".join(name.split())
-    lines = [
-        f"{query.query_id} Q0 {passage} {place} {len(ranking) - place} {tag}\n"
-        for query, ranking in zip(collection.queries, rankings, strict=True)
-        for place, passage in enumerate(ranking, 1)
-    ]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("".join(lines), encoding="utf-8")
-
-
 def _values(rankings: Rankings, collection: Collection, k: int) -> Numbers:
     """(queries, 3): nDCG, reciprocal rank, share found."""
     ordered, lost = [], []
@@ -130,7 +118,10 @@ def _values(rankings: Rankings, collection: Collection, k: int) -> Numbers:
 
 def _check(name: str, rankings: Rankings, collection: Collection) -> None:
     if len(rankings) != len(collection.queries):
-        raise RequestError(f"{name}: {len(rankings)} rankings for {len(collection.queries)} queries. Give one each.")
+        raise RequestError(
+            f"{name}: {counted(len(rankings), 'ranking')} for {counted(len(collection.queries), 'query')}. "
+            "Give each query its own."
+        )
     for query, ranking in zip(collection.queries, rankings, strict=True):
         if len(set(ranking)) < len(ranking):
             raise RequestError(f"{name}: the ranking of query {query.query_id} names a passage twice.")

@@ -95,7 +95,8 @@ class _Scored:
 def propose_threshold(
     scores: Sequence[float],
     labels: Sequence[bool],
-    queries: Sequence[int] | None = None,
+    queries: Sequence[int] | Sequence[str] | None = None,
+    documents: Sequence[int] | Sequence[str] | None = None,
     *,
     precision: float | None = None,
     resamples: int = RESAMPLES,
@@ -106,8 +107,10 @@ def propose_threshold(
     Args:
         scores: probabilities, as `score` gives them.
         labels: whether each pair is relevant.
-        queries: which query each pair is of. Pairs of one query resemble each other, so that they are dealt out and
-            drawn again together; with fewer than ten queries each pair is taken by itself.
+        queries: which query each pair is of, by its text or a number. Pairs of one query resemble each other, so they
+            are dealt out and drawn again together; with fewer than ten queries each pair is taken by itself.
+        documents: which document each pair has, by its text or a number. Where pairs are taken by themselves, those
+            with the same query and the same document still go together, so that none is judged by its own copy.
         precision: as in `calibrate`.
         resamples: of the bootstrap.
         seed: of the parts and the bootstrap.
@@ -118,7 +121,7 @@ def propose_threshold(
     """
     precision = check_precision(precision)
     resamples = positive_int("resamples", resamples)
-    scored, counted = _gather(scores, labels, queries)
+    scored, counted = _gather(scores, labels, queries, documents)
     relevant = int(scored.labels.sum())
     check_counts(relevant, len(scored.scores) - relevant)
     goal = "best F1" if precision is None else f"precision of at least {precision:g}"
@@ -164,18 +167,29 @@ _NOT_SEPARATED = (
 )
 
 
-def _gather(scores: Sequence[float], labels: Sequence[bool], queries: Sequence[int] | None) -> tuple[_Scored, int]:
-    if len(scores) != len(labels) or (queries is not None and len(queries) != len(scores)):
-        raise RequestError(f"There are {len(scores)} scores and {len(labels)} labels: each score needs its own.")
-    each = np.arange(len(scores))
-    counted, units = (len(scores), each) if queries is None else _number(queries)
-    few = counted < 2 * PARTS
-    return _Scored(np.asarray(scores, np.float64), np.asarray(labels, bool), each if few else units), counted
+def _gather(
+    scores: Sequence[float],
+    labels: Sequence[bool],
+    queries: Sequence[int] | Sequence[str] | None,
+    documents: Sequence[int] | Sequence[str] | None,
+) -> tuple[_Scored, int]:
+    for given, what in ((labels, "labels"), (queries, "queries"), (documents, "documents")):
+        if given is not None and len(given) != len(scores):
+            raise RequestError(f"There are {len(scores)} scores and {len(given)} {what}: each score needs its own.")
+    each = range(len(scores))
+    asked: Sequence[object] = each if queries is None else queries
+    counted, units = _number(asked)
+    if counted < 2 * PARTS:
+        pairs = each if documents is None else list(zip(asked, documents, strict=True))
+        _, units = _number(pairs)
+    return _Scored(np.asarray(scores, np.float64), np.asarray(labels, bool), units), counted
 
 
-def _number(queries: Sequence[int]) -> tuple[int, NDArray[np.int64]]:
-    found, units = np.unique(np.asarray(queries), return_inverse=True)
-    return len(found), units.astype(np.int64)
+def _number(names: Sequence[object]) -> tuple[int, NDArray[np.int64]]:
+    """How many different ones there are, and the number of each, in the order in which they first come."""
+    numbers: dict[object, int] = {}
+    units = np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)
+    return len(numbers), units
 
 
 def _auc(scored: _Scored, resamples: int, seed: tuple[int, ...]) -> Estimate:

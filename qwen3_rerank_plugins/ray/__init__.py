@@ -10,8 +10,8 @@ from __future__ import annotations
 from qwen3_rerank_plugins.errors import MissingExtraError
 
 try:
-    import pyarrow  # noqa: F401
-    import ray  # noqa: F401
+    import ray  # noqa: F401  # what the extra is called by; it brings the other
+    import pyarrow  # noqa: F401  # isort: skip
 except ModuleNotFoundError as error:
     if error.name not in ("pyarrow", "ray"):
         raise  # it is installed, and misses something of its own

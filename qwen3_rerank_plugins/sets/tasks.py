@@ -1,18 +1,13 @@
-"""Lines of a reranking set, or rows of a table like it -> what is to be ranked.
-
-Comes in: lines, JSON objects with one query and its candidates each; or their fields. Goes out: `RankingTask`s.
-Must not know: files, models, scores.
-"""
+"""Records of a reranking set, one query with its candidates each -> what is to be ranked."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from qwen3_rerank_plugins.errors import RequestError
-from qwen3_rerank_plugins.sets.lines import Line
+from qwen3_rerank_plugins.sets.records import Record
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,7 +39,7 @@ class RankingTask:
         candidates: where to look.
         query_id: its name, where the format gives it one.
         instruction: what relevant means, where the set says so.
-        place: the file and line that it came from, where it is one line.
+        place: the file and the line, row or item that it came from, where it is one.
     """
 
     query: str
@@ -54,20 +49,9 @@ class RankingTask:
     place: str = ""
 
 
-def parse_object(line: Line) -> dict[str, Any]:
-    """The JSON object that a line holds."""
-    try:
-        found = json.loads(line.text)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise RequestError(f"{line.place} is not a JSON object. JSONL and sets hold one object on each line.")
-    return found
-
-
-def parse_task(line: Line) -> RankingTask:
-    """The query and the candidates of a set's line."""
-    return task_of(parse_object(line), line.place)
+def parse_task(record: Record) -> RankingTask:
+    """The query and the candidates of a set's record."""
+    return task_of(record.fields, record.place)
 
 
 def task_of(fields: Mapping[str, Any], place: str) -> RankingTask:

@@ -6,25 +6,30 @@ import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins.batch import Summary, job, rerank_files
 from qwen3_rerank_plugins.batch.cluster import choose_pool
+from qwen3_rerank_plugins.batch.finished import read_finished
 from qwen3_rerank_plugins.batch.manifest import claim, manifest_of
 from qwen3_rerank_plugins.batch.partition_ranker import FORMATS, failure_of
 from qwen3_rerank_plugins.batch.source import Source
+from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER
 from qwen3_rerank_plugins.engine.receipts import Receipt
 from qwen3_rerank_plugins.errors import BatchError, CheckpointNotFoundError, RequestError, SettingsError
+from tests.batch.test_fingerprint import replace_weights
 from tests.batch.test_partition_ranker import partitions_of, run
 from tests.clusters import RAYS_OWN_WARNINGS, actors_of, small_cluster
-from tests.doubles import OverlapScorer
 from tests.requests import read_answers, some_requests, write_jsonl
 
 pytestmark = pytest.mark.filterwarnings(RAYS_OWN_WARNINGS)
@@ -83,7 +88,7 @@ def test_an_actor_that_is_killed_in_the_middle_loses_and_doubles_nothing(cluster
     assert len(first) == 2
     assert unfinished, "the actor was killed while it had nothing to do"
     assert later - first, "no other actor took its place"
-    assert summary == Summary(48, 0, 12, 0, summary.receipt)
+    assert summary == Summary(48, 0, 12, 0, 0, summary.receipt)
     check_against_a_serial_run(rows, read_answers(tmp_path / "out"))
     assert not list((tmp_path / "out").glob(".part-*"))
 
@@ -112,6 +117,83 @@ def test_a_job_that_failed_goes_on_from_what_it_finished(cluster: None, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_input_replaced_while_the_job_runs_is_refused_and_once_it_is_back_nothing_is_lost_or_doubled(
+    kind: str, cluster: None, tmp_path: Path
+) -> None:
+    rows = some_requests(24)
+    file, out = tmp_path / f"requests.{kind}", tmp_path / "out"
+    table = pa.Table.from_pylist(rows)
+    write_jsonl(file, rows) if kind == "jsonl" else pq.write_table(table, file, row_group_size=4)
+    content = file.read_bytes()
+
+    def replace(done: int, total: int) -> None:
+        if done and file.read_bytes() == content:
+            other = some_requests(24, seed=1)
+            write_jsonl(file, other) if kind == "jsonl" else pq.write_table(
+                pa.Table.from_pylist(other), file, row_group_size=4
+            )
+
+    words: dict[str, Any] = {"reranker": Qwen3Reranker("demo"), "partition_rows": 4, "actors": 1}
+    with pytest.raises(RequestError, match=f"requests.{kind} has changed since this job began"):
+        rerank_files(file, out, **words, on_progress=replace)
+    with pytest.raises(SettingsError, match=f"its input requests.{kind} has changed since"):
+        rerank_files(file, out, **words)
+    file.write_bytes(content)
+    summary = rerank_files(file, out, **words)
+    assert (summary.rows, summary.errors, summary.redone) == (24, 0, 0)
+    assert 1 <= summary.resumed < 6
+    if kind == "jsonl":
+        check_against_a_serial_run(rows, read_answers(out))
+
+
+@pytest.mark.slow
+def test_weights_replaced_while_the_job_runs_end_it_and_no_row_is_of_the_other_model(
+    cluster: None, tmp_path: Path
+) -> None:
+    model = Path(shutil.copytree(DEMO_FOLDER, tmp_path / "model"))
+    rows, out = some_requests(24), tmp_path / "out"
+    file = write_jsonl(tmp_path / "requests.jsonl", rows)
+    kept = (model / "model.safetensors").read_bytes()
+    words: dict[str, Any] = {"reranker": Qwen3Reranker(str(model)), "partition_rows": 4, "actors": 1}
+
+    def replace(done: int, total: int) -> None:
+        if done and (model / "model.safetensors").read_bytes() == kept:
+            replace_weights(model)
+
+    with pytest.raises(BatchError, match="model.safetensors of the model .* changed on .* while the job was running"):
+        rerank_files(file, out, **words, on_progress=replace)
+    with pytest.raises(SettingsError, match="model.safetensors of the model has another content"):
+        rerank_files(file, out, **words)
+    (model / "model.safetensors").write_bytes(kept)
+    summary = rerank_files(file, out, **words)
+    assert (summary.rows, summary.errors) == (24, 0)
+    assert 1 <= summary.resumed < 6
+    check_against_a_serial_run(rows, read_answers(out))
+    replace_weights(model)
+    with pytest.raises(SettingsError, match="model.safetensors of the model has another content"):
+        rerank_files(file, out, **words)  # nothing is left to do, and still it is another model's
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["altered", "cut", "gone"])
+def test_a_finished_file_that_was_changed_since_is_made_anew(damage: str, cluster: None, tmp_path: Path) -> None:
+    rows, out = some_requests(8), tmp_path / "out"
+    file = write_jsonl(tmp_path / "requests.jsonl", rows)
+    words: dict[str, Any] = {"reranker": Qwen3Reranker("demo"), "partition_rows": 4, "actors": 1}
+    rerank_files(file, out, **words)
+    part = out / "part-000001.jsonl"
+    content = part.read_text()
+    if damage == "gone":
+        part.unlink()
+    else:
+        part.write_text(content.replace('"score": 0.', '"score": 0.9') if damage == "altered" else content[:-30])
+    summary = rerank_files(file, out, **words)
+    assert (summary.rows, summary.resumed, summary.redone) == (8, 1, 0 if damage == "gone" else 1)
+    check_against_a_serial_run(rows, read_answers(out))
+
+
+@pytest.mark.slow
 def test_a_model_that_no_actor_can_load_is_the_error_that_it_is_anywhere(cluster: None, tmp_path: Path) -> None:
     reranker = Qwen3Reranker("nowhere/to-be-found", local_files_only=True)
     with pytest.raises(CheckpointNotFoundError, match="is not in the cache"):
@@ -132,9 +214,10 @@ def finished(folder: Path, rows: int = 5) -> tuple[Path, Path]:
     """A job that is done, without a cluster: its answers are what an actor would have written."""
     file, out = write_jsonl(folder / "requests.jsonl", some_requests(rows)), folder / "out"
     source = Source((FORMATS[".jsonl"].cut(file, 2),))
+    out.mkdir()
     claim(out, manifest_of(source, 2, Qwen3Reranker("demo")))
     for partition in source.partitions:
-        assert failure_of(run(partition, out, OverlapScorer())) is None
+        assert failure_of(run(partition, out)) is None
     return file, out
 
 
@@ -146,20 +229,20 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_job_that_is_done_starts_no_cluster_and_counts_again(no_cluster: None, tmp_path: Path) -> None:
     file, out = finished(tmp_path)
     summary = rerank_files(file, out, Qwen3Reranker("demo"), partition_rows=2)
-    assert summary == Summary(rows=5, errors=0, partitions=3, resumed=3, receipt=Receipt())
+    assert summary == Summary(rows=5, errors=0, partitions=3, resumed=3, redone=0, receipt=Receipt())
 
 
 def test_no_requests_are_no_answers(no_cluster: None, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("\n")
     summary = rerank_files(tmp_path / "a.jsonl", tmp_path / "out", Qwen3Reranker("demo"))
-    assert summary == Summary(rows=0, errors=0, partitions=0, resumed=0, receipt=Receipt())
+    assert summary == Summary(rows=0, errors=0, partitions=0, resumed=0, redone=0, receipt=Receipt())
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "doubled", "swapped", "another", "garbage"])
 def test_a_file_that_lost_or_doubled_a_row_is_seen(damage: str, tmp_path: Path) -> None:
     file, out = finished(tmp_path)
     second = partitions_of(file, 2)[1]
-    assert job.review(out, second) is not None
+    assert job.review(out, second, read_finished(out)) is not None
     answers = out / "part-000001.jsonl"
     one, two = answers.read_text().splitlines(keepends=True)
     if damage == "missing":
@@ -173,7 +256,7 @@ def test_a_file_that_lost_or_doubled_a_row_is_seen(damage: str, tmp_path: Path) 
             "garbage": one + two[:-9],
         }
         answers.write_text(damaged[damage])
-    assert job.review(out, second) is None
+    assert job.review(out, second, read_finished(out)) is None
 
 
 def test_a_job_whose_files_do_not_add_up_at_the_end_is_an_error(
@@ -185,5 +268,5 @@ def test_a_job_whose_files_do_not_add_up_at_the_end_is_an_error(
     monkeypatch.setattr(job, "choose_pool", lambda *_, work: None)
     monkeypatch.setattr(job, "_run", lambda missing, *_: iter([dict(done) for _ in missing]))
     file = write_jsonl(tmp_path / "a.jsonl", some_requests(6))
-    with pytest.raises(BatchError, match="3 of 3 files in .* do not hold one answer for each of their rows"):
+    with pytest.raises(BatchError, match="3 of 3 files do not hold one answer for each row"):
         rerank_files(file, tmp_path / "out", Qwen3Reranker("demo"), partition_rows=2)

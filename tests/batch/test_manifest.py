@@ -15,20 +15,20 @@ from qwen3_rerank_plugins.errors import SettingsError
 
 
 def a_manifest(sha256: str = "ab", partition_rows: int = 4, **settings: Any) -> dict[str, Any]:
-    source = Source((SourceFile(Path("/somewhere/requests.jsonl"), sha256, (Cut(0, 1, 4), Cut(99, 5, 2))),))
+    source = Source((SourceFile(Path("/somewhere/requests.jsonl"), sha256, (Cut(0, 1, 4, "a"), Cut(99, 5, 2, "b"))),))
     return manifest_of(source, partition_rows, Qwen3Reranker("demo", **settings))
 
 
 def test_the_same_job_may_go_on(tmp_path: Path) -> None:
-    claim(tmp_path / "new" / "folder", a_manifest())
-    claim(tmp_path / "new" / "folder", a_manifest())
-    assert [file.name for file in (tmp_path / "new" / "folder").iterdir()] == [NAME]
+    claim(tmp_path, a_manifest())
+    claim(tmp_path, a_manifest())
+    assert [file.name for file in tmp_path.iterdir()] == [NAME]
 
 
 @pytest.mark.parametrize(
     ("other", "says"),
     [
-        ({"sha256": "cd"}, "its input was another, or has changed since"),
+        ({"sha256": "cd"}, "its input requests.jsonl has changed since"),
         ({"partition_rows": 5}, "partition_rows was 4 and is 5"),
         ({"instruction": "Find"}, "instruction was None and is 'Find'"),
         ({"top_n": 3, "max_length": 100}, "max_length was 8192 and is 100; top_n was None and is 3"),

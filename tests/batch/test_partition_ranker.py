@@ -34,7 +34,7 @@ def partitions_of(file: Path, rows: int = 99) -> list[Partition]:
 def run(partition: Partition, folder: Path, scorer: Any = None, on_error: Any = "raise", **settings: Any) -> Receipt:
     """One partition, as Ray hands it over; what the actor tells of it."""
     folder.mkdir(exist_ok=True)
-    reranker = Qwen3Reranker("demo", scorer=scorer, **settings)
+    reranker = Qwen3Reranker(**{"model": "demo", **settings}, scorer=scorer)
     batch = pa.Table.from_pylist([dataclasses.asdict(partition)])
     (receipt,) = PartitionRanker(reranker, on_error, str(folder), "run")(batch).to_pylist()
     return receipt
@@ -107,7 +107,7 @@ def test_rows_that_cannot_be_ranked_or_even_read_have_their_error_and_no_other_r
         answers[2:], ["must be a string", "not a JSON object", "not UTF-8", "field 'row'"], strict=True
     ):
         assert says in answer["error"]
-    assert FORMATS[".jsonl"].review(answers_file(tmp_path / "out", partition)).errors == 4
+    assert FORMATS[".jsonl"].review(answers_file(tmp_path / "out", partition).read_bytes()).errors == 4
 
 
 def test_else_the_first_of_them_is_what_the_job_fails_with_and_no_file_is_left(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_else_the_first_of_them_is_what_the_job_fails_with_and_no_file_is_left(t
     failure = failure_of(run(partition, tmp_path / "out"))
     assert type(failure) is RequestError
     assert "a.jsonl line " in str(failure)
-    assert list((tmp_path / "out").iterdir()) == []
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["_model.json"]
 
 
 def test_what_breaks_the_model_travels_as_it_is(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_node_that_does_not_see_the_folders_says_so(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").unlink()
     failure = failure_of(run(partition, tmp_path / "out", OverlapScorer()))
     assert isinstance(failure, BatchError)
-    assert "folders that every node of the cluster sees" in str(failure)
+    assert "every node must see requests, answers and a local model" in str(failure)
 
 
 def test_a_partition_that_killed_actors_again_and_again_stops_the_job(tmp_path: Path) -> None:
@@ -144,4 +144,4 @@ def test_a_partition_that_killed_actors_again_and_again_stops_the_job(tmp_path: 
         (out / f".part-000000.jsonl.run.{attempt}").touch()  # what an actor leaves that is killed
     failure = failure_of(run(partition, out, OverlapScorer()))
     assert isinstance(failure, BatchError)
-    assert f"{MOST_ATTEMPTS} actors in a row were killed while they worked on part-000000.jsonl" in str(failure)
+    assert f"{MOST_ATTEMPTS} actors were killed in a row while working on part-000000.jsonl" in str(failure)

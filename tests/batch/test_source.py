@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def everything_asked(kind: Format, source: Source, out: Path) -> list[str]:
     for partition in source.partitions:
         asked = questions_of(kind, partition, out)
         assert len(asked) == partition.rows
-        assert kind.review(out).rows == list(range(len(queries), len(queries) + len(asked)))
+        assert kind.review(out.read_bytes()).rows == list(range(len(queries), len(queries) + len(asked)))
         queries += [question().query for question in asked]
     return queries
 
@@ -124,3 +125,55 @@ def test_what_only_calls_itself_parquet_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_text("{}")
     with pytest.raises(RequestError, match="a.parquet is no Parquet file"):
         Parquet().cut(tmp_path / "a.parquet", 1)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+@pytest.mark.parametrize("part", [0, 1])
+def test_rows_that_are_not_those_that_were_cut_are_refused_whatever_size_and_time_say(
+    kind: str, part: int, tmp_path: Path
+) -> None:
+    def write(*queries: str) -> None:
+        rows = [request(query) for query in queries]
+        if kind == "jsonl":
+            file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        else:
+            pq.write_table(pa.Table.from_pylist(rows), file, row_group_size=2, compression="none", use_dictionary=False)
+
+    file, how = tmp_path / f"a.{kind}", FORMATS[f".{kind}"]
+    write("aa", "bb", "cc", "dd")
+    before = file.stat()
+    partitions = Source((how.cut(file, 2),)).partitions
+    write("zz", "bb", "cc", "zz")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    with pytest.raises(RequestError, match=f"a.{kind} has changed since this job began, among the 2 rows"):
+        questions_of(how, partitions[part], tmp_path / "out")
+
+
+def test_a_file_that_got_shorter_is_refused(tmp_path: Path) -> None:
+    for name, kind in (("a.jsonl", Jsonl()), ("a.parquet", Parquet())):
+        file = tmp_path / name
+        rows = [request(letter) for letter in "abcd"]
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows)) if name == "a.jsonl" else pq.write_table(
+            pa.Table.from_pylist(rows), file
+        )
+        (partition,) = Source((kind.cut(file, 9),)).partitions
+        file.write_bytes(file.read_bytes()[:-20])
+        with pytest.raises(RequestError, match=f"{name} has changed since this job began"):
+            questions_of(kind, partition, tmp_path / "out")
+
+
+def test_another_kind_under_the_name_of_jsonl_is_refused_before_a_cluster_is_started(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps([request("a")], indent=1))
+    with pytest.raises(RequestError, match=r"a.json is JSON over several lines.*jq -c"):
+        Jsonl().cut(tmp_path / "a.json", 1)
+    (tmp_path / "a.jsonl").write_bytes(json.dumps(request("a")).encode("utf-16"))
+    with pytest.raises(RequestError, match="a.jsonl is UTF-16"):
+        Jsonl().cut(tmp_path / "a.jsonl", 1)
+
+
+def test_a_packed_file_in_a_folder_is_not_left_out_silently(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").touch()
+    (tmp_path / "b.jsonl.gz").touch()
+    with pytest.raises(RequestError, match="b.jsonl.gz would be left out"):
+        find_files(tmp_path, list(FORMATS))

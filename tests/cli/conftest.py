@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from qwen3_rerank_plugins import registry
+from qwen3_rerank_plugins.cli import heartbeat, loading
 from qwen3_rerank_plugins.cli.app import app
 from tests.doubles import OverlapScorer
 
@@ -20,6 +22,18 @@ MODEL = "demo"
 """What every test ranks with that needs a real model."""
 
 Run = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def _any_size_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default model is larger than many a machine, and most tests have a double in its place."""
+    monkeypatch.setattr(loading, "warning_about_size", lambda settings: None)
+
+
+@pytest.fixture(autouse=True)
+def _no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test may depend on how long something takes."""
+    monkeypatch.setattr(heartbeat, "EVERY", 1e6)
 
 
 @pytest.fixture
@@ -55,7 +69,14 @@ def in_a_process(*arguments: str, input: str = "", **environment: str) -> subpro
     """The command as a shell would start it."""
     command = [sys.executable, "-m", "qwen3_rerank_plugins.cli", *arguments]
     variables = {**os.environ, **environment}
-    return subprocess.run(command, capture_output=True, text=True, check=False, input=input, env=variables)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, input=input, env=variables)
+    done.stderr = without_progress(done.stderr)
+    return done
+
+
+def without_progress(stderr: str) -> str:
+    """What a command said, but for the lines that only a slow machine makes it say."""
+    return re.sub(r"^qwen3-rerank: .*: .*\d+:\d\d:\d\d.*\n", "", stderr, flags=re.MULTILINE)
 
 
 def one_line(complaint: str) -> str:

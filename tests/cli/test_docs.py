@@ -14,6 +14,7 @@ import typer
 from render_cli import render
 
 from qwen3_rerank_plugins.cli.app import app
+from tests.cli.conftest import without_progress
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
 SECTIONS = {part.split("\n", 1)[0]: part for part in re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]}
@@ -89,7 +90,7 @@ def test_every_example_runs_and_shows_what_the_page_shows(tmp_path: Path) -> Non
         refused = shown.startswith("qwen3-rerank: ")
         assert done.returncode == (2 if refused else 0), f"{line}\n{done.stderr}"
         if shown:
-            assert essence(done.stdout + done.stderr) == essence(shown), line
+            assert essence(done.stdout + without_progress(done.stderr)) == essence(shown), line
 
 
 def test_the_page_shows_examples_of_every_command() -> None:

@@ -101,7 +101,9 @@ def test_calibrate_as_json_holds_the_verdict_and_the_threshold_in_full(
 
 
 def test_calibrate_reads_pairs_from_stdin(run: Run, overlap: OverlapScorer) -> None:
-    pairs = [{"query": "a b", "text": text, "label": text == "a b"} for text in ["a b", "c"] * 10]
+    pairs = [
+        {"query": "a b", "text": f"{text} {n}", "label": text == "a b"} for n in range(10) for text in ["a b", "c"]
+    ]
     done = run("calibrate", "-", stdin="\n".join(map(json.dumps, pairs)))
     assert "20 pairs of 1 query, 10 relevant" in done.stdout
 

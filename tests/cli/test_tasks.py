@@ -12,7 +12,7 @@ import pytest
 
 from qwen3_rerank_plugins.cli.tasks import FormatName, TaskReader
 from qwen3_rerank_plugins.errors import RequestError
-from qwen3_rerank_plugins.sets.lines import count_lines
+from qwen3_rerank_plugins.sets.records import count_records
 from qwen3_rerank_plugins.sets.tasks import Candidate, RankingTask
 
 SET_LINE = {
@@ -111,7 +111,7 @@ def test_nothing_but_blank_lines_is_a_task_without_documents_or_no_task(write: W
     [
         ("plain", {"format": "jsonl"}, r"line 1 is not a JSON object"),
         ('{"text": "a"}\nplain', {}, r"line 2 is not a JSON object"),
-        ('["a"]', {}, r"line 1 is not a JSON object"),
+        ("3", {"format": "jsonl"}, r"line 1 is not a JSON object"),
         ("[" * 100_000, {"format": "jsonl"}, r"line 1 is not a JSON object"),
         ('{"body": "a", "title": "b"}', {}, r"no field 'text' \(its fields: 'body', 'title'\).*--text-field"),
         ("{}", {}, r"its fields: none at all"),
@@ -148,5 +148,5 @@ def test_a_missing_file_a_folder_and_other_encodings_are_refused(tmp_path: Path)
 
 
 def test_lines_are_counted_only_where_that_does_not_use_them_up(write: Write) -> None:
-    assert count_lines([write("a", "1\n\n2\n"), write("b", "3")]) == 3
-    assert count_lines([write("a", "1\n"), "-"]) is None
+    assert count_records([write("a", "1\n\n2\n"), write("b", "3")]) == 3
+    assert count_records([write("a", "1\n"), "-"]) is None

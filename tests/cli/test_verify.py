@@ -169,7 +169,7 @@ def test_json_documents_are_read_by_their_field(run: Run, write: Write, tmp_path
     file = write("d.jsonl", '{"body": "one"}')
     done = run("verify", "--model", MODEL, "--record", tmp_path / "a", "--query", "q", "--text-field", "body", file)
     assert done.exit_code == 0
-    assert done.stdout.split("\n")[0].startswith("Recorded 1 scores of 1 queries in ")
+    assert done.stdout.split("\n")[0].startswith("Recorded 1 score of 1 query in ")
     assert read_recording(tmp_path / "a").questions[0].question.documents == ("one",)
 
 
@@ -201,7 +201,7 @@ def test_moved_weights_are_caught_with_what_moved_and_what_changed(run: Run, gol
     done = run("verify", "--check", golden_file, "--model", moved, "--device", "cpu")
     assert done.exit_code == 1
     assert "✗ capital of China?" in done.stdout
-    assert "Moved: 1 of 1 queries by more than 0.001 in log-odds." in done.stdout
+    assert "Moved: 1 of 1 query by more than 0.001 in log-odds." in done.stdout
     assert "Changed since it was recorded: model demo -> /" in " ".join(done.stdout.split())
     assert run("verify", "--check", golden_file, "--model", moved, "--tolerance", "9").exit_code == 0
     assert run("verify", "--check", golden_file, "--tolerance", "0").exit_code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,28 @@ def test_a_bad_line_at_the_end_of_the_last_set_shows_before_anything_is_ranked(w
 )
 def test_a_set_is_called_by_its_last_folder_and_its_name(file: str, name: str) -> None:
     assert set_name(str(Path(file))) == name
+
+
+def test_a_set_may_be_a_json_array_or_parquet_and_a_table_of_text_is_refused(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [{"query": "q", "candidates": [{"text": "x", "relevance": 1}, {"text": "y", "relevance": 0}]}]
+    (tmp_path / "a.json").write_text(json.dumps(rows, indent=1))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    assert [
+        (found.queries, found.documents) for found in survey([str(tmp_path / "a.json"), str(tmp_path / "a.parquet")])
+    ] == [
+        (1, 2),
+        (1, 2),
+    ]
+    (tmp_path / "a.csv").write_text("query,text\nq,x\n")
+    with pytest.raises(RequestError, match="a.csv is CSV, whose cells hold no lists, and a judged set has"):
+        survey([str(tmp_path / "a.csv")])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a named pipe")
+def test_a_pipe_that_could_be_read_only_once_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(RequestError, match="name a file instead of .*pipe"):
+        survey([str(tmp_path / "pipe")])

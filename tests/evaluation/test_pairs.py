@@ -56,9 +56,34 @@ def test_sets_are_pairs_too_and_what_nobody_labelled_is_dropped_and_counted(writ
         ({"query": "q", "text": "a", "label": "yes"}, r"'label' must be true, false or a number, got 'yes'"),
         ({"query": "q", "text": "a", "label": float("nan")}, r"'label' must be"),
         ({"query": "q", "text": "a", "label": 1, "instruction": 3}, r"'instruction' must be a string"),
-        (["q"], r"line 1 is not a JSON object"),
+        (["q"], r"item 1 lacks 'query'"),
+        (3, r"line 1 is not a JSON object"),
     ],
 )
 def test_what_is_no_pair_is_refused_with_its_place(tmp_path: Path, row: Any, complaint: str) -> None:
     with pytest.raises(RequestError, match=complaint):
         read_labelled([write(tmp_path, row)])
+
+
+@pytest.mark.parametrize("name", ["pairs.csv", "pairs.txt"])
+def test_pairs_may_be_a_table_whose_labels_are_words_or_numbers(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    file.write_text('query,text,label,instruction\nq,"a\nb",1,\nq,c,false,\nr,d,0.5,Find\n', encoding="utf-8")
+    found = read_labelled([str(file)])
+    assert [(task.query, task.instruction) for task in found.tasks] == [("q", None), ("r", "Find")]
+    assert [[(c.text, c.relevant) for c in task.candidates] for task in found.tasks] == [
+        [("a\nb", True), ("c", False)],
+        [("d", True)],
+    ]
+
+
+def test_a_cell_that_is_no_label_is_refused_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text("query,text,label\nq,a,1\nq,b,perhaps\n")
+    with pytest.raises(RequestError, match=r"pairs.csv line 3: 'label' must be true, false or a number, got 'perhaps'"):
+        read_labelled([str(tmp_path / "pairs.csv")])
+
+
+def test_text_lines_are_no_pairs(tmp_path: Path) -> None:
+    (tmp_path / "pairs.txt").write_text("one\ntwo\n")
+    with pytest.raises(RequestError, match="pairs.txt line 1 is not a JSON object. A pair's line is"):
+        read_labelled([str(tmp_path / "pairs.txt")])

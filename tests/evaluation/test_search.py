@@ -70,7 +70,7 @@ def test_the_same_order_gains_nothing_with_certainty() -> None:
 @pytest.mark.parametrize(
     ("rankings", "message"),
     [
-        ([["a"]], "1 rankings for 2 queries"),
+        ([["a"]], "1 ranking for 2 queries"),
         ([["a", "a"], []], "query q1 names a passage twice"),
         ([["a"], ["z"]], "query q2 names 'z', no passage"),
     ],

@@ -152,3 +152,32 @@ def test_scores_next_to_one_are_told_apart() -> None:
     found = propose_threshold(scores, [True] * 20 + [False] * 20, resamples=50)
     assert found.threshold is not None
     assert 1 - 1e-10 < found.threshold <= 1 - 1e-12
+
+
+@pytest.mark.parametrize("few", [True, False], ids=["few-queries", "many-queries"])
+def test_equal_pairs_never_stand_on_both_sides_of_a_split(few: bool) -> None:
+    """Each pair is there four times; judged by its own copy, a memorized score would look like a good threshold."""
+    from qwen3_rerank_plugins.evaluation.thresholds import _gather, _hold_out
+
+    count = 3 if few else 30
+    pairs = [(f"q{number % count}", f"d{number}") for number in range(30)] * 4
+    scores = [(number % 30) / 30 for number in range(120)]
+    labels = [number % 30 >= 15 for number in range(120)]
+    scored, counted = _gather(scores, labels, [query for query, _ in pairs], [document for _, document in pairs])
+    assert counted == count
+    units: dict[tuple[str, str], set[int]] = {}
+    for pair, unit in zip(pairs, scored.units.tolist(), strict=True):
+        units.setdefault(pair, set()).add(unit)
+    assert all(len(found) == 1 for found in units.values())
+    assert len(set(scored.units.tolist())) == 30
+    _hold_out(scored, None, 10, (0, 1))
+
+
+def test_queries_and_documents_may_be_texts_and_each_score_needs_its_own() -> None:
+    scores, labels = [n / 40 for n in range(40)], [n >= 20 for n in range(40)]
+    texts = [f"q{n % 12}" for n in range(40)]
+    by_text = propose_threshold(scores, labels, texts, resamples=10)
+    by_number = propose_threshold(scores, labels, [n % 12 for n in range(40)], resamples=10)
+    assert by_text == by_number
+    with pytest.raises(RequestError, match="There are 40 scores and 1 documents"):
+        propose_threshold(scores, labels, texts, ["d"])

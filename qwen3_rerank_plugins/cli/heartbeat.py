@@ -1,0 +1,90 @@
+"""Long work where no terminal shows a bar: one line every ten seconds, and none for short work."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+EVERY = 10.0
+"""Seconds between two lines, and before the first."""
+
+
+class Progress:
+    """How far some work is.
+
+    Args:
+        description: what is being done.
+        total: how much there is to do; None where nobody knows.
+    """
+
+    def __init__(self, description: str, total: float | None) -> None:
+        self.description = description
+        self._total, self._done = total, 0.0
+        self._lock = threading.Lock()
+
+    def advance(self, share: float) -> None:
+        """Some more is done."""
+        with self._lock:
+            self._done += share
+
+    def describe(self, elapsed: float) -> str:
+        """In words.
+
+        Args:
+            elapsed: seconds since it began.
+        """
+        with self._lock:
+            done, total = self._done, self._total
+        parts = [_time(elapsed)]
+        if total:
+            share = min(1.0, done / total)
+            if total > 1:
+                parts.insert(0, f"{int(done + 1e-6):,} of {total:,.0f}")
+            parts.insert(0, f"{share:.0%}")
+            if 0 < share < 1:
+                parts.append(f"about {_time(elapsed / share - elapsed)} left")
+        elif done:
+            parts.insert(0, f"{int(done + 1e-6):,} done")
+        return f"{self.description}: {', '.join(parts)}"
+
+
+@contextlib.contextmanager
+def heartbeat(describe: Callable[[float], str], say: Callable[[str], None]) -> Iterator[None]:
+    """While the body runs, say every ten seconds how far it is."""
+    over = threading.Event()
+    thread = threading.Thread(target=beat, args=(describe, say, over.wait), name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def beat(
+    describe: Callable[[float], str],
+    say: Callable[[str], None],
+    wait: Callable[[float], bool],
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Say a line after each wait, until a wait ends because the work is over.
+
+    Args:
+        describe: makes the line, told the seconds since the beginning.
+        say: shows it; an error of the stream that it writes to ends the lines, and not the work.
+        wait: for so many seconds; true as soon as the work is over.
+        clock: in seconds.
+    """
+    started = clock()
+    while not wait(EVERY):
+        try:
+            say(describe(clock() - started))
+        except (OSError, ValueError):
+            return
+
+
+def _time(seconds: float) -> str:
+    return str(datetime.timedelta(seconds=round(seconds)))
