@@ -14,11 +14,13 @@ from pathlib import Path
 from textwrap import indent
 
 import pytest
+import torch
 from packaging.requirements import Requirement
 
 import qwen3_rerank_plugins
 from qwen3_rerank_plugins import errors
-from qwen3_rerank_plugins.engine.shape import Shape
+from qwen3_rerank_plugins.engine.settings import Quantization
+from qwen3_rerank_plugins.engine.shape import PUBLISHED, Shape
 from tests.environments import make_environment, run_in
 from tests.optional import need, need_installed
 from tests.pages import EVERY_PAGE, PAGES, ROOT, label, read, reading_order
@@ -172,6 +174,14 @@ def test_the_readmes_table_of_sizes_is_what_the_shapes_give(data: Path) -> None:
         parameters = Shape.from_config(config).parameters
         row = f"| `Qwen/Qwen3-Reranker-{size}` | {parameters / 1e9:.2f} billion | {parameters * 2 / 2**30:.1f} GiB |"
         assert row in read(ROOT / "README.md")
+
+
+@pytest.mark.parametrize("size", ["0.6B", "4B", "8B"])
+def test_the_table_of_weights_on_the_page_on_serving_is_what_the_shapes_give(size: str) -> None:
+    shape = PUBLISHED[f"Qwen/Qwen3-Reranker-{size}"]
+    options: tuple[Quantization | None, ...] = (None, "int8", "int4")
+    cells = " | ".join(f"{shape.weight_bytes(torch.bfloat16, one) / 2**30:.1f} GiB" for one in options)
+    assert f"| `Qwen/Qwen3-Reranker-{size}` | {cells} |" in read(ROOT / "docs" / "serving.md")
 
 
 @pytest.mark.parametrize("page", EVERY_PAGE, ids=label)
