@@ -171,7 +171,7 @@ def test_a_score_that_is_no_number_is_an_error_that_names_the_callers_documents(
     [
         (lambda answer: answer["results"].pop(), "3 results for 4 documents"),
         (lambda answer: answer["results"].append(answer["results"][0]), "two results for document"),
-        (lambda answer: answer["results"][0].update(index=17), "without the index"),
+        (lambda answer: answer["results"][0].update(index=17), "with an index other than those of the 4 documents"),
         (lambda answer: {"error": "no"}, "no list under 'results'"),
     ],
     ids=["one missing", "one doubled", "a strange index", "no results"],
