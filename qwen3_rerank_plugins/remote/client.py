@@ -238,8 +238,9 @@ class HttpClient:
             said = f"it moved to {self.redaction.quote(_place(response.headers['Location']))}; pass that as remote=URL"
         elif status == _TOO_LARGE:
             said += ". Send less at once: RemoteSettings(documents_per_request=...), or split long texts"
+        url = self.redaction.quote(attempt.url)
         return RemoteRefusedError(
-            f"{self.redaction.quote(attempt.url)} answered with status {status}{attempt.times}: {said}.",
+            f"{url} answered with status {status}{attempt.times}: {said}.",
             status=status,
             retry_after=_seconds(response.headers.get("Retry-After")),
         )
@@ -249,7 +250,7 @@ class HttpClient:
         try:
             return self.redaction.quote(json_of(body))
         except UnreadableError:
-            return self.redaction.quote(text_of(body, charset))
+            return self.redaction.quote(text_of(body, charset)) or "no message"
 
     def _broken(self, attempt: _Attempt, error: Exception) -> RemoteUnreachableError:
         """No connection, or one that broke."""
@@ -260,7 +261,7 @@ class HttpClient:
             remedy = "remote=URL, and that SSL_CERT_FILE or SSL_CERT_DIR has the certificate of who signed the server's"
         return RemoteUnreachableError(
             f"{self.redaction.quote(attempt.url)} could not be asked{through}{attempt.times}: {type(error).__name__}: "
-            f"{self.redaction.quote(str(error))}. Check {remedy}.",
+            f"{self.redaction.quote(str(error)).rstrip('.')}. Check {remedy}.",
             again=not distrusted,
         )
 

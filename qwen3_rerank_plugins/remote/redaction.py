@@ -133,17 +133,17 @@ class _Spelled:
 
 @functools.cache
 def _spellings(character: str) -> str:
-    """A pattern for one character of a secret."""
+    """A pattern for one character of a secret: its encodings first, as some begin with the character itself."""
     code = f"{ord(character):02x}"
     return (
-        rf"(?:\\*{re.escape(character)}|%(?:25)*{code}|\\+u00{code}|\\+u\{{0*{code}\}}|\\+x{code}"
-        rf"|&#0*{ord(character)};|&#x0*{code};{_named(character)})"
+        rf"(?:{_named(character)}&#0*{ord(character)};|&#x0*{code};|%(?:25)*{code}"
+        rf"|\\+u00{code}|\\+u\{{0*{code}\}}|\\+x{code}|\\*{re.escape(character)})"
     )
 
 
 def _named(character: str) -> str:
     names = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
-    return f"|&{names[character]};" if character in names else ""
+    return f"&{names[character]};|" if character in names else ""
 
 
 def _encodings(secret: str) -> set[str]:

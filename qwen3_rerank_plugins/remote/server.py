@@ -75,12 +75,21 @@ class Server:
         The requests of one call take turns with those of others.
         """
         caller = object()
-        tasks = [asyncio.ensure_future(self._ask(wording, batch, caller)) for batch in self._batches(wording.documents)]
+        batches = list(self._batches(wording.documents))
+        found: list[tuple[float, ...]] = [()] * len(batches)
+        left = enumerate(batches)
+
+        async def ask() -> None:
+            for place, batch in left:  # which all tasks share, so that each batch goes to one of them
+                found[place] = await self._ask(wording, batch, caller)
+
+        tasks = [asyncio.ensure_future(ask()) for _ in batches[: self._settings.requests_at_once]]
         try:
-            return tuple(score for scores in await asyncio.gather(*tasks) for score in scores)
+            await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
+        return tuple(score for scores in found for score in scores)
 
     async def _ask(self, wording: Wording, documents: Sequence[str], caller: object) -> tuple[float, ...]:
         if len(documents) > self._most:  # found out since the batch was made

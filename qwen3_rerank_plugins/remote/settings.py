@@ -70,7 +70,8 @@ class RemoteSettings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "api_key", hidden(self.api_key))  # before anything fails, and shows itself
         object.__setattr__(self, "url", hidden_url(self.url))
-        _check_url(self.url)
+        if fault := _fault_of(self.url):
+            raise SettingsError(fault)
         if not isinstance(self.model, str) or not self.model.strip():
             raise SettingsError(f"model must be a non-empty string, got {self.model!r}.")
         one_of("template", self.template, get_args(Template))
@@ -168,11 +169,12 @@ def hidden_url(url: str | None) -> str | None:
     return Secret(url) if isinstance(url, str) and re.search("[@?#]", url) else url
 
 
-def _check_url(url: object) -> None:
+def _fault_of(url: object) -> str | None:
+    """What is wrong with a URL. Whoever raises it has none of its parts in a local variable."""
     if not isinstance(url, str):
-        raise SettingsError(f"remote must be a URL, got {type(url).__name__}.")
+        return f"remote must be a URL, got {type(url).__name__}."
     if len(url) > LONGEST_URL:
-        raise SettingsError(f"remote is {len(url):,} characters long. A URL may have {LONGEST_URL:,}.")
+        return f"remote is {len(url):,} characters long. A URL may have {LONGEST_URL:,}."
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -180,13 +182,13 @@ def _check_url(url: object) -> None:
         host, port, parts = None, None, urlsplit("")
     # whatever cannot be printed would forge lines of a terminal or a log
     if parts.scheme not in ("http", "https") or not host or port == 0 or not url.isprintable() or " " in url:
-        raise SettingsError("remote must be a URL such as 'http://localhost:8000'.")
+        return "remote must be a URL such as 'http://localhost:8000'."
     if parts.username is not None or parts.password is not None:
-        raise SettingsError("remote must not carry a name or a password, which logs would show. Pass api_key=...")
+        return "remote must not carry a name or a password, which logs would show. Pass api_key=..."
     if parts.query or parts.fragment:
-        raise SettingsError("remote must be a URL without '?' and '#': a server's address, or its endpoint's.")
-    if not host.isascii() and not _is_international(host):
-        raise SettingsError(f"remote={url!r} has a host name that no server can have. Check its spelling.")
+        return "remote must be a URL without '?' and '#': a server's address, or its endpoint's."
+    known = host.isascii() or _is_international(host)
+    return None if known else f"remote={url!r} has a host name that no server can have. Check its spelling."
 
 
 def _is_international(host: str) -> bool:

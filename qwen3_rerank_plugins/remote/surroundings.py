@@ -52,9 +52,10 @@ def find_proxy(url: str) -> Proxy | None:
     address = address if "://" in address else f"http://{address}"
     try:
         parts = urlsplit(address)
-        sound = bool(parts.hostname) and parts.port != 0 and parts.path in ("", "/") and address.isprintable()
+        sound = bool(parts.hostname) and parts.port != 0 and parts.path in ("", "/")
     except ValueError:
         sound = False
+    sound = sound and address.isprintable() and " " not in address
     if not sound or parts.scheme not in _PROXY_SCHEMES or not (parts.hostname or "").isascii():
         raise SettingsError(
             f"{variable} is not the URL of a proxy such as http://host:port. (Its value may hold a password and is not "

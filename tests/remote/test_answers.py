@@ -136,3 +136,12 @@ def test_saturated_probabilities_are_beyond_all_others_that_servers_send() -> No
     assert (probability(log_odds_of(1.0)), probability(log_odds_of(0.0))) == (1.0, 0.0)
     assert log_odds_of(math.nextafter(1, 0)) < log_odds_of(1.0)
     assert log_odds_of(math.nextafter(0, 1)) > log_odds_of(0.0)
+
+
+@pytest.mark.parametrize(
+    ("score", "saturated"), [(1.0000001, 1.0), (1.00001, 1.0), (-1e-9, 0.0), (-1e-5, 0.0), (1, 1.0)]
+)
+def test_a_probability_beyond_its_end_by_rounding_is_that_end(score: float, saturated: float) -> None:
+    found = read(results((0, 0.5), (1, score)), scale="probability")
+    assert found == (0.0, log_odds_of(saturated))
+    assert math.isfinite(found[1])
