@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -40,7 +41,14 @@ from qwen3_rerank_plugins.engine.settings import (
     hidden,
 )
 from qwen3_rerank_plugins.errors import SettingsError
-from qwen3_rerank_plugins.remote.settings import DEFAULT_TIMEOUT, Protocol, ServerScores, Template, words_of
+from qwen3_rerank_plugins.remote.settings import (
+    DEFAULT_TIMEOUT,
+    Protocol,
+    ServerScores,
+    Template,
+    hidden_url,
+    words_of,
+)
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
 _ENGINE_FIELDS = (
@@ -184,14 +192,16 @@ class ScoringFields(CheckpointFields):
     )
     max_batch_tokens: int | Literal["auto"] = Field(default="auto", description="Unique tokens in one forward pass.")
     compile: bool = Field(default=False, description="Compile the layers with torch.compile; worth it for servers.")
-    remote: str | None = Field(default=None, description="URL of a server that runs the model instead of this process.")
+    remote: Annotated[str | None, AfterValidator(hidden_url)] = Field(
+        default=None, description="URL of a server that runs the model instead of this process."
+    )
     protocol: Protocol = Field(default="auto", description='What the server speaks; "auto" asks what it is.')
     template: Template | None = Field(
         default=None, description='Who applies the prompt template, "server" or "client"; needed with remote.'
     )
     scores: ServerScores = Field(default="auto", description="What the server's numbers are.")
     probe: bool = Field(default=True, description="Refuse a server that answers known questions as if misconfigured.")
-    timeout: float = Field(default=DEFAULT_TIMEOUT, description="Seconds that the server may take to answer.")
+    timeout: float = Field(default=DEFAULT_TIMEOUT, description="Seconds that one request to the server may take.")
     api_key: SecretStr | None = Field(
         default=None, exclude=True, repr=False, description="Of the server; never serialised."
     )
@@ -204,6 +214,8 @@ class ScoringFields(CheckpointFields):
     def __init__(self, **fields: Any) -> None:
         """Pydantic reports what is wrong from below a call that has all the fields in a local variable."""
         fields.update({name: SecretStr(fields[name]) for name in _SECRETS if isinstance(fields.get(name), str)})
+        if "remote" in fields:
+            fields["remote"] = hidden_url(fields["remote"])
         super().__init__(**fields)
 
     def __getstate__(self) -> dict[Any, Any]:

@@ -38,6 +38,7 @@ from qwen3_rerank_plugins.remote.settings import (
     ServerScores,
     Template,
     choose_remote,
+    hidden_url,
     what_no_server_does,
 )
 
@@ -96,7 +97,7 @@ class Qwen3Reranker:
         template: with `remote`, who applies the prompt template: "server" or "client".
         scores: what the server's numbers are: "auto", "probability" or "logit".
         probe: refuse a server whose answers to known questions show that the template is missing, doubled or damaged.
-        timeout: seconds that the server may take to answer one request.
+        timeout: seconds that one request to the server may take, from the connection to the last byte of the answer.
         api_key: of the server.
         scorer: an engine of your own instead of a local model; the engine settings are then not used.
 
@@ -137,7 +138,7 @@ class Qwen3Reranker:
         scorer: Scorer | None = None,
     ) -> None:
         # before anything here can fail, and be reported with its local variables
-        token, api_key = hidden(token), hidden(api_key)
+        token, api_key, remote = hidden(token), hidden(api_key), hidden_url(remote)
         if remote is not None and isinstance(model, (str, Path)) and str(model).strip():
             model = ModelName(plain.text(model))  # the server's word, whatever folders there are on this machine
         settings = EngineSettings(

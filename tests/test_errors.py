@@ -314,6 +314,7 @@ OTHERS = {
 INNER = {
     ("engine/worker.py", "ValueError"),  # becomes a PassError a few lines below
     ("golden/strict.py", "ValueError"),  # becomes a RequestError
+    ("remote/body.py", "UnreadableError"),  # becomes a RemoteAnswerError, or part of a RemoteRefusedError
     ("bench/loading.py", "RuntimeError"),  # what broke in a process of the bench's own, with its traceback
     ("bench/stopwatch.py", "RuntimeError"),  # a Linux without the file that every Linux has
 }

@@ -1,12 +1,9 @@
-"""What a server answers -> log-odds in the order of the documents. Whatever is missing, doubled or odd is an error.
-
-Comes in: the parsed JSON of one answer. Goes out: one log-odds a document, NaN where the server had none.
-Must not know: HTTP, templates.
-"""
+"""What a server answers -> log-odds in the order of the documents. Whatever is missing, doubled or odd is an error."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 from qwen3_rerank_plugins.errors import RemoteAnswerError
@@ -18,8 +15,13 @@ _CERTAIN, _IMPOSSIBLE = 40.0, -750.0
 """Log-odds of a probability that was rounded to 1 or 0, as those must be finite: beyond those of the floats next to 1
 and 0, 36.7 and -744.4, and their own probabilities are exactly 1 and 0 again."""
 
+_ROUNDING = 1e-4
+"""How far beyond 0 or 1 a probability may be, after the server's arithmetic in few bits."""
 
-def read_answer(answer: object, dialect: Dialect, documents: int, scale: Scale) -> tuple[float, ...]:
+
+def read_answer(
+    answer: object, dialect: Dialect, documents: int, scale: Scale, quote: Callable[[object], str]
+) -> tuple[float, ...]:
     """Log-odds by the index that the server gave each of them.
 
     Args:
@@ -27,21 +29,29 @@ def read_answer(answer: object, dialect: Dialect, documents: int, scale: Scale) 
         dialect: in which fields to look.
         documents: how many were sent.
         scale: what the server's numbers are.
+        quote: makes the server's words safe to show.
+
+    Returns:
+        One log-odds a document; NaN where the server has null, which is how JSON writes NaN.
 
     Raises:
         RemoteAnswerError: it is not an answer, or not one to these documents, or a number is no probability.
     """
     found: dict[int, float] = {}
-    for item in _results(answer, dialect):
-        index, score = (item.get(name) for name in ("index", dialect.score)) if isinstance(item, dict) else (None, None)
-        if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < documents:
-            raise _odd(f"a result without the index of one of the {documents} documents that were sent", item)
-        if index in found:
-            raise _odd(f"two results for document {index}", answer)
-        found[index] = _log_odds(item, score, scale)
-    if len(found) != documents:
-        raise _odd(f"{len(found)} results for {documents} documents", answer)
-    return tuple(found[index] for index in range(documents))
+    try:
+        for item in _results(answer, dialect):
+            index = _index(item, documents)
+            if index in found:
+                raise _OddError(f"two results for document {index}", answer)
+            found[index] = _log_odds(item, dialect.score, scale)
+        if len(found) != documents:
+            missing = next(index for index in range(documents) if index not in found)
+            raise _OddError(f"{len(found)} results for {documents} documents; document {missing} has none", answer)
+    except _OddError as error:
+        message = f"The server's answer has {error.what}: {quote(error.shown)}. {error.remedy}"
+    else:
+        return tuple(found[index] for index in range(documents))
+    raise RemoteAnswerError(message)
 
 
 def log_odds_of(probability: float) -> float:
@@ -51,27 +61,54 @@ def log_odds_of(probability: float) -> float:
     return math.log(probability) - math.log1p(-probability)
 
 
+class _OddError(Exception):
+    def __init__(self, what: str, shown: object, remedy: str = "Check remote=URL and protocol=...") -> None:
+        super().__init__(what)
+        self.what, self.shown, self.remedy = what, shown, remedy
+
+
 def _results(answer: object, dialect: Dialect) -> list[object]:
     results = answer
     if dialect.results is not None:
         results = answer.get(dialect.results) if isinstance(answer, dict) else None
     if not isinstance(results, list):
         where = f"no list under {dialect.results!r}" if dialect.results else "no list of results"
-        raise _odd(where, answer)
+        raise _OddError(where, answer)
     return results
 
 
-def _log_odds(item: object, score: object, scale: Scale) -> float:
+def _index(item: object, documents: int) -> int:
+    if not isinstance(item, dict):
+        raise _OddError("a result that is no object", item)
+    if "index" not in item:
+        raise _OddError("a result without the field 'index'", item)
+    index = item["index"]
+    if not isinstance(index, int) or isinstance(index, bool):
+        raise _OddError("a result whose index is no whole number", item)
+    if not 0 <= index < documents:
+        raise _OddError(f"a result with an index other than those of the {documents} documents that were sent", item)
+    return index
+
+
+def _log_odds(item: object, field: str, scale: Scale) -> float:
+    assert isinstance(item, dict)
+    if field not in item:
+        raise _OddError(f"a result without the field {field!r}, which has the score in this protocol", item)
+    score = item[field]
     if score is None:
-        return math.nan  # which JSON has no word for, and writes as null
+        return math.nan
     if isinstance(score, bool) or not isinstance(score, (int, float)):
-        raise _odd("a result without a number for its score", item)
-    if scale == "logit" or math.isnan(score):
-        return float(score)
-    if not 0 <= score <= 1:
-        raise _odd("a score that is no probability (if the server sends log-odds, say scores='logit')", item)
-    return log_odds_of(score)
-
-
-def _odd(what: str, shown: object) -> RemoteAnswerError:
-    return RemoteAnswerError(f"The server's answer has {what}: {shown!r:.200}. Check remote=URL and protocol=...")
+        raise _OddError("a result whose score is no number", item)
+    try:
+        number = float(score)
+    except OverflowError:  # JSON has whole numbers of any length
+        raise _OddError("a score beyond the range of floating-point numbers", item) from None
+    if scale == "logit" or math.isnan(number):
+        return number
+    if not -_ROUNDING <= number <= 1 + _ROUNDING:
+        raise _OddError(
+            "a score that is no probability",
+            item,
+            "If the server sends log-odds, because it applies no activation, say scores='logit'.",
+        )
+    return log_odds_of(min(max(number, 0.0), 1.0))

@@ -1,15 +1,14 @@
 """One thread with an event loop of its own, on which everything waits that waits for a server.
 
-Comes in: coroutines, from any thread or event loop. Goes out: futures; cancelling one stops its coroutine.
-Must not know: HTTP. A caller's loop may end at any time, and this one must not end with it.
+A caller's loop may end at any time, and this one must not end with it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
-from concurrent.futures import Future
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from qwen3_rerank_plugins.engine.lifetime import inside_a_call
@@ -31,6 +30,7 @@ class BackgroundLoop:
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
+        self._loop.set_default_executor(_DaemonThreads())
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         try:
             start_thread(self._thread)
@@ -42,9 +42,18 @@ class BackgroundLoop:
         """Start a coroutine."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
-    def stop(self, last: Coroutine[Any, Any, None]) -> None:
-        """Finish what was started, then run `last`, then end the thread. From that thread itself nothing is awaited."""
-        finished = self.submit(self._finish(last))
+    def call(self, function: Callable[[], object]) -> None:
+        """Run a function on the thread, soon."""
+        self._loop.call_soon_threadsafe(function)
+
+    def stop(self, last: Coroutine[Any, Any, None], patience: float) -> None:
+        """Finish what was started, then run `last`, then end the thread. From that thread itself nothing is awaited.
+
+        Args:
+            last: what to run.
+            patience: seconds after which whatever is not finished is cancelled.
+        """
+        finished = self.submit(self._finish(last, patience))
         if threading.current_thread() is not self._thread:
             finished.result()
             self._thread.join()
@@ -56,8 +65,33 @@ class BackgroundLoop:
         finally:
             self._loop.close()
 
-    async def _finish(self, last: Coroutine[Any, Any, None]) -> None:
+    async def _finish(self, last: Coroutine[Any, Any, None], patience: float) -> None:
         others = asyncio.all_tasks() - {asyncio.current_task()}
-        await asyncio.gather(*others, return_exceptions=True)  # each has its own caller to answer
+        if others:
+            _, late = await asyncio.wait(others, timeout=patience)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)  # each has its own caller to answer
         await last
         self._loop.call_soon(self._loop.stop)
+
+
+class _DaemonThreads(ThreadPoolExecutor):
+    """Where the loop looks up host names. An ordinary pool is joined at the interpreter's exit, and a lookup that gets
+    no answer lasts for half a minute.
+    """
+
+    def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        future: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                result = function(*args, **kwargs)
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        future.set_running_or_notify_cancel()
+        threading.Thread(target=run, name="qwen3-rerank-lookup", daemon=True).start()
+        return future

@@ -1,8 +1,4 @@
-"""The whole way to a server behind the seam: wording, connection, probe, answers.
-
-Comes in: `RerankRequest`. Goes out: a future of `Scores`.
-Must not know: ranking, adapters.
-"""
+"""The whole way to a server behind the seam: wording, connection, probe, answers."""
 
 from __future__ import annotations
 
@@ -15,10 +11,11 @@ from concurrent.futures import Future
 from qwen3_rerank_plugins.engine.lifetime import closed_at_exit, refuse_at_exit
 from qwen3_rerank_plugins.engine.request import DEFAULT_INSTRUCTION, RerankRequest, make_request
 from qwen3_rerank_plugins.engine.scorer import Scores
-from qwen3_rerank_plugins.errors import ClosedError, NonFiniteScoreError, RequestError, RerankError, fresh
+from qwen3_rerank_plugins.errors import ClosedError, NonFiniteScoreError, RequestError, RerankError
 from qwen3_rerank_plugins.remote.client import HttpClient
 from qwen3_rerank_plugins.remote.loop import BackgroundLoop
 from qwen3_rerank_plugins.remote.probe import check_server
+from qwen3_rerank_plugins.remote.redaction import Redaction
 from qwen3_rerank_plugins.remote.server import Server
 from qwen3_rerank_plugins.remote.settings import RemoteSettings, what_no_server_does
 from qwen3_rerank_plugins.remote.wording import Wording, word
@@ -37,10 +34,12 @@ class RemoteScorer:
         self._settings = settings
         self._process = os.getpid()
         self._lock = threading.Lock()
-        self._closing = threading.Event()
+        self._closed = False
+        self._closing = asyncio.Event()  # the same, for those who wait on the loop
         self._loop: BackgroundLoop | None = None
         self._client: HttpClient | None = None
         self._connecting: asyncio.Task[Server] | None = None  # from here on touched on the loop only
+        self._waiting = 0
         self._drops_instructions = False
 
     def submit(self, request: RerankRequest) -> Future[Scores]:
@@ -55,8 +54,9 @@ class RemoteScorer:
             refuse_at_exit()
         if refusal := what_no_server_does(request.max_length, request.long_documents, request.on_nonfinite):
             raise RequestError(refusal)
+        wording = word(request, self._settings.template)  # on the caller's thread: many texts take their time
         with self._lock:
-            if self._closing.is_set():
+            if self._closed:
                 raise ClosedError("This connection was closed meanwhile. Ask again to connect anew.")
             if not request.readable:
                 nothing_to_do: Future[Scores] = Future()
@@ -65,7 +65,7 @@ class RemoteScorer:
                 return nothing_to_do
             if self._loop is None:
                 self._loop = BackgroundLoop("qwen3-rerank-remote")
-            return self._loop.submit(self._score(request))
+            return self._loop.submit(self._score(request.instruction, wording))
 
     def warmup(self) -> None:
         """Connect, and ask what is asked at a first connection."""
@@ -75,35 +75,53 @@ class RemoteScorer:
         """There is no hub behind a server; see `RemoteSettings.token`."""
 
     def close(self) -> None:
-        """See `Scorer.close`; what fails from now on is not tried again."""
+        """See `Scorer.close`. Requests have `timeout` seconds left to finish; then their callers get `ClosedError`.
+
+        Whoever waits for another attempt gets it at once. What fails from now on is not tried again.
+        """
         if os.getpid() != self._process:
             return
         with self._lock:
-            self._closing.set()
+            self._closed = True
             loop, self._loop = self._loop, None
         if loop is not None:
-            loop.stop(self._disconnect())
+            loop.call(self._closing.set)
+            loop.stop(self._disconnect(), self._settings.timeout)
 
-    async def _score(self, request: RerankRequest) -> Scores:
-        with closed_at_exit():
-            server = await self._connection()
-            self._check_instruction(request, server)
-            wording = word(request, self._settings.template)
-            return _scores(wording, await server.log_odds(wording))
+    async def _score(self, instruction: str, wording: Wording) -> Scores:
+        """The scores of a request, or an error that shows nothing of how it came about."""
+        failure: RerankError
+        try:
+            with closed_at_exit():
+                server = await self._connection()
+                self._check_instruction(instruction, server)
+                return _scores(wording, await server.log_odds(wording))
+        except asyncio.CancelledError:
+            if not self._closing.is_set():
+                raise
+            failure = ClosedError("This connection was closed before the server had answered. Make a new one.")
+        except Exception as error:
+            redaction = self._client.redaction if self._client else Redaction([self._settings.api_key])
+            failure = redaction.error(error)
+        try:
+            raise failure
+        finally:
+            del failure  # it holds this frame
 
     async def _connection(self) -> Server:
         """The server, found and probed once; whoever comes meanwhile waits for the same attempt, and shares its end."""
         if self._connecting is None:
             self._connecting = asyncio.ensure_future(self._connect())
         connecting = self._connecting
+        self._waiting += 1
         try:
             return await asyncio.shield(connecting)  # one caller's change of mind is not the others'
-        except RerankError as error:  # one object for everybody who waits
-            failure = fresh(error)
         finally:
-            if connecting is self._connecting and _has_failed(connecting):
+            self._waiting -= 1
+            if not self._waiting and not connecting.done():
+                connecting.cancel()  # the last one has changed its mind
+            if connecting is self._connecting and (connecting.cancelling() or _has_failed(connecting)):
                 self._connecting = None  # the next request tries again
-        raise failure
 
     async def _connect(self) -> Server:
         if self._client is None:
@@ -114,9 +132,9 @@ class RemoteScorer:
             self._drops_instructions = evidence.drops_instructions
         return server
 
-    def _check_instruction(self, request: RerankRequest, server: Server) -> None:
+    def _check_instruction(self, instruction: str, server: Server) -> None:
         """An instruction that would be dropped without a word is refused; the template has the default one anyway."""
-        if self._settings.template == "client" or request.instruction == DEFAULT_INSTRUCTION:
+        if self._settings.template == "client" or instruction == DEFAULT_INSTRUCTION:
             return
         remedy = "Apply the template on this side, with template='client', or leave the instruction out."
         if not server.takes_instructions:

@@ -1,7 +1,6 @@
-"""Somebody else's server: where it is, what it speaks, and who lays a request into the template.
+"""Somebody else's server: where it is, what it speaks, and who applies the prompt template.
 
-Comes in: the user's words. Goes out: `RemoteSettings`, the identity of a connection.
-Must not know: HTTP, or what servers answer.
+`RemoteSettings` is also the identity of a connection: equal settings share one.
 """
 
 from __future__ import annotations
@@ -17,18 +16,22 @@ from qwen3_rerank_plugins.engine.settings import (
     DEFAULT_MAX_LENGTH,
     DEFAULT_MODEL,
     EngineSettings,
+    Secret,
     hidden,
     make_plain,
     one_of,
     positive_int,
 )
 from qwen3_rerank_plugins.errors import SettingsError
+from qwen3_rerank_plugins.remote.address import Address
 
 Protocol = Literal["auto", "vllm", "vllm-rerank", "sglang", "tei", "infinity", "cohere"]
 Template = Literal["server", "client"]
 ServerScores = Literal["auto", "probability", "logit"]
 
 DEFAULT_TIMEOUT = 60.0
+LONGEST_URL = 2000
+"""Characters. Servers and proxies refuse longer ones, at lengths of their own."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +47,7 @@ class RemoteSettings:
             probabilities where it cannot.
         probe: ask a few known questions at the first connection, and refuse a server whose answers show that the
             template is missing, doubled or damaged.
-        timeout: seconds that the server may take to answer one request.
+        timeout: seconds that one request to the server may take, from the connection to the last byte of the answer.
         api_key: sent as a bearer token; never shown, pickled or logged.
         retries: how often a request is sent again after status 429 or 5xx, or a broken connection.
         requests_at_once: most requests that the server is sent at the same time.
@@ -69,11 +72,15 @@ class RemoteSettings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "api_key", hidden(self.api_key))  # before anything fails, and shows itself
         make_plain(self)
-        _check_url(self.url)
+        object.__setattr__(self, "url", hidden_url(self.url))
+        if fault := _fault_of(self.url):
+            raise SettingsError(fault)
         if not isinstance(self.model, str) or not self.model.strip():
             raise SettingsError(f"model must be a non-empty string, got {self.model!r}.")
         one_of("template", self.template, get_args(Template))
         one_of("protocol", self.protocol, get_args(Protocol))
+        if refusal := Address(self.url).refuses(self.protocol):
+            raise SettingsError(refusal)
         one_of("scores", self.scores, get_args(ServerScores))
         if not isinstance(self.probe, bool):
             raise SettingsError(f"probe must be True or False, got {self.probe!r}.")
@@ -160,20 +167,44 @@ def what_no_server_does(max_length: int, long_documents: str, on_nonfinite: str)
     return None
 
 
-def _check_url(url: object) -> None:
+def hidden_url(url: str | None) -> str | None:
+    """A URL that may hold a password or a token, as a `Secret`; any other as it is."""
+    return Secret(url) if isinstance(url, str) and re.search("[@?#]", url) else url
+
+
+def _fault_of(url: object) -> str | None:
+    """What is wrong with a URL. Whoever raises it has none of its parts in a local variable."""
     if not isinstance(url, str):
-        raise SettingsError(f"remote must be a URL, got {type(url).__name__}.")
+        return f"remote must be a URL, got {type(url).__name__}."
+    if len(url) > LONGEST_URL:
+        return f"remote is {len(url):,} characters long. A URL may have {LONGEST_URL:,}."
     try:
         parts = urlsplit(url)
-        sound = parts.scheme.lower() in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number, brackets that do not match
-        sound = False
-    if not sound or re.search(r"[\s\x00-\x1f\x7f]", url):
-        raise SettingsError("remote must be a URL such as 'http://localhost:8000'.")
+        host, port = parts.hostname, parts.port
+    except ValueError:  # a port that is no number or too large, brackets that do not match
+        host, port, parts = None, None, urlsplit("")
+    # whatever cannot be printed would forge lines of a terminal or a log
+    if parts.scheme not in ("http", "https") or not host or port == 0 or not url.isprintable() or " " in url:
+        return "remote must be a URL such as 'http://localhost:8000'."
     if parts.username is not None or parts.password is not None:
-        raise SettingsError("remote must not carry a name or a password, which logs would show. Pass api_key=...")
+        return "remote must not carry a name or a password, which logs would show. Pass api_key=..."
     if parts.query or parts.fragment:
-        raise SettingsError("remote must be a URL without '?' and '#': a server's address, or its endpoint's.")
+        return "remote must be a URL without '?' and '#': a server's address, or its endpoint's."
+    known = host.isascii() or _is_international(host)
+    return None if known else f"remote={url!r} has a host name that no server can have. Check its spelling."
+
+
+def _is_international(host: str) -> bool:
+    """Whether a host name in letters beyond ASCII is one. It is looked up as the HTTP client will write it."""
+    try:
+        import idna  # comes with the HTTP client, of the extra `remote`
+    except ModuleNotFoundError:
+        return True  # the missing extra is the error that comes next
+    try:
+        idna.encode(host.lower())
+    except (idna.IDNAError, ValueError):
+        return False
+    return True
 
 
 def _is_duration(value: object) -> bool:

@@ -72,6 +72,10 @@ class RerankApp:
         score: what it thinks of a pair.
         key: the only one that it lets in.
         delay: seconds before each answer.
+
+    Attributes:
+        largest_batch: more documents in one request are refused, as Text Embeddings Inference does it.
+        published_batch: what its `/info` says about that; `largest_batch` where nothing else is set.
     """
 
     def __init__(
@@ -85,6 +89,8 @@ class RerankApp:
         self.paths: list[str] = []
         self.most_at_once = 0
         self.hung_up = 0
+        self.largest_batch: int | None = None
+        self.published_batch: object = None
         self._key = key
         self._delay = delay
         self._now = 0
@@ -119,11 +125,18 @@ class RerankApp:
             if self._delay and await _gone_within(self._delay, receive):
                 self.hung_up += 1
                 return None
-            reply = Reply(200, json.dumps(self._results(body)).encode())
+            reply = self._refuse_batch(body) or Reply(200, json.dumps(self._results(body)).encode())
             fault = self.faults.popleft() if self.faults else self.always
             return fault(reply) if fault else reply
         finally:
             self._now -= 1
+
+    def _refuse_batch(self, body: Any) -> Reply | None:
+        many = len(body[DIALECTS[self.dialect].documents])
+        if self.largest_batch is None or many <= self.largest_batch:
+            return None
+        said = f"batch size {many} > maximum allowed batch size {self.largest_batch}"
+        return Reply(422, json.dumps({"error": said, "error_type": "Validation"}).encode())
 
     def _results(self, body: Any) -> Any:
         dialect = DIALECTS[self.dialect]
@@ -142,7 +155,7 @@ class RerankApp:
         elif path == "/models" and self.dialect == "infinity":
             about = {"object": "list", "data": [{"id": "m", "owned_by": "infinity"}]}
         elif path == "/info" and self.dialect == "tei":
-            about = {"model_id": "m", "max_client_batch_size": 32}
+            about = {"model_id": "m", "max_client_batch_size": self.published_batch or self.largest_batch or 32}
         else:
             return Reply(404, b"not here")
         return Reply(200, json.dumps(about).encode())

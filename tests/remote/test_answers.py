@@ -15,6 +15,7 @@ from qwen3_rerank_plugins.engine.results import probability
 from qwen3_rerank_plugins.errors import RemoteAnswerError
 from qwen3_rerank_plugins.remote.answers import log_odds_of, read_answer
 from qwen3_rerank_plugins.remote.dialects import DIALECTS
+from qwen3_rerank_plugins.remote.redaction import Redaction
 
 
 def results(*pairs: tuple[Any, Any]) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def results(*pairs: tuple[Any, Any]) -> dict[str, Any]:
 
 
 def read(answer: object, documents: int = 2, scale: Any = "logit", dialect: str = "cohere") -> tuple[float, ...]:
-    return read_answer(answer, DIALECTS[dialect], documents, scale)
+    return read_answer(answer, DIALECTS[dialect], documents, scale, Redaction([]).quote)
 
 
 def test_scores_go_where_their_index_says() -> None:
@@ -47,17 +48,24 @@ def test_the_answer_of_each_server_is_read(dialect: str, answer: object) -> None
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (results((0, 1.0)), "1 results for 2 documents"),
+        (results((0, 1.0)), "1 results for 2 documents; document 1 has none"),
         (results((0, 1.0), (0, 2.0)), "two results for document 0"),
-        (results((0, 1.0), (2, 2.0)), "without the index of one of the 2 documents"),
-        (results((0, 1.0), (-1, 2.0)), "without the index"),
-        (results((0, 1.0), (None, 2.0)), "without the index"),
-        (results((0, 1.0), (True, 2.0)), "without the index"),
-        (results((0, 1.0), ("1", 2.0)), "without the index"),
-        (results((0, 1.0), (1, "high")), "without a number for its score"),
-        (results((0, 1.0), (1, True)), "without a number"),
-        (results((0, 1.0), (1, [0.5])), "without a number"),
-        ({"results": [1, 2]}, "without the index"),
+        (results((0, 1.0), (2, 2.0)), "with an index other than those of the 2 documents that were sent"),
+        (results((0, 1.0), (-1, 2.0)), "with an index other than those of the 2 documents"),
+        (results((0, 1.0), (None, 2.0)), "whose index is no whole number"),
+        (results((0, 1.0), (True, 2.0)), "whose index is no whole number"),
+        (results((0, 1.0), ("1", 2.0)), "whose index is no whole number"),
+        (results((0, 1.0), (1.0, 2.0)), "whose index is no whole number"),
+        (results((0, 1.0), (1, "high")), "whose score is no number"),
+        (results((0, 1.0), (1, "0.5")), "whose score is no number"),
+        (results((0, 1.0), (1, True)), "whose score is no number"),
+        (results((0, 1.0), (1, [0.5])), "whose score is no number"),
+        (results((0, 1.0), (1, 10**400)), "a score beyond the range of floating-point numbers"),
+        (results((0, 1.0), (1, 2.0), (1, 2.0)), "two results for document 1"),
+        (results((0, 1.0), (1, 2.0), (2, 2.0)), "with an index other than those of the 2 documents"),
+        ({"results": [{"relevance_score": 1.0}]}, "without the field 'index'"),
+        ({"results": [{"index": 0, "score": 1.0}]}, "without the field 'relevance_score'"),
+        ({"results": [1, 2]}, "a result that is no object"),
         ({"results": None}, "no list under 'results'"),
         ({"data": []}, "no list under 'results'"),
         ({"error": "no"}, "no list under 'results'"),
@@ -128,3 +136,12 @@ def test_saturated_probabilities_are_beyond_all_others_that_servers_send() -> No
     assert (probability(log_odds_of(1.0)), probability(log_odds_of(0.0))) == (1.0, 0.0)
     assert log_odds_of(math.nextafter(1, 0)) < log_odds_of(1.0)
     assert log_odds_of(math.nextafter(0, 1)) > log_odds_of(0.0)
+
+
+@pytest.mark.parametrize(
+    ("score", "saturated"), [(1.0000001, 1.0), (1.00001, 1.0), (-1e-9, 0.0), (-1e-5, 0.0), (1, 1.0)]
+)
+def test_a_probability_beyond_its_end_by_rounding_is_that_end(score: float, saturated: float) -> None:
+    found = read(results((0, 0.5), (1, score)), scale="probability")
+    assert found == (0.0, log_odds_of(saturated))
+    assert math.isfinite(found[1])

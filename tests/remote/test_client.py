@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-import threading
 import time
 import traceback
 from collections.abc import Awaitable, Callable
@@ -27,10 +26,13 @@ SECRET = "sk-NeverToBeSeenAnywhere"
 BODY = {"query": "q", "documents": ["q"]}
 
 
-def ask(url: str, closing: threading.Event | None = None, **options: Any) -> Any:
+def ask(url: str, *, closing: bool = False, **options: Any) -> Any:
     async def once() -> Any:
+        event = asyncio.Event()
+        if closing:
+            event.set()
         settings = RemoteSettings(url=url, template="server", **{"timeout": 5.0, **options})
-        client = HttpClient(settings, closing or threading.Event())
+        client = HttpClient(settings, event)
         try:
             return await client.post(f"{url}/v1/rerank", BODY)
         finally:
@@ -95,7 +97,7 @@ def test_a_time_that_cannot_be_read_is_left_alone(asked: str, serve: Serve) -> N
 def test_a_server_that_is_too_slow_is_an_error_at_once(serve: Serve) -> None:
     app = RerankApp(delay=5.0)
     begin = time.monotonic()
-    with pytest.raises(RemoteUnreachableError, match=r"no answer within timeout=0.2 seconds. Raise timeout"):
+    with pytest.raises(RemoteUnreachableError, match=r"no whole answer within timeout=0.2 seconds. Raise timeout"):
         ask(serve(app), timeout=0.2)
     assert time.monotonic() - begin < 2.0
     assert len(app.bodies) == 1
@@ -144,10 +146,8 @@ def test_a_wrong_key_is_refused_at_once(key: str | None, said: str, serve: Serve
 def test_once_it_is_closing_nothing_is_tried_again(serve: Serve) -> None:
     app = RerankApp()
     app.always = status(503)
-    closing = threading.Event()
-    closing.set()
     with pytest.raises(RemoteRefusedError):
-        ask(serve(app), closing)
+        ask(serve(app), closing=True)
     assert len(app.bodies) == 1
 
 
@@ -198,7 +198,7 @@ Get = Callable[[str], Awaitable[Any]]
 
 def get(url: str, **options: Any) -> Any:
     async def once() -> Any:
-        client = HttpClient(RemoteSettings(url=url, template="server", **options), threading.Event())
+        client = HttpClient(RemoteSettings(url=url, template="server", **options), asyncio.Event())
         try:
             return await client.get(f"{url}/v1/models")
         finally:

@@ -23,7 +23,7 @@ class Pages:
 
 
 def found(**pages: Any) -> str:
-    return asyncio.run(detect(Pages(**pages), Address("http://h")))
+    return asyncio.run(detect(Pages(**pages), Address("http://h"))).protocol
 
 
 @pytest.mark.parametrize("owner", ["vllm", "sglang", "infinity"])

@@ -22,7 +22,7 @@ def test_a_coroutine_runs_on_the_thread_and_its_error_reaches_the_future() -> No
     loop = BackgroundLoop("waiting")
     with pytest.raises(KeyError, match="waiting"):
         loop.submit(fail()).result()
-    loop.stop(nothing())
+    loop.stop(nothing(), 5)
 
 
 def test_cancelling_the_future_stops_the_coroutine() -> None:
@@ -42,7 +42,7 @@ def test_cancelling_the_future_stops_the_coroutine() -> None:
     assert stopped.wait(5)
     with pytest.raises(CancelledError):
         future.result()
-    loop.stop(nothing())
+    loop.stop(nothing(), 5)
 
 
 def test_stopping_finishes_what_was_started_and_then_the_last() -> None:
@@ -57,7 +57,7 @@ def test_stopping_finishes_what_was_started_and_then_the_last() -> None:
 
     loop = BackgroundLoop("waiting")
     future = loop.submit(slow())
-    loop.stop(last())
+    loop.stop(last(), 5)
     assert future.done()
     assert order == ["slow", "last"]
     assert "waiting" not in {thread.name for thread in threading.enumerate()}
@@ -71,7 +71,7 @@ def test_stopping_from_the_thread_itself_does_not_wait_for_itself() -> None:
         over.set()
 
     async def stop() -> None:
-        loop.stop(last())
+        loop.stop(last(), 5)
 
     loop.submit(stop()).result(5)
     assert over.wait(5)

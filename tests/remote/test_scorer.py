@@ -120,6 +120,38 @@ def test_log_odds_of_a_server_that_cannot_be_asked_for_them_are_taken_as_said(co
         log_odds(connect(app), "q", ["d"])
 
 
+def between_0_and_1(query: str, document: str, _: str | None) -> float:
+    return len(document) / 100
+
+
+def test_probabilities_that_come_instead_of_log_odds_are_told_once_without_a_probe(
+    connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    scorer = connect(RerankApp("vllm", between_0_and_1))
+    for documents in (["a", "ab"], ["abc", "abcd"], ["a", "b"]):
+        log_odds(scorer, "q", documents)
+    (told,) = (record for record in caplog.records if record.levelname == "WARNING")
+    assert told.getMessage().startswith("All 4 scores that the server has sent so far are between 0 and 1.")
+    assert "say scores='probability'" in told.getMessage()
+
+
+@pytest.mark.parametrize("scores", [("vllm", "probability"), ("cohere", "auto"), ("vllm", "auto")], ids=str)
+def test_nothing_is_told_where_the_scores_are_what_they_should_be(
+    scores: tuple[str, str], connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    scorer = connect(RerankApp(scores[0]), scores=scores[1])
+    for _ in range(3):
+        log_odds(scorer, "a b c", ["a", "x", "a b c", "y"])
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_a_server_that_applies_no_activation_is_refused_without_a_probe(connect: Connect) -> None:
+    app = RerankApp("cohere")
+    app.always = edited(lambda answer: [result.update(relevance_score=2.5) for result in answer["results"]] and None)
+    with pytest.raises(RemoteAnswerError, match="because it applies no activation, say scores='logit'"):
+        log_odds(connect(app))
+
+
 def test_blank_documents_are_not_sent_and_equal_ones_are_sent_once(connect: Connect) -> None:
     app = RerankApp()
     found = log_odds(connect(app))
@@ -171,7 +203,7 @@ def test_a_score_that_is_no_number_is_an_error_that_names_the_callers_documents(
     [
         (lambda answer: answer["results"].pop(), "3 results for 4 documents"),
         (lambda answer: answer["results"].append(answer["results"][0]), "two results for document"),
-        (lambda answer: answer["results"][0].update(index=17), "without the index"),
+        (lambda answer: answer["results"][0].update(index=17), "with an index other than those of the 4 documents"),
         (lambda answer: {"error": "no"}, "no list under 'results'"),
     ],
     ids=["one missing", "one doubled", "a strange index", "no results"],
