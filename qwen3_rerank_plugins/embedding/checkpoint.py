@@ -24,10 +24,15 @@ def find_embedding_checkpoint(settings: EmbeddingSettings) -> Checkpoint:
 
     Raises:
         CheckpointNotFoundError: as `find_checkpoint`.
-        UnsupportedCheckpointError: it is not a Qwen3, not one for sentence-transformers, or it pools otherwise than by
-            the last token.
+        UnsupportedCheckpointError: it is not a Qwen3, not one for sentence-transformers, it pools otherwise than by the
+            last token, or its RoPE would make a vector depend on the other texts of its batch.
     """
     checkpoint = find_checkpoint(settings.engine, Family(_IDS, _check_config))
+    if checkpoint.rope.varies:
+        raise UnsupportedCheckpointError(
+            f"{checkpoint.name!r} uses the RoPE type {checkpoint.rope.type!r}, with which sentence-transformers gives "
+            "a text another vector beside a longer one. Use a checkpoint of the type default, linear, yarn or llama3."
+        )
     modules = _read(checkpoint, checkpoint.folder / "modules.json", list)
     found = [str(module.get("type")).rsplit(".", maxsplit=1)[-1] for module in modules]
     if found not in _MODULES:

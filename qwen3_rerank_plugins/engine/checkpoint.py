@@ -16,6 +16,7 @@ from qwen3_rerank_plugins.engine.adapter import Adapter, is_adapter, read_adapte
 from qwen3_rerank_plugins.engine.hub import fetch_snapshot
 from qwen3_rerank_plugins.engine.names import DEMO, ModelName, resolve_model
 from qwen3_rerank_plugins.engine.prompt import NO, YES
+from qwen3_rerank_plugins.engine.rope import Rope, read_rope
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.stored import StoredQuantization, read_stored
 from qwen3_rerank_plugins.errors import CheckpointNotFoundError, UnsupportedCheckpointError
@@ -47,8 +48,13 @@ class Checkpoint:
 
     @property
     def positions(self) -> int:
-        """Longest prompt the model has positions for, in tokens."""
-        return int(self.config["max_position_embeddings"])
+        """Longest prompt the model has positions for, in tokens; an extended RoPE has more than it was trained with."""
+        return self.rope.limit
+
+    @property
+    def rope(self) -> Rope:
+        """How it tells positions apart."""
+        return read_rope(self.name, self.config)
 
     @property
     def weight_files(self) -> list[Path]:
@@ -97,6 +103,24 @@ def score_rows(config: dict[str, Any]) -> int:
     if isinstance(labels, dict):
         return len(labels)
     return count if isinstance(count, int) else 2  # as transformers has it
+
+
+def check_rows(name: str, needed: int, rows: int) -> None:
+    """Whether a model has a row of its embeddings for every id of its tokenizer.
+
+    Args:
+        name: of the checkpoint, for the message.
+        needed: the highest id of the tokenizer, plus one.
+        rows: what the model has.
+
+    Raises:
+        UnsupportedCheckpointError: it has fewer.
+    """
+    if needed > rows:
+        raise UnsupportedCheckpointError(
+            f"The tokenizer of {name!r} has ids up to {needed - 1}, and its model has rows up to {rows - 1}. Take both "
+            "from the same checkpoint."
+        )
 
 
 def find_checkpoint(settings: EngineSettings, family: Family | None = None) -> Checkpoint:
@@ -180,6 +204,7 @@ def _open(name: str, folder: Path, commit: str | None, family: Family) -> Checkp
             f"In the config.json of {name!r}, max_position_embeddings is {positions!r}, not a number of tokens. "
             f"{_AGAIN}"
         )
+    read_rope(name, config)
     layer_types = config.get("layer_types") or []
     if config.get("use_sliding_window") or any(kind != "full_attention" for kind in layer_types):
         raise UnsupportedCheckpointError(

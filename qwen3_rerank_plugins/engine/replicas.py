@@ -65,12 +65,12 @@ class Replicas:
             candidates = self._candidates()
             loading = self._start_loading()
             parts = plan_parts(workload, [replica.outstanding for replica in candidates])
-            gathering = _Gathering(len(request.tails), len(parts), finish)
+            gathering = Gathering(len(request.tails), len(parts), finish)
             sent: list[tuple[_Replica, int, Future[Any]]] = []
             for part in parts:
                 replica = candidates[part.device]
                 replica.outstanding += part.tokens
-                own = request if len(parts) == 1 else _cut_out(request, part)
+                own = request if len(parts) == 1 else cut_out(request, part)
                 future: Future[Any] = replica.worker.submit(own, gathering.finish_of(part), rescue=rescue)
                 sent.append((replica, part.tokens, future))
         # outside of the lock, as a future that is done already calls back at once
@@ -126,7 +126,7 @@ class Replicas:
             )
 
 
-class _Gathering(Generic[Answer]):
+class Gathering(Generic[Answer]):
     """A request in parts, one or more: puts their scores together, and fails as soon as one of them does.
 
     Args:
@@ -196,7 +196,8 @@ class _Gathering(Generic[Answer]):
 _NOT_YET = object()
 
 
-def _cut_out(request: TokenisedRequest, part: Part) -> TokenisedRequest:
+def cut_out(request: TokenisedRequest, part: Part) -> TokenisedRequest:
+    """The part as a request of its own."""
     count = len(part.tails)
     tails = tuple(request.tails[tail] for tail in part.tails)
     return TokenisedRequest(request.prefix, tails, tuple(range(count)), (0,) * count)

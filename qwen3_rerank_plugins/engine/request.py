@@ -31,6 +31,8 @@ class RerankRequest:
         long_documents: what becomes of a document that does not fit: its end is cut, it is an error, or it is read in
             overlapping windows, of which the best stands for it.
         on_nonfinite: what becomes of a score that overflowed: an error, or another try in float32.
+        may_shorten: whether `max_length` is nobody's choice but the default, which a model with fewer positions lowers
+            to its own limit.
     """
 
     query: str
@@ -39,6 +41,7 @@ class RerankRequest:
     max_length: int = DEFAULT_MAX_LENGTH
     long_documents: LongDocuments = "truncate"
     on_nonfinite: OnNonfinite = "error"
+    may_shorten: bool = False
 
     @property
     def readable(self) -> tuple[int, ...]:
@@ -50,11 +53,19 @@ def make_request(
     query: object,
     documents: object,
     instruction: object,
-    max_length: int = DEFAULT_MAX_LENGTH,
+    max_length: int | None = None,
     long_documents: LongDocuments = "truncate",
     on_nonfinite: OnNonfinite = "error",
 ) -> RerankRequest:
     """Check a caller's words and freeze them.
+
+    Args:
+        query: see `RerankRequest`, here as below.
+        documents: any iterable of texts.
+        instruction: None is the default.
+        max_length: None is `DEFAULT_MAX_LENGTH`, or the model's own limit if that is lower.
+        long_documents: what becomes of a document that does not fit.
+        on_nonfinite: what becomes of a score that overflowed.
 
     Raises:
         InputTypeError: the query, the instruction or a document is not `str`; the message names which.
@@ -76,7 +87,10 @@ def make_request(
             hint = " Decode it first." if isinstance(document, bytes) else " Pass the text of each document."
             raise InputTypeError(f"documents[{index}] must be a string, got {_kind(document)}.{hint}")
     texts = cast("tuple[str, ...]", frozen)
-    return RerankRequest(query, texts, instruction, max_length, long_documents, on_nonfinite)
+    length = DEFAULT_MAX_LENGTH if max_length is None else max_length
+    return RerankRequest(
+        query, texts, instruction, length, long_documents, on_nonfinite, may_shorten=max_length is None
+    )
 
 
 def check_instruction(instruction: object) -> None:
