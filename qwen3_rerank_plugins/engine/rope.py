@@ -70,18 +70,21 @@ class _Reader:
     def __init__(self, name: str, config: dict[str, Any]) -> None:
         self._name = name
         self._config = config
+        self._type: Any = "default"
         self._field = "rope_scaling" if config.get("rope_scaling") else "rope_parameters"
         found = config.get(self._field) or {}
         if not isinstance(found, dict):
             raise self._refusal(f"{self._field} is {found!r}, not an object")
+        if any(isinstance(value, dict) for value in found.values()):
+            raise self._refusal(f"{self._field} holds one for each layer type, and all layers of a Qwen3 share one")
         self._parameters = found
-        self._type: Any = found.get("rope_type", found.get("type", "default"))
+        self._type = found.get("rope_type", found.get("type", "default"))
 
     def read(self) -> Rope:
         if self._type not in get_args(RopeType):
             raise UnsupportedCheckpointError(
-                f"{self._name!r} uses the RoPE type {self._type!r} ({self._field} in its config.json), which is not computed "
-                f"here. Use a checkpoint with one of these types: {', '.join(get_args(RopeType))}."
+                f"{self._name!r} uses the RoPE type {self._type!r} ({self._field} in its config.json), which is not "
+                f"computed here. Use a checkpoint with one of these types: {', '.join(get_args(RopeType))}."
             )
         positions = self._config["max_position_embeddings"]
         self._check_theta()

@@ -176,9 +176,11 @@ class PromptEncoder:
         tokens = self.encode(prompt, sys.maxsize)
         for document, tail in zip(prompt.documents, tokens.tail_of, strict=True):
             text = spell_out((*prompt.head, document, *prompt.suffix))
-            expected = whole.encode(text, add_special_tokens=False).tokens
-            for name, number in zip(expected, (*tokens.prefix, *tokens.tails[tail], None), strict=False):
-                if ids.get(name) != number:
+            expected = whole.encode(text, add_special_tokens=False).ids
+            for name, number in zip(
+                map(whole.id_to_token, expected), (*tokens.prefix, *tokens.tails[tail], None), strict=False
+            ):
+                if name is None or ids.get(name) != number:
                     raise UnsupportedCheckpointError(
                         f"{file} reads the template differently where its control tokens and the text around them are "
                         f"one string: it finds the token {name!r}. {_REMEDY}"
