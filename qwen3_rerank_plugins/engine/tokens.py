@@ -12,6 +12,7 @@ so any number of threads may encode at once; ids are cut as slices.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -176,10 +177,9 @@ class PromptEncoder:
         tokens = self.encode(prompt, sys.maxsize)
         for document, tail in zip(prompt.documents, tokens.tail_of, strict=True):
             text = spell_out((*prompt.head, document, *prompt.suffix))
-            expected = whole.encode(text, add_special_tokens=False).ids
-            for name, number in zip(
-                map(whole.id_to_token, expected), (*tokens.prefix, *tokens.tails[tail], None), strict=False
-            ):
+            whole_prompt = whole.encode(text, add_special_tokens=False).ids
+            parts = (*tokens.prefix, *tokens.tails[tail])
+            for name, number in itertools.zip_longest(map(whole.id_to_token, whole_prompt), parts):
                 if name is None or ids.get(name) != number:
                     raise UnsupportedCheckpointError(
                         f"{file} reads the template differently where its control tokens and the text around them are "

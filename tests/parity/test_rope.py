@@ -68,7 +68,7 @@ def with_rope(base: Path, folder: Path, name: str, spelling: str = "rope_type", 
     shutil.copytree(base, folder)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     theta = (config.pop("rope_parameters", None) or {}).get("rope_theta", config.get("rope_theta"))
-    kind = name.split()[0]
+    kind = name.split(maxsplit=1)[0]
     if spelling == "rope_parameters":
         rope = {"rope_parameters": {"rope_type": kind, "rope_theta": theta, **ROPES[name]}, "rope_scaling": None}
     else:
