@@ -119,14 +119,17 @@ def test_the_frequencies_do_change_past_the_original_length(name: str, base: Pat
     assert max(abs(one - other) for one, other in zip(found, otherwise, strict=True)) > 0.1
 
 
-@pytest.mark.parametrize("name", ["longrope", "dynamic"])
+@pytest.mark.parametrize(
+    ("name", "positions"), [("longrope", ORIGINAL), ("longrope", ORIGINAL * 4), ("dynamic", ORIGINAL)]
+)
 def test_requests_of_short_and_long_documents_that_share_a_pass_score_as_alone(
-    name: str, base: Path, tmp_path: Path
+    name: str, positions: int, base: Path, tmp_path: Path
 ) -> None:
-    folder = with_rope(base, tmp_path / "checkpoint", name)
+    folder = with_rope(base, tmp_path / "checkpoint", name, max_position_embeddings=positions)
     queries = [QUERY, "what is gravity?", "who sleeps?"]
     pairs = [(query, document) for query in queries for document in DOCUMENTS]
     with Qwen3Reranker(str(folder), device="cpu", dtype="float32") as reranker:
+        reranker.warmup()
         together = reranker.score(pairs)
         alone = [reranker.score([pair])[0] for pair in pairs]
     assert together == pytest.approx(alone, abs=1e-5)
