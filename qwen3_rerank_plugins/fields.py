@@ -29,7 +29,6 @@ from qwen3_rerank_plugins import plain
 from qwen3_rerank_plugins.engine.names import ModelName, resolve_model, resolve_path
 from qwen3_rerank_plugins.engine.request import check_instruction
 from qwen3_rerank_plugins.engine.settings import (
-    DEFAULT_MAX_LENGTH,
     DEFAULT_MODEL,
     AttentionName,
     DeviceMap,
@@ -181,8 +180,10 @@ class ScoringFields(CheckpointFields):
         description="What relevant means for this task, in English, or a function of the query that says so; None is "
         "the model card's.",
     )
-    max_length: int = Field(
-        default=DEFAULT_MAX_LENGTH, description="Tokens of a whole prompt; only documents are ever cut."
+    max_length: int | None = Field(
+        default=None,
+        description="Tokens of a whole prompt; None is 8,192, or the model's own limit if that is lower. Only "
+        "documents are ever cut.",
     )
     long_documents: LongDocuments = Field(
         default="truncate", description="A document that does not fit is cut, an error, or read in windows."

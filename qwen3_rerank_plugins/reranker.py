@@ -17,7 +17,6 @@ from qwen3_rerank_plugins.engine.request import AnyText, Instruction, RerankRequ
 from qwen3_rerank_plugins.engine.results import RankedDocument, rank_documents
 from qwen3_rerank_plugins.engine.scorer import Scorer, Scores
 from qwen3_rerank_plugins.engine.settings import (
-    DEFAULT_MAX_LENGTH,
     DEFAULT_MODEL,
     SHORTEST_MAX_LENGTH,
     AttentionName,
@@ -79,7 +78,8 @@ class Qwen3Reranker:
             the model card's web-search instruction.
         top_n: most documents that `rank` returns; None returns all.
         min_score: lowest probability that `rank` returns, inclusive; None returns all.
-        max_length: tokens of one whole prompt. Only documents are ever cut, from their end.
+        max_length: tokens of one whole prompt; None is 8,192, or as many as the model has positions for if those are
+            fewer. Only documents are ever cut, from their end.
         long_documents: what becomes of a document that does not fit: "truncate" cuts its end, and says so in the result
             and in one warning a call; "error" refuses the call; "windows" reads all of it in overlapping windows, of
             which the best stands for the document.
@@ -119,7 +119,7 @@ class Qwen3Reranker:
         instruction: Instruction | None = None,
         top_n: int | None = None,
         min_score: float | None = None,
-        max_length: int = DEFAULT_MAX_LENGTH,
+        max_length: int | None = None,
         long_documents: LongDocuments = "truncate",
         on_nonfinite: OnNonfinite = "error",
         max_batch_tokens: int | Literal["auto"] = "auto",
@@ -169,8 +169,9 @@ class Qwen3Reranker:
         )
         self.settings = settings
         top_n, min_score = check_top_n(top_n), check_min_score(min_score)
-        max_length = positive_int("max_length", max_length)
-        if max_length < SHORTEST_MAX_LENGTH:
+        if max_length is not None:
+            max_length = positive_int("max_length", max_length)
+        if max_length is not None and max_length < SHORTEST_MAX_LENGTH:
             raise SettingsError(
                 f"max_length={max_length} is too short: the bare template takes {SHORTEST_MAX_LENGTH - 1} tokens, so "
                 f"max_length must be at least {SHORTEST_MAX_LENGTH}, plus the instruction, the query and the document."

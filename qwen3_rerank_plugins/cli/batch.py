@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from qwen3_rerank_plugins.cli import options
-from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, DEFAULT_MODEL
+from qwen3_rerank_plugins.engine.settings import DEFAULT_MODEL
 from qwen3_rerank_plugins.plurals import counted, share
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def batch(
     instruction: options.Instruction = None,
     top_n: options.TopN = None,
     min_score: options.MinScore = None,
-    max_length: options.MaxLength = DEFAULT_MAX_LENGTH,
+    max_length: options.MaxLength = None,
     long_documents: options.LongDocuments = "truncate",
     on_nonfinite: options.OnNonfinite = "error",
     model: options.Model = DEFAULT_MODEL,

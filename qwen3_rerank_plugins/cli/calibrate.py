@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from qwen3_rerank_plugins.cli import options
-from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, DEFAULT_MODEL
+from qwen3_rerank_plugins.engine.settings import DEFAULT_MODEL
 
 NONE_SEPARATES = 1
 
@@ -28,7 +28,7 @@ def calibrate(
     seed: Annotated[int, typer.Option(min=0, help="Of the parts that are held out, and of the bootstrap.")] = 0,
     as_json: options.Json = False,
     instruction: options.Instruction = None,
-    max_length: options.MaxLength = DEFAULT_MAX_LENGTH,
+    max_length: options.MaxLength = None,
     long_documents: options.LongDocuments = "truncate",
     on_nonfinite: options.OnNonfinite = "error",
     model: options.Model = DEFAULT_MODEL,

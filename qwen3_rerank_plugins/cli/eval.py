@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from qwen3_rerank_plugins.cli import options
-from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, DEFAULT_MODEL
+from qwen3_rerank_plugins.engine.settings import DEFAULT_MODEL
 
 
 def eval(
@@ -21,7 +21,7 @@ def eval(
     out: Annotated[Path | None, typer.Option(help="File for the record in JSON; a picture goes beside it.")] = None,
     as_json: options.Json = False,
     instruction: options.Instruction = None,
-    max_length: options.MaxLength = DEFAULT_MAX_LENGTH,
+    max_length: options.MaxLength = None,
     long_documents: options.LongDocuments = "truncate",
     on_nonfinite: options.OnNonfinite = "error",
     model: options.Model = DEFAULT_MODEL,

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from qwen3_rerank_plugins.engine.settings import AttentionName
+from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, AttentionName
 from qwen3_rerank_plugins.engine.settings import DeviceMap as DeviceMapName
 from qwen3_rerank_plugins.engine.settings import Dtype as DtypeName
 from qwen3_rerank_plugins.engine.settings import LongDocuments as LongDocumentsName
@@ -132,7 +132,12 @@ MinScore = Annotated[
     float | None, typer.Option(min=0, max=1, help="Lowest probability to show, inclusive.", rich_help_panel=_RANKING)
 ]
 MaxLength = Annotated[
-    int, typer.Option(help="Tokens of a whole prompt; only documents are ever cut.", rich_help_panel=_RANKING)
+    int | None,
+    typer.Option(
+        help="Tokens of a whole prompt; only documents are ever cut.",
+        show_default=f"{DEFAULT_MAX_LENGTH}, or the model's own limit if that is lower",
+        rich_help_panel=_RANKING,
+    ),
 ]
 LongDocuments = Annotated[
     LongDocumentsName,

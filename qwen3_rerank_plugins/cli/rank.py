@@ -10,7 +10,7 @@ import typer
 
 from qwen3_rerank_plugins.cli import options
 from qwen3_rerank_plugins.cli.tasks import FormatName
-from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, DEFAULT_MODEL
+from qwen3_rerank_plugins.engine.settings import DEFAULT_MODEL
 from qwen3_rerank_plugins.remote.settings import DEFAULT_TIMEOUT
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def rank(
     instruction: options.Instruction = None,
     top_n: options.TopN = None,
     min_score: options.MinScore = None,
-    max_length: options.MaxLength = DEFAULT_MAX_LENGTH,
+    max_length: options.MaxLength = None,
     long_documents: options.LongDocuments = "truncate",
     on_nonfinite: options.OnNonfinite = "error",
     model: options.Model = DEFAULT_MODEL,

@@ -108,7 +108,7 @@ def verify(
     if model is None:
         model = then.model if then else DEFAULT_MODEL
     if max_length is None:
-        max_length = then.max_length if then else DEFAULT_MAX_LENGTH
+        max_length = then.max_length if then else None
     reranker = Qwen3Reranker(
         model,
         revision=revision,

@@ -26,11 +26,16 @@ def find_embedding_checkpoint(settings: EmbeddingSettings) -> Checkpoint:
 
     Raises:
         CheckpointNotFoundError: as `find_checkpoint`.
-        UnsupportedCheckpointError: it is not a Qwen3, not one for sentence-transformers, or it pools otherwise than by
-            the last token.
+        UnsupportedCheckpointError: it is not a Qwen3, not one for sentence-transformers, it pools otherwise than by the
+            last token, or its RoPE would make a vector depend on the other texts of its batch.
     """
     checkpoint = find_checkpoint(settings.engine, Family(_IDS, _check_config))
     read_blueprint(checkpoint.tokenizer_file)
+    if checkpoint.rope.varies:
+        raise UnsupportedCheckpointError(
+            f"{shown(checkpoint.name)} uses the RoPE type {checkpoint.rope.type!r}, with which sentence-transformers "
+            "gives a text another vector beside a longer one. Use a checkpoint of the type default, linear, yarn or llama3."
+        )
     modules = _read(checkpoint, checkpoint.folder / "modules.json", list)
     if not all(isinstance(module, dict) for module in modules):
         raise UnsupportedCheckpointError(f"The modules.json of {shown(checkpoint.name)} is no list of modules. {_HELP}")

@@ -18,7 +18,7 @@ from qwen3_rerank_plugins.embedding.checkpoint import find_embedding_checkpoint
 from qwen3_rerank_plugins.embedding.request import EmbeddingRequest
 from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
 from qwen3_rerank_plugins.engine.blueprint import library_errors
-from qwen3_rerank_plugins.engine.checkpoint import Checkpoint
+from qwen3_rerank_plugins.engine.checkpoint import Checkpoint, check_rows
 from qwen3_rerank_plugins.engine.damage import describe_damage
 from qwen3_rerank_plugins.engine.lifetime import loading_alone
 from qwen3_rerank_plugins.engine.placement import choose_placement, dtype_name
@@ -48,7 +48,8 @@ class LoadedEmbedder:
         settings: what to load and where.
 
     Raises:
-        CheckpointError: it cannot be found, is not of the family, or is not complete.
+        CheckpointError: it cannot be found, is not of the family, is not complete, or has no row for an id of its
+            tokenizer.
         SettingsError: a device or dtype was asked for that this machine does not have.
         DeviceMemoryError: the weights do not fit.
     """
@@ -59,6 +60,8 @@ class LoadedEmbedder:
         self._weight_files = checkpoint.weight_files
         self._transformer = _load(settings, checkpoint)
         self._longest = int(self._transformer.max_seq_length)
+        highest = max(self._transformer.tokenizer.get_vocab().values())
+        check_rows(checkpoint.name, highest + 1, self._transformer[0].auto_model.get_input_embeddings().num_embeddings)
         _check_end_token(self._transformer.tokenizer, checkpoint.name)
 
     def embed(self, request: EmbeddingRequest) -> Vectors:

@@ -14,6 +14,9 @@ A request travels in one straight line; each station is one file and one idea:
 10. `inventory`   weight files -> names, dtypes and shapes, from their headers
 11. `sizes`       a config.json -> sizes that are those of the weights
 12. `stored`      a config.json -> how the weights in the files are quantized
+
+Torch is imported only from here on:
+
 13. `rope`        a config.json -> how far positions reach, and which prompts may share a prefix
 14. `checkpoint`  a model's name -> the folder that holds its files
 15. `damage`      weight files -> which tensors hold NaN or infinity
@@ -32,13 +35,10 @@ A request travels in one straight line; each station is one file and one idea:
 28. `results`     log-odds -> ranked documents
 29. `receipts`    what was cut or computed twice -> one line in the log
 30. `pairs`       (query, document) pairs -> one request a query, and scores back in the order of the pairs
-
-Torch is imported only from here on:
-
 31. `layout`      who attends to whom: segments, their parts, their bundles
 32. `attention`   one signature, several kernels
 33. `batch`       a planned pass -> tensors
-34. `rotation`   positions -> cosines and sines, for each prompt those that it has alone
+34. `rotation`    positions -> cosines and sines, for each prompt those that it has alone
 35. `tokenwise`   the halves of a layer that take every token by itself: norms, projections, rotation, MLP
 36. `model`       the packed forward pass over the modules that transformers loaded
 37. `float32`     a 16-bit model as a float32 one, a layer at a time, for scores that overflowed

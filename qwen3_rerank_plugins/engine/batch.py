@@ -26,6 +26,7 @@ class PackedBatch:
         last_rows: [N] int64, the row of each tail's last token, in plan order.
         layout: who attends to whom, for all T tokens.
         last_layout: the same for the N last tokens only; all that the last layer needs.
+        prompt_lengths: for each slice, its tokens among the T, and the shortest to the longest of its prompts.
     """
 
     input_ids: torch.Tensor
@@ -33,6 +34,7 @@ class PackedBatch:
     last_rows: torch.Tensor
     layout: AttentionLayout
     last_layout: AttentionLayout
+    prompt_lengths: tuple[tuple[int, range], ...]
 
     def to(self, device: torch.device) -> PackedBatch:
         """A copy on another device."""
@@ -42,6 +44,7 @@ class PackedBatch:
             self.last_rows.to(device),
             AttentionLayout(self.layout.segments, device),
             AttentionLayout(self.last_layout.segments, device),
+            self.prompt_lengths,
         )
 
 
@@ -52,6 +55,7 @@ def build_batch(requests: Sequence[TokenisedRequest], plan: PassPlan, device: to
     segments: list[Segment] = []
     last_rows: list[int] = []
     last_segments: list[Segment] = []
+    prompt_lengths: list[tuple[int, range]] = []
     for part in plan.slices:
         request = requests[part.request]
         prefix = range(len(ids), len(ids) + len(request.prefix))
@@ -67,10 +71,13 @@ def build_batch(requests: Sequence[TokenisedRequest], plan: PassPlan, device: to
             row = len(last_rows)
             last_segments.append(Segment(queries=range(row, row + 1), context=prefix, own=own))
             last_rows.append(own[-1])
+        lengths = [len(prefix) + len(request.tails[tail]) for tail in part.tails]
+        prompt_lengths.append((len(ids) - prefix.start, range(min(lengths), max(lengths) + 1)))
     return PackedBatch(
         input_ids=torch.tensor(ids, device=device),
         positions=torch.tensor(positions, device=device),
         last_rows=torch.tensor(last_rows, device=device),
         layout=AttentionLayout(tuple(segments), device),
         last_layout=AttentionLayout(tuple(last_segments), device),
+        prompt_lengths=tuple(prompt_lengths),
     )

@@ -20,6 +20,7 @@ from qwen3_rerank_plugins.engine.hub import fetch_snapshot
 from qwen3_rerank_plugins.engine.inventory import find_weight_files, read_inventory
 from qwen3_rerank_plugins.engine.names import DEMO, ModelName, resolve_model
 from qwen3_rerank_plugins.engine.prompt import NO, YES
+from qwen3_rerank_plugins.engine.rope import Rope, read_rope
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.sizes import check_sizes, check_weights, score_rows, shown_value
 from qwen3_rerank_plugins.engine.stored import StoredQuantization, read_stored
@@ -55,8 +56,13 @@ class Checkpoint:
 
     @property
     def positions(self) -> int:
-        """Longest prompt the model has positions for, in tokens."""
-        return int(self.config["max_position_embeddings"])
+        """Longest prompt the model has positions for, in tokens; an extended RoPE has more than it was trained with."""
+        return self.rope.limit
+
+    @property
+    def rope(self) -> Rope:
+        """How it tells positions apart."""
+        return read_rope(self.name, self.config)
 
     @property
     def tokenizer_file(self) -> Path:
@@ -90,6 +96,24 @@ class Family:
     check: Callable[[str, dict[str, Any]], None]
     demo: Path | None = None
     variants: bool = False
+
+
+def check_rows(name: str, needed: int, rows: int) -> None:
+    """Whether a model has a row of its embeddings for every id of its tokenizer.
+
+    Args:
+        name: of the checkpoint, for the message.
+        needed: the highest id of the tokenizer, plus one.
+        rows: what the model has.
+
+    Raises:
+        UnsupportedCheckpointError: it has fewer.
+    """
+    if needed > rows:
+        raise UnsupportedCheckpointError(
+            f"The tokenizer of {shown(name)} has ids up to {needed - 1}, and its model has rows up to {rows - 1}. Take "
+            "both from the same checkpoint."
+        )
 
 
 def find_checkpoint(settings: EngineSettings, family: Family | None = None) -> Checkpoint:
@@ -182,6 +206,7 @@ def _open(name: str, folder: Path, commit: str | None, family: Family) -> Checkp
     config = _read_config(name, config_file)
     family.check(name, config)
     check_sizes(name, config)
+    read_rope(name, config)
     layer_types = config.get("layer_types") or []
     if config.get("use_sliding_window") or any(kind != "full_attention" for kind in layer_types):
         raise UnsupportedCheckpointError(

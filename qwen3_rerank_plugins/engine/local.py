@@ -8,25 +8,27 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import math
 import os
 import threading
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from qwen3_rerank_plugins.engine.checkpoint import Checkpoint, find_checkpoint
+from qwen3_rerank_plugins.engine.checkpoint import Checkpoint, check_rows, find_checkpoint
 from qwen3_rerank_plugins.engine.damage import describe_damage
+from qwen3_rerank_plugins.engine.dispatch import Part
 from qwen3_rerank_plugins.engine.heap import return_freed_memory
 from qwen3_rerank_plugins.engine.lifetime import closed_at_exit, loading_alone, refuse_at_exit
 from qwen3_rerank_plugins.engine.reading import Reading, read_documents
-from qwen3_rerank_plugins.engine.replicas import Replicas
+from qwen3_rerank_plugins.engine.replicas import Gathering, Replicas, cut_out
 from qwen3_rerank_plugins.engine.request import RerankRequest, make_request
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, EngineSettings
 from qwen3_rerank_plugins.engine.sizes import complete_config
-from qwen3_rerank_plugins.engine.tokens import PromptEncoder
-from qwen3_rerank_plugins.engine.worker import Engine, Run, Worker
+from qwen3_rerank_plugins.engine.tokens import PromptEncoder, TokenisedRequest
+from qwen3_rerank_plugins.engine.worker import Engine, Finish, Run, Worker
 from qwen3_rerank_plugins.errors import (
     ClosedError,
     DeviceMemoryError,
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from qwen3_rerank_plugins.engine.head import YesNoHead
     from qwen3_rerank_plugins.engine.shape import Shape
     from qwen3_rerank_plugins.engine.weights import LoadedModel
+
+logger = logging.getLogger("qwen3_rerank_plugins")
 
 
 class LocalScorer:
@@ -55,6 +59,7 @@ class LocalScorer:
         self._opening = threading.RLock()
         self._opened: tuple[Checkpoint, PromptEncoder] | None = None
         self._damage: str | None = None
+        self._limit_noted = False
         self._workers = self._make_workers()
         # one needs nobody who divides the work
         self._serving = self._workers[0] if len(self._workers) == 1 else Replicas(self._workers)
@@ -72,13 +77,12 @@ class LocalScorer:
         def finish(tails: Sequence[float], rescored: Collection[int]) -> Scores:
             return self._explain(reading.scores(tails, rescored), all(map(math.isfinite, tails)))
 
-        return self._serving.submit(reading.tokens, finish, rescue=request.on_nonfinite == "float32")
+        return self._submit(reading.tokens, finish, rescue=request.on_nonfinite == "float32")
 
     def warmup(self) -> None:
         """Load tokenizer and weights, on every device, and run one pass there."""
         self._check_process()  # before the lock, which a forked child may have inherited closed
-        longest = min(DEFAULT_MAX_LENGTH, self._open()[0].positions)
-        reading = self._read(make_request("warm up", ["warm up"], None, longest))
+        reading = self._read(make_request("warm up", ["warm up"], None))
         futures: list[Future[Scores]] = []
         try:
             for worker in self._workers:
@@ -124,9 +128,44 @@ class LocalScorer:
 
     def _read(self, request: RerankRequest) -> Reading:
         checkpoint, encoder = self._open()
+        if request.may_shorten and request.max_length > checkpoint.positions:
+            request = dataclasses.replace(request, max_length=checkpoint.positions)
+            self._note_limit(checkpoint)
         _check_length(request, checkpoint)
         _check_rescue(request, checkpoint)
         return read_documents(request, encoder)
+
+    def _note_limit(self, checkpoint: Checkpoint) -> None:
+        with self._opening:
+            noted, self._limit_noted = self._limit_noted, True
+        if not noted:
+            logger.warning(
+                "%r has positions for %d tokens: that is its max_length, instead of the usual %d. Pass "
+                "max_length to choose a lower one.",
+                *(checkpoint.name, checkpoint.positions, DEFAULT_MAX_LENGTH),
+            )
+
+    def _submit(self, request: TokenisedRequest, finish: Finish[Scores], *, rescue: bool) -> Future[Scores]:
+        """Queue a request; as several, where its documents cannot share the keys of their prefix.
+
+        With a RoPE whose frequencies depend on the length of the prompt, short and long documents rotate the same
+        prefix differently.
+        """
+        prefix, tails = len(request.prefix), list(map(len, request.tails))
+        groups = self._open()[0].rope.groups(prefix, tails)
+        if len(groups) == 1:
+            return self._serving.submit(request, finish, rescue=rescue)
+        gathering = Gathering(len(tails), len(groups), finish)
+        sent: list[Future[Any]] = []
+        try:
+            for group in groups:
+                part = Part(0, tuple(group), prefix + sum(tails[tail] for tail in group))
+                sent.append(self._serving.submit(cut_out(request, part), gathering.finish_of(part), rescue=rescue))
+        except BaseException:  # closed in between: nobody will read what is on its way
+            for future in sent:
+                future.cancel()
+            raise
+        return gathering.attend(sent)
 
     def _make_workers(self) -> list[Worker]:
         replicas = self._settings.replicas
@@ -224,11 +263,15 @@ def _float32_runner(loaded: LoadedModel, head: YesNoHead, shape: Shape) -> Run |
 
 def _check_vocabulary(checkpoint: Checkpoint, encoder: PromptEncoder, loaded: LoadedModel) -> None:
     """On a GPU an id without a row ends the whole process's use of the device."""
-    rows = loaded.causal_lm.get_input_embeddings().num_embeddings
-    if encoder.rows > rows:
+    check_rows(checkpoint.name, encoder.rows, loaded.causal_lm.get_input_embeddings().num_embeddings)
+    output = loaded.causal_lm.get_output_embeddings()
+    if output is None:  # a classifier
+        return
+    rows, highest = len(output.weight), max(encoder.yes_id, encoder.no_id)
+    if highest >= rows:
         raise UnsupportedCheckpointError(
-            f"The tokenizer of {checkpoint.name!r} has ids up to {encoder.rows - 1}, and its model has rows up to "
-            f"{rows - 1}. Take both from the same checkpoint."
+            f"The answers of {checkpoint.name!r} have ids up to {highest}, and its output matrix has rows up to "
+            f"{rows - 1}. Take tokenizer and weights from the same checkpoint."
         )
 
 

@@ -20,9 +20,8 @@ from qwen3_rerank_plugins.engine import tokenwise
 from qwen3_rerank_plugins.engine.attention import Attention
 from qwen3_rerank_plugins.engine.batch import PackedBatch
 from qwen3_rerank_plugins.engine.layout import LayoutPart, count_parts
+from qwen3_rerank_plugins.engine.rotation import Rotary, Rotation
 from qwen3_rerank_plugins.engine.tokenwise import Tensors, normalise
-
-Rotation = tuple[torch.Tensor, torch.Tensor]
 
 CPU_ROWS_AT_ONCE = 1024
 """What so many rows need between two matrix products stays in the CPU's cache, and is never the peak of memory."""
@@ -80,6 +79,7 @@ class PackedModel:
         self, backbone: Any, attention: Attention, *, compile: bool = False, rows_at_once: int | None = None
     ) -> None:
         self._backbone = backbone
+        self._rotary = Rotary(backbone)
         self._attention = attention
         self._rows_at_once = rows_at_once
         self._reuses_memory = bool(rows_at_once) and not compile
@@ -102,10 +102,9 @@ class PackedModel:
 
     def _embed(self, batch: PackedBatch) -> _Stream:
         embedded = self._backbone.embed_tokens(batch.input_ids)
-        cos, sin = self._backbone.rotary_emb(embedded[None], batch.positions[None])  # [1, T, D] each
         parts = batch.layout.parts(self._rows_at_once)
         wide = self._make_wide(batch, parts, embedded)
-        return _Stream(embedded.float(), (cos[0, :, None], sin[0, :, None]), batch, parts, wide)
+        return _Stream(embedded.float(), self._rotary(embedded, batch), batch, parts, wide)
 
     def _make_wide(self, batch: PackedBatch, parts: tuple[LayoutPart, ...], like: torch.Tensor) -> torch.Tensor | None:
         if not self._reuses_memory:

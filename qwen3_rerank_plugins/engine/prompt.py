@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Iterable
 
 from qwen3_rerank_plugins.engine.request import RerankRequest
 
@@ -18,6 +19,15 @@ SYSTEM_MESSAGE = (
     'Note that the answer can only be "yes" or "no".'
 )
 YES, NO = "yes", "no"
+
+CONTROL_TOKENS = (
+    *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>"),
+    *("<|box_start|>", "<|box_end|>", "<|quad_start|>", "<|quad_end|>"),
+    *("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"),
+    *("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<think>", "</think>"),
+    *("<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>"),
+)
+"""The 26 added tokens of the published Qwen3-Reranker tokenizers. No text may become one of them, special or not."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,9 +51,8 @@ Part = Control | Text
 class Prompt:
     """One request, ready to be tokenised.
 
-    `head + documents[i] + suffix` is the whole prompt of document i. The head ends with the colon after
-    "<Document>" and each document starts with its leading space: with the Qwen pre-tokenizer a piece boundary always
-    lies between the two, so tokenising them apart gives the ids of tokenising them together.
+    `head + documents[i] + suffix` is the whole prompt of document i. The head ends with `DOCUMENT_LINE`, and each
+    document starts with its leading space.
     """
 
     head: tuple[Part, ...]
@@ -71,11 +80,20 @@ _SUFFIX: tuple[Part, ...] = (
 )
 
 
+DOCUMENT_LINE = "\n<Document>:"
+"""The end of every head. A document follows, with a space in front."""
+
+
 def build_prompt(request: RerankRequest) -> Prompt:
     """Lay a request into the template."""
-    fields = Text(f"<Instruct>: {request.instruction}\n<Query>: {request.query}\n<Document>:")
+    fields = Text(f"<Instruct>: {request.instruction}\n<Query>: {request.query}{DOCUMENT_LINE}")
     documents = tuple(Text(f" {document}") for document in request.documents)
     return Prompt((*_OPENING, fields), documents, _SUFFIX)
+
+
+def spell_out(parts: Iterable[Part]) -> str:
+    """The parts as one string, in which control tokens are only spelled."""
+    return "".join(part.name if isinstance(part, Control) else part.characters for part in parts)
 
 
 def template_hash() -> str:

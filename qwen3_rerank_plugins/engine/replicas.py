@@ -68,11 +68,11 @@ class Replicas:
                 loading = self._who_should_load()
         for replica in loading:
             _attempt(replica.worker.load).add_done_callback(functools.partial(self._loaded, replica))
-        gathering = _Gathering(len(request.tails), len(parts), finish)
+        gathering = Gathering(len(request.tails), len(parts), finish)
         sent: list[Future[Any]] = []
         for part in parts:
             replica = candidates[part.device]
-            own = request if len(parts) == 1 else _cut_out(request, part)
+            own = request if len(parts) == 1 else cut_out(request, part)
             future = _attempt(functools.partial(replica.worker.submit, own, gathering.finish_of(part), rescue=rescue))
             future.add_done_callback(functools.partial(self._answered, replica, part.tokens))
             sent.append(future)
@@ -123,7 +123,7 @@ class Replicas:
             )
 
 
-class _Gathering(Generic[Answer]):
+class Gathering(Generic[Answer]):
     """A request in parts, one or more: puts their scores together, and fails as soon as one of them does.
 
     Args:
@@ -209,7 +209,8 @@ def _failed(error: Exception) -> Future[Any]:
     return future
 
 
-def _cut_out(request: TokenisedRequest, part: Part) -> TokenisedRequest:
+def cut_out(request: TokenisedRequest, part: Part) -> TokenisedRequest:
+    """The part as a request of its own."""
     count = len(part.tails)
     tails = tuple(request.tails[tail] for tail in part.tails)
     return TokenisedRequest(request.prefix, tails, tuple(range(count)), (0,) * count)

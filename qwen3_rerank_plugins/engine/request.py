@@ -35,6 +35,8 @@ class RerankRequest:
         long_documents: what becomes of a document that does not fit: its end is cut, it is an error, or it is read in
             overlapping windows, of which the best stands for it.
         on_nonfinite: what becomes of a score that overflowed: an error, or another try in float32.
+        may_shorten: whether `max_length` is nobody's choice but the default, which a model with fewer positions lowers
+            to its own limit.
     """
 
     query: str
@@ -43,6 +45,7 @@ class RerankRequest:
     max_length: int = DEFAULT_MAX_LENGTH
     long_documents: LongDocuments = "truncate"
     on_nonfinite: OnNonfinite = "error"
+    may_shorten: bool = False
 
     @property
     def readable(self) -> tuple[int, ...]:
@@ -54,7 +57,7 @@ def make_request(
     query: object,
     documents: object,
     instruction: object,
-    max_length: int = DEFAULT_MAX_LENGTH,
+    max_length: int | None = None,
     long_documents: LongDocuments = "truncate",
     on_nonfinite: OnNonfinite = "error",
 ) -> RerankRequest:
@@ -63,10 +66,10 @@ def make_request(
     Args:
         query: a string.
         documents: strings, or mappings with a string under "page_content" or "text".
-        instruction: a string, a function of the query, or None.
-        max_length: as in `RerankRequest`.
-        long_documents: as in `RerankRequest`.
-        on_nonfinite: as in `RerankRequest`.
+        instruction: a string, a function of the query, or None for the default.
+        max_length: None is `DEFAULT_MAX_LENGTH`, or the model's own limit if that is lower.
+        long_documents: what becomes of a document that does not fit.
+        on_nonfinite: what becomes of a score that overflowed.
 
     Raises:
         InputTypeError: the query, the instruction or a document holds no `str`; the message names which.
@@ -90,7 +93,10 @@ def make_request(
     except TypeError:
         raise InputTypeError(f"documents must be an iterable of strings, got {_kind(documents)}.") from None
     texts = tuple(text_of(f"documents[{index}]", document) for index, document in enumerate(listed))
-    return RerankRequest(asked, texts, instruction, max_length, long_documents, on_nonfinite)
+    length = DEFAULT_MAX_LENGTH if max_length is None else max_length
+    return RerankRequest(
+        asked, texts, instruction, length, long_documents, on_nonfinite, may_shorten=max_length is None
+    )
 
 
 def text_of(place: str, document: object) -> str:

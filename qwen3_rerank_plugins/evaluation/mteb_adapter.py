@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qwen3_rerank_plugins.engine.settings import DEFAULT_MODEL
+from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, DEFAULT_MODEL
 from qwen3_rerank_plugins.errors import MissingExtraError
 from qwen3_rerank_plugins.reranker import OWN, Own, Qwen3Reranker
 
@@ -124,7 +124,7 @@ def _describe(reranker: Qwen3Reranker) -> Any:
         "name": f"{_ORGANISATION}/{Path(settings.model).name}",
         "revision": settings.revision or "main",
         "adapted_from": settings.model if on_hub else None,
-        "max_tokens": reranker.max_length,
+        "max_tokens": reranker.max_length or DEFAULT_MAX_LENGTH,
         "framework": ["PyTorch"],
         "model_type": ["cross-encoder"],
         "use_instructions": True,

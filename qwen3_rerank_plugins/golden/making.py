@@ -12,6 +12,7 @@ import importlib.metadata
 from qwen3_rerank_plugins import __version__
 from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
 from qwen3_rerank_plugins.engine.prompt import template_hash
+from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
 
@@ -72,7 +73,7 @@ def note_making(reranker: Qwen3Reranker) -> Making:
         device=placement.device.type,
         attention=placement.attention.name,
         quantization=placement.quantization.name,
-        max_length=reranker.max_length,
+        max_length=reranker.max_length or min(DEFAULT_MAX_LENGTH, checkpoint.positions),
         package=__version__,
         torch=str(torch.__version__),  # with its build: the wheel's own version may leave that out
         transformers=importlib.metadata.version("transformers"),

@@ -156,9 +156,9 @@ def words_of(settings: RemoteSettings | None) -> dict[str, Any]:
     return {"remote": settings.url if settings else None, **words}
 
 
-def what_no_server_does(max_length: int, long_documents: str, on_nonfinite: str) -> str | None:
+def what_no_server_does(max_length: int | None, long_documents: str, on_nonfinite: str) -> str | None:
     """Why a request cannot be asked of a server; None if it can."""
-    if max_length != DEFAULT_MAX_LENGTH:
+    if max_length not in (None, DEFAULT_MAX_LENGTH):
         return f"max_length={max_length} counts tokens, and those are counted by the server: set its own limit."
     if long_documents == "windows":
         return "long_documents='windows' needs the model's tokenizer, which is on the server. Split long texts before."

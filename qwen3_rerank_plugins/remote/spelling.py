@@ -12,36 +12,10 @@ from __future__ import annotations
 
 import re
 
+from qwen3_rerank_plugins.engine.prompt import CONTROL_TOKENS
 from qwen3_rerank_plugins.engine.tokens import well_formed
 
-CONTROL_SPELLINGS = (
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|object_ref_start|>",
-    "<|object_ref_end|>",
-    "<|box_start|>",
-    "<|box_end|>",
-    "<|quad_start|>",
-    "<|quad_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|vision_pad|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-    "<tool_call>",
-    "</tool_call>",
-    "<|fim_prefix|>",
-    "<|fim_middle|>",
-    "<|fim_suffix|>",
-    "<|fim_pad|>",
-    "<|repo_name|>",
-    "<|file_sep|>",
-    "<tool_response>",
-    "</tool_response>",
-    "<think>",
-    "</think>",
-)
+CONTROL_SPELLINGS = CONTROL_TOKENS
 """The added tokens of the Qwen3-Reranker tokenizers, all sizes. None occurs within another, so none can overlap."""
 
 _SPELLED = re.compile("|".join(map(re.escape, CONTROL_SPELLINGS)))

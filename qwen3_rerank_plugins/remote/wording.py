@@ -7,9 +7,8 @@ Must not know: dialects, HTTP. What the template says stands in `engine/prompt.p
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 
-from qwen3_rerank_plugins.engine.prompt import Control, Part, build_prompt
+from qwen3_rerank_plugins.engine.prompt import build_prompt, spell_out
 from qwen3_rerank_plugins.engine.request import RerankRequest
 from qwen3_rerank_plugins.remote.settings import Template
 from qwen3_rerank_plugins.remote.spelling import harmless
@@ -54,11 +53,7 @@ def word(request: RerankRequest, template: Template) -> Wording:
     if template == "server":
         return Wording(plain.query, plain.documents, plain.instruction, places)
     prompt = build_prompt(plain)
-    head, line_break, opening = _spelled_out(prompt.head).rpartition("\n")
-    ending = _spelled_out(prompt.suffix)
+    head, line_break, opening = spell_out(prompt.head).rpartition("\n")
+    ending = spell_out(prompt.suffix)
     halves = tuple(f"{opening}{document.characters}{ending}" for document in prompt.documents)
     return Wording(head + line_break, halves, None, places)
-
-
-def _spelled_out(parts: Iterable[Part]) -> str:
-    return "".join(part.name if isinstance(part, Control) else part.characters for part in parts)

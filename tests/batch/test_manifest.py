@@ -31,7 +31,7 @@ def test_the_same_job_may_go_on(tmp_path: Path) -> None:
         ({"sha256": "cd"}, "its input requests.jsonl has changed since"),
         ({"partition_rows": 5}, "partition_rows was 4 and is 5"),
         ({"instruction": "Find"}, "instruction was None and is 'Find'"),
-        ({"top_n": 3, "max_length": 100}, "max_length was 8192 and is 100; top_n was None and is 3"),
+        ({"top_n": 3, "max_length": 100}, "max_length was None and is 100; top_n was None and is 3"),
         ({"dtype": "bfloat16"}, "dtype was 'auto' and is 'bfloat16'"),
         ({"long_documents": "windows"}, "long_documents was 'truncate' and is 'windows'"),
     ],

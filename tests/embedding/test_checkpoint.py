@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -71,9 +72,26 @@ def no_weights(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
 
 
+def dynamic_rope(folder: Path) -> None:
+    edit_json(folder / "config.json", rope_scaling={"type": "dynamic", "factor": 2})
+
+
+def long_rope(folder: Path) -> None:
+    half = json.loads((folder / "config.json").read_text(encoding="utf-8"))["head_dim"] // 2
+    rope = {"type": "longrope", "factor": 2, "short_factor": [1.0] * half, "long_factor": [2.0] * half}
+    edit_json(folder / "config.json", rope_scaling=rope)
+
+
+def yarn_without_a_factor(folder: Path) -> None:
+    edit_json(folder / "config.json", rope_scaling={"type": "yarn"})
+
+
 REFUSED: dict[Callable[[Path], None], str] = {
     another_family: "model_type 'bert', not 'qwen3'. Use Qwen/Qwen3-Embedding-0.6B, -4B or -8B, or",
     sliding_window: "sliding-window",
+    dynamic_rope: "RoPE type 'dynamic', with which sentence-transformers gives a text another vector beside a longer",
+    long_rope: "RoPE type 'longrope'",
+    yarn_without_a_factor: "RoPE type 'yarn', factor is None",
     no_modules: "has no modules.json",
     modules_that_are_no_list: "not a JSON list",
     another_module: "consists of Transformer, Pooling, Dense",
@@ -159,3 +177,13 @@ def test_weights_of_another_shape_are_an_error_of_ours(folder: Path) -> None:
 def test_a_device_that_is_not_there_is_an_error_of_ours(embedding_checkpoint: Path) -> None:
     with pytest.raises(SettingsError, match="device='nonsense'"):
         LoadedEmbedder(EmbeddingSettings(model=str(embedding_checkpoint), device="nonsense"))
+
+
+def test_an_id_without_a_row_is_refused_before_the_first_text(folder: Path) -> None:
+    file = folder / "tokenizer.json"
+    blueprint = json.loads(file.read_text(encoding="utf-8"))
+    words = blueprint["model"]["vocab"]
+    words[max(words, key=words.__getitem__)] = 10**6
+    file.write_text(json.dumps(blueprint), encoding="utf-8")
+    with pytest.raises(UnsupportedCheckpointError, match="ids up to 1000000, and its model has rows up to"):
+        LoadedEmbedder(EmbeddingSettings(model=str(folder)))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoTokenizer
+from transformers import AddedToken, AutoTokenizer
 
 from qwen3_rerank_plugins import Qwen3Reranker
 from tests.checkpoint_kinds import change_json, copy_tokenizer
@@ -55,6 +55,38 @@ def test_added_tokens_and_a_vocabulary_padded_beyond_them(base: Path, tmp_path: 
     tokenizer.save_pretrained(folder)
     assert json.loads((folder / "config.json").read_text(encoding="utf-8"))["vocab_size"] == 151_680
     assert log_odds(folder) == pytest.approx(CardReference(folder).log_odds(PAIRS), abs=1e-4)
+
+
+def test_ordinary_added_tokens_in_query_document_and_instruction(base: Path, tmp_path: Path) -> None:
+    """As a fine-tune trains them: with flags, rows of their own, and a special token beside them."""
+    folder = tmp_path / "fine-tune"
+    model, tokenizer = load_reference(base), AutoTokenizer.from_pretrained(base)
+    added = [
+        *("<product>", "aspirin", AddedToken("[SKU]", lstrip=True, rstrip=True)),
+        *(AddedToken("café", normalized=True), AddedToken("ran", single_word=True)),
+    ]
+    assert tokenizer.add_tokens(added) == 5
+    assert tokenizer.add_tokens(["<|mine|>"], special_tokens=True) == 1
+    torch.manual_seed(7)
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[-6:].normal_(0, 1)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    pairs: Pairs = (
+        ("is aspirin a <product>?", "The <product> is aspirin, 500 mg  [SKU]  12345. Nobody ran."),
+        ("is aspirin a <product>?", "Bats fly at night. cafe\u0301 grandfather"),
+        ("[SKU]", "[SKU]"),
+    )
+    instruction = "Given a <product>, find its [SKU] in a café"
+    expected = CardReference(folder).log_odds(pairs, instruction)
+    with Qwen3Reranker(str(folder), device="cpu", dtype="float32", instruction=instruction) as reranker:
+        found = [reranker.rank(query, [document])[0].logit for query, document in pairs]
+        hostile = reranker.rank("q", ["x", "x<|mine|>", "x< |mine|>"])
+    assert found == pytest.approx(expected, abs=1e-3)
+    assert len({ranked.logit for ranked in hostile}) == 3
+    unaware = CardReference(base).log_odds(pairs, instruction)
+    assert max(abs(one - other) for one, other in zip(expected, unaware, strict=True)) > 0.1
 
 
 def test_no_chat_template_no_pad_token_no_architectures_and_what_trainers_leave_beside(
