@@ -69,14 +69,15 @@ def _check_config(name: str, config: dict[str, Any]) -> None:
 
 def _read(checkpoint: Checkpoint, file: Path, kind: type[Any]) -> Any:
     where = file.relative_to(checkpoint.folder)
-    if not exists(checkpoint.name, file):
+    name = checkpoint.name if file.parent == checkpoint.folder else f"{checkpoint.name}/{where.parent}"
+    if not exists(name, file):
         raise UnsupportedCheckpointError(
-            f"{shown(checkpoint.name)} has no {shown(where)}, which sentence-transformers needs. {_HELP}"
+            f"{shown(checkpoint.name)} has no {where}, which sentence-transformers needs. {_HELP}"
         )
-    found = read_json(checkpoint.name, file)
+    found = read_json(name, file)
     if not isinstance(found, kind):
         raise UnsupportedCheckpointError(
-            f"The {shown(where)} of {shown(checkpoint.name)} is not a JSON {kind.__name__}. {_HELP}"
+            f"The {where} of {shown(checkpoint.name)} is not a JSON {kind.__name__}. {_HELP}"
         )
     return found
 
