@@ -179,17 +179,6 @@ def test_while_asking_what_a_server_is_nothing_shows_the_key_either() -> None:
     assert wrong(report(caught.value)) + wrong("".join(logged)) == []
 
 
-def test_callers_who_share_a_failed_connection_get_an_error_of_their_own(connect: Any) -> None:
-    from qwen3_rerank_plugins.engine.request import make_request
-
-    with listening(always(status=b"400 No", body=b"no")) as url:
-        scorer = connect(url, probe=True)
-        futures = [scorer.submit(make_request("q", ["d"], None)) for _ in range(2)]
-        first, second = (future.exception(30) for future in futures)
-    assert str(first) == str(second)
-    assert first is not second
-
-
 PASSWORD = "pass:Never@Seen"
 
 
