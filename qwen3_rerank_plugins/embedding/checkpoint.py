@@ -34,7 +34,7 @@ def find_embedding_checkpoint(settings: EmbeddingSettings) -> Checkpoint:
     if checkpoint.rope.varies:
         raise UnsupportedCheckpointError(
             f"{shown(checkpoint.name)} uses the RoPE type {checkpoint.rope.type!r}, with which sentence-transformers "
-            "gives a text another vector beside a longer one. Use a checkpoint of the type default, linear, yarn or llama3."
+            "gives a text another vector beside a longer one. Use a checkpoint of type default, linear, yarn or llama3."
         )
     modules = _read(checkpoint, checkpoint.folder / "modules.json", list)
     if not all(isinstance(module, dict) for module in modules):
