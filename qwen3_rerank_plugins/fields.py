@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
@@ -37,6 +38,7 @@ from qwen3_rerank_plugins.engine.settings import (
     OnNonfinite,
     Quantization,
     Secret,
+    device_name,
     hidden,
 )
 from qwen3_rerank_plugins.errors import SettingsError
@@ -60,6 +62,7 @@ _ENGINE_FIELDS = (
     "attention",
     "quantization",
     "max_batch_tokens",
+    "threads",
     "compile",
     "cache_dir",
     "local_files_only",
@@ -71,6 +74,7 @@ _CALL_FIELDS = ("instruction", "top_n", "min_score")
 _PLACES = ("model", "cache_dir")
 """What the settings resolve."""
 _SECRETS = ("token", "api_key")
+DeviceName = Annotated[str, BeforeValidator(device_name)]
 _NUMBERS: dict[Any, Callable[[Any], Any]] = {
     int: plain.whole,
     int | None: plain.whole,
@@ -100,7 +104,14 @@ class CheckpointFields(BaseModel):  # noqa: PLW1641  unhashable, as every mutabl
 
     model: ModelField = Field(description="Hub id or local folder.")
     revision: str | None = Field(default=None, description="Branch, tag or commit on the hub.")
-    device: str = Field(default="auto", description='"auto" (CUDA, then MPS, then CPU) or a torch device string.')
+    device: DeviceName = Field(
+        default="auto", description='"auto" (CUDA, then MPS, then CPU) or a torch device, as a string or an object.'
+    )
+    threads: int | Literal["auto"] = Field(
+        default="auto",
+        description="Threads of the CPU, for a model that runs on it; by cores, quota and size of the model, unless "
+        "said otherwise.",
+    )
     dtype: Dtype = Field(
         default="auto", description="bfloat16 or float16 on a GPU, float32 on the CPU, unless said otherwise."
     )
@@ -163,8 +174,8 @@ class ScoringFields(CheckpointFields):
     model: ModelField = Field(
         default=DEFAULT_MODEL, description='Hub id, local folder, or "demo" for the bundled demo checkpoint.'
     )
-    devices: tuple[str, ...] | None = Field(
-        default=None, description="Torch device strings, instead of device: a whole model on each of them."
+    devices: tuple[DeviceName, ...] | None = Field(
+        default=None, description="Torch devices, instead of device: a whole model on each of them."
     )
     device_map: DeviceMap | None = Field(
         default=None, description='"auto" spreads the layers of a model that is too large for one GPU over all of them.'
@@ -302,8 +313,8 @@ def _agree_on_place(name: str, given: Any, own: Any) -> bool:
 
 
 def _agree(given: Any, own: Any) -> bool:
-    """Whether a field says the same as a setting; devices may be given as a list, and are kept as a tuple."""
-    return bool((tuple(given) if isinstance(given, list) else given) == own)
+    """Whether a field says the same as a setting, which keeps devices as names, and several of them as a tuple."""
+    return bool((tuple(map(device_name, given)) if isinstance(given, (list, tuple)) else device_name(given)) == own)
 
 
 def _refuse_contradictions(values: dict[str, Any], reranker: Qwen3Reranker) -> None:

@@ -6,8 +6,9 @@ terminal obeys, characters that reverse the reading direction, and surrogates th
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import PurePath
 from typing import Any
 
@@ -51,6 +52,23 @@ def _escaped(value: Any) -> Any:
     return printable(str(value)) if isinstance(value, (str, PurePath)) else value
 
 
-logger = logging.getLogger("qwen3_rerank_plugins")
+class _Undisturbed(logging.LoggerAdapter[logging.Logger]):
+    """Drops what handlers raise: one whose stream is closed raises out of the logging module, and a log that cannot be
+    written shall stop no model from loading.
+    """
+
+    def log(self, level: int, msg: object, *args: object, **options: Any) -> None:
+        if not self.isEnabledFor(level):
+            return
+        _ = str(msg) % args if args else msg  # a mistake of ours is still an error
+        options["stacklevel"] = options.get("stacklevel", 1) + 1
+        with contextlib.suppress(Exception):
+            super().log(level, msg, *args, **options)
+
+    def process(self, msg: object, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        return msg, kwargs
+
+
+logger = _Undisturbed(logging.getLogger("qwen3_rerank_plugins"), {})
 """The one logger of this package."""
-logger.addFilter(_PrintableArguments())
+logger.logger.addFilter(_PrintableArguments())

@@ -67,7 +67,7 @@ class Qwen3Reranker:
         model: hub id, local folder, or "demo" for the bundled demo checkpoint. Which one is meant is decided once, now:
             a string is a folder if it begins like a path or if there is such a folder. A `Path` is always a folder.
         revision: branch, tag or commit on the hub.
-        device: "auto", or a torch device string.
+        device: "auto", or a torch device, as a string or an object.
         devices: several of them, such as ["cuda:0", "cuda:1"], instead of `device`: a whole model on each, and every
             call goes where there is least to do, a large one to all of them.
         device_map: "auto" spreads the layers of one model over all GPUs, for one that is too large for any of them.
@@ -86,6 +86,8 @@ class Qwen3Reranker:
         on_nonfinite: what becomes of a score that overflows in 16 bits: "error", or "float32" to compute just that one
             again in float32.
         max_batch_tokens: unique tokens in one forward pass; "auto" derives it from free memory.
+        threads: of the CPU, for a model that runs on it; "auto" goes by the cores, the quota and the affinity of this
+            process, and by the size of the model. Only the engine's own thread is set, never those of your program.
         compile: compile the layers with torch.compile; worth it for servers.
         cache_dir: hub cache folder.
         local_files_only: never touch the network.
@@ -123,6 +125,7 @@ class Qwen3Reranker:
         long_documents: LongDocuments = "truncate",
         on_nonfinite: OnNonfinite = "error",
         max_batch_tokens: int | Literal["auto"] = "auto",
+        threads: int | Literal["auto"] = "auto",
         compile: bool = False,
         cache_dir: str | Path | None = None,
         local_files_only: bool = False,
@@ -151,6 +154,7 @@ class Qwen3Reranker:
             attention=attention,
             quantization=quantization,
             max_batch_tokens=max_batch_tokens,
+            threads=threads,
             compile=compile,
             cache_dir=cache_dir,  # type: ignore[arg-type]
             local_files_only=local_files_only,

@@ -3,6 +3,7 @@
     python scripts/gpu_check.py --out gpu-check.json                 # on the GPU, everything
     python scripts/gpu_check.py --device cpu --out cpu-check.json    # the same code on a CPU, small shapes only
 
+All scores that are compared come from `scorer` or `card_scores`, in the order of the documents.
 Prints one line a check, writes all figures as JSON, and exits with 1 if a check failed. Weights are random. Speed is
 not measured here: `qwen3-rerank bench` does that.
 """
@@ -25,14 +26,14 @@ from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins.bench.record import make_record, note_circumstances, write_record
 from qwen3_rerank_plugins.bench.stopwatch import measure
 from qwen3_rerank_plugins.bench.subject import write_random_checkpoint
-from qwen3_rerank_plugins.engine.attention import choose_attention, sdpa_attention
-from qwen3_rerank_plugins.engine.batch import build_batch
+from qwen3_rerank_plugins.engine.attention import Attention, choose_attention, sdpa_attention
 from qwen3_rerank_plugins.engine.budget import choose_budget
 from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER, find_checkpoint
 from qwen3_rerank_plugins.engine.head import YesNoHead
 from qwen3_rerank_plugins.engine.model import PackedModel
 from qwen3_rerank_plugins.engine.packing import PassPlan, Workload, plan_passes
 from qwen3_rerank_plugins.engine.passes import PassRunner
+from qwen3_rerank_plugins.engine.placement import choose_device
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.shape import PUBLISHED, Shape
 from qwen3_rerank_plugins.engine.tokens import PromptEncoder, TokenisedRequest
@@ -42,14 +43,18 @@ from qwen3_rerank_plugins.engine.worker import Engine, Worker
 SMALL = Shape(
     hidden=512, layers=4, heads=8, key_value_heads=2, head_dim=128, intermediate=1024, vocabulary=9_216, tied=False
 )
+TINY = Shape(
+    hidden=128, layers=2, heads=4, key_value_heads=2, head_dim=32, intermediate=256, vocabulary=9_216, tied=False
+)
 LAYOUTS: dict[str, list[tuple[int, list[int]]]] = {
     "one prefix, short tails": [(80, [20, 33, 47, 5])],
     "tails of one token": [(80, [1, 1, 2]), (3, [1])],
     "several prefixes": [(80, [100, 60]), (17, [300]), (200, [9, 9, 9])],
     "many tails": [(90, [60 + 7 * (n % 11) for n in range(100)])],
+    "long beside short": [(90, [1_400, 1, 64]), (12, [3])],
     "a long tail": [(90, [8_000])],
-    "long beside short": [(90, [4_000, 1, 64]), (12, [3])],
 }
+ON_A_CPU = [name for name in LAYOUTS if name != "a long tail"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,7 +83,7 @@ def main() -> None:
     parser.add_argument("--shape", default="8b", choices=["0.6b", "4b", "8b"], help="of the large model, on CUDA only")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    device = torch.device(options.device)
+    device, _ = choose_device(options.device)
     checks: list[Check] = []
 
     def note(*found: Check) -> None:
@@ -90,8 +95,8 @@ def main() -> None:
     around = note_circumstances(f"random weights, small and {options.shape}", device, torch.bfloat16)
     dtypes = (torch.bfloat16, torch.float16) if device.type == "cuda" else (torch.float32, torch.bfloat16)
     for dtype in dtypes:
-        with loaded_model(SMALL, device, dtype) as (loaded, encoder):
-            note(*check_kernels(loaded, encoder, dtype))
+        with loaded_model(TINY if device.type == "cpu" else SMALL, device, dtype) as (loaded, encoder):
+            note(*check_kernels(loaded, encoder, dtype, ON_A_CPU if device.type == "cpu" else list(LAYOUTS)))
             note(*check_independence(loaded, encoder, dtype))
     if device.type == "cpu" or torch.cuda.device_count() > 1:
         for dtype in (torch.float32, torch.bfloat16):
@@ -136,18 +141,27 @@ def random_requests(layout: Sequence[tuple[int, Sequence[int]]], seed: int = 0) 
     ]
 
 
-def scorer(loaded: LoadedModel, encoder: PromptEncoder, attend: Any) -> Callable[[Sequence[TokenisedRequest]], Any]:
-    """Requests -> the log-odds of all tails in plan order, in one pass."""
-    model = PackedModel(loaded.causal_lm.model, attend, rows_at_once=loaded.placement.rows_at_once)
-    head = YesNoHead(loaded.causal_lm, encoder.yes_id, encoder.no_id)
+Score = Callable[[Sequence[TokenisedRequest]], torch.Tensor]
 
-    @torch.inference_mode()
+
+def scorer(loaded: LoadedModel, encoder: PromptEncoder, attend: Attention) -> Score:
+    """Requests -> the log-odds of all tails, request by request and in the order of each request, from one pass."""
+    model = PackedModel(loaded.causal_lm.model, attend, rows_at_once=loaded.placement.rows_at_once)
+    run = PassRunner(model, YesNoHead(loaded.causal_lm, encoder.yes_id, encoder.no_id), loaded.placement.device)
+
     def score(requests: Sequence[TokenisedRequest]) -> torch.Tensor:
         lengths = [Workload(len(r.prefix), tuple(map(len, r.tails))) for r in requests]
         (plan,) = plan_passes(lengths, sum(one.prefix + sum(one.tails) for one in lengths))
-        return head(model(build_batch(requests, plan, loaded.placement.device))).cpu()
+        return in_document_order(requests, plan, run(requests, plan))
 
     return score
+
+
+def in_document_order(requests: Sequence[TokenisedRequest], plan: PassPlan, log_odds: Sequence[float]) -> torch.Tensor:
+    """Log-odds in the order of a plan, which sorts tails by length -> in the order in which they were asked for."""
+    places = [(part.request, tail) for part in plan.slices for tail in part.tails]
+    found = dict(zip(places, log_odds, strict=True))
+    return torch.tensor([found[number, tail] for number, one in enumerate(requests) for tail in range(len(one.tails))])
 
 
 @torch.inference_mode()
@@ -162,7 +176,9 @@ def card_scores(causal_lm: Any, encoder: PromptEncoder, requests: Sequence[Token
     return torch.tensor(found)
 
 
-def check_kernels(loaded: LoadedModel, encoder: PromptEncoder, dtype: torch.dtype) -> list[Check]:
+def check_kernels(
+    loaded: LoadedModel, encoder: PromptEncoder, dtype: torch.dtype, layouts: Sequence[str]
+) -> list[Check]:
     """The chosen kernel against SDPA, and both against the stock path in float32; layouts of every kind."""
     name = str(dtype).removeprefix("torch.")
     device = loaded.placement.device
@@ -172,8 +188,8 @@ def check_kernels(loaded: LoadedModel, encoder: PromptEncoder, dtype: torch.dtyp
     exact_model.load_state_dict({key: value.float() for key, value in loaded.causal_lm.state_dict().items()})
     checks = []
     ours, theirs = [], []
-    for layout, lengths in LAYOUTS.items():
-        requests = random_requests(lengths)
+    for layout in layouts:
+        requests = random_requests(LAYOUTS[layout])
         fast, slow = chosen(requests), plain(requests)
         exact = card_scores(exact_model, encoder, requests)
         ours.append(fast - exact)
@@ -196,7 +212,7 @@ def root_mean_square(errors: torch.Tensor) -> float:
 
 
 def check_independence(loaded: LoadedModel, encoder: PromptEncoder, dtype: torch.dtype) -> list[Check]:
-    """How far a document's score moves with what else is in its pass."""
+    """How far a document's score moves with what else is in its pass; in 16 bits both scores are rounded."""
     score = scorer(loaded, encoder, choose_attention("auto", loaded.placement.device, dtype).attend)
     (crowd,) = random_requests(LAYOUTS["many tails"])
     together = score([crowd])
@@ -207,19 +223,19 @@ def check_independence(loaded: LoadedModel, encoder: PromptEncoder, dtype: torch
         ]
     )
     name = str(dtype).removeprefix("torch.")
-    return [
-        Check(f"{name}: a score alone against in company, largest difference", float((together - alone).abs().max()))
-    ]
+    largest = float((together - alone).abs().max())
+    limit = 1e-3 if dtype == torch.float32 else 0.1 * float(together.max() - together.min())
+    return [Check(f"{name}: a score alone against in company, largest difference", largest, limit)]
 
 
 def check_several(device: torch.device, dtype: torch.dtype) -> list[Check]:
     """A replica on each GPU, and one model spread over all, against one GPU; on a CPU, two replicas of it."""
     name: Any = str(dtype).removeprefix("torch.")
-    gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if device.type == "cuda" else []
     texts = [f"Report {number}: " + "the river rose again in spring. " * (10 + number % 7) for number in range(40)]
     found: list[list[float]] = []
     with tempfile.TemporaryDirectory() as folder:
-        write_random_checkpoint(Path(folder), SMALL, dtype, DEMO_FOLDER)
+        write_random_checkpoint(Path(folder), TINY if device.type == "cpu" else SMALL, dtype, DEMO_FOLDER)
         each: list[dict[str, Any]] = [{"device": str(device)}, {"devices": gpus or ["cpu"] * 2}, {"device_map": "auto"}]
         for where in each:
             with Qwen3Reranker(folder, dtype=name, max_length=2048, **where) as reranker:
@@ -293,7 +309,8 @@ def check_out_of_memory(loaded: LoadedModel, encoder: PromptEncoder, budget: int
     expected = through_worker()
     roomy = len(passes)
     torch.cuda.empty_cache()
-    hoard = torch.empty(max(0, torch.cuda.mem_get_info(placement.device)[0] - 2**30), dtype=torch.uint8, device="cuda")
+    device = placement.device
+    hoard = torch.empty(max(0, torch.cuda.mem_get_info(device)[0] - 2**30), dtype=torch.uint8, device=device)
     found = through_worker()
     del hoard
     torch.cuda.empty_cache()

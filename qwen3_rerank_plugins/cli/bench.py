@@ -57,6 +57,7 @@ def bench(
     attention: options.Attention = "auto",
     quantization: options.Quantization = None,
     compile: options.Compile = False,
+    threads: options.Threads = "auto",
 ) -> None:
     """Measure speed beside the installed peers, or one of the engine's own properties."""
     from rich.text import Text
@@ -72,7 +73,12 @@ def bench(
     asked = Study(
         name=study,
         engine=EngineSettings(
-            device=device, dtype=dtype, attention=attention, quantization=quantization, compile=compile
+            device=device,
+            dtype=dtype,
+            attention=attention,
+            quantization=quantization,
+            threads=threads,
+            compile=compile,
         ),
         model=model,
         shape=shape,

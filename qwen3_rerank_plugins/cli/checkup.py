@@ -73,6 +73,8 @@ class Checkup:
         shape = self._examine_shape(checkpoint) if any(placements) else None
         fits = True
         for settings, placement in zip(each, placements, strict=False):  # none where it cannot be loaded
+            if placement and checkpoint:
+                self._examine_threads(settings, placement, checkpoint)
             if placement and shape:
                 fits &= self._examine_memory(settings, placement, shape, checkpoint)
         self._examine_scores(_obstacle(placements, checkpoint, fits))
@@ -92,7 +94,7 @@ class Checkup:
         try:
             import torch
 
-            from qwen3_rerank_plugins.engine.placement import choose_placement, dtype_name
+            from qwen3_rerank_plugins.engine.placement import choose_placement, dtype_name, models_on_device
 
             if settings == self._settings.replicas[0]:
                 self._add("software", "cuda", torch.version.cuda, shown=torch.version.cuda or "none in this torch")
@@ -102,7 +104,7 @@ class Checkup:
             return None
         device = placement.device
         hardware = f", a {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
-        replicas = self._settings.replicas.count(settings)
+        replicas = models_on_device(self._settings, settings)
         together = f", {replicas} replicas" if replicas > 1 else ""
         self._add(section, "device", str(device), f"{placement.device_reason}{hardware}{together}", passed=True)
         self._add(section, "dtype", dtype_name(placement.dtype), placement.dtype_reason)
@@ -167,6 +169,14 @@ class Checkup:
         self._add("model", "positions", positions, "tokens, the longest prompt", shown=f"{positions:,}")
         return shape
 
+    def _examine_threads(self, settings: EngineSettings, placement: Placement, checkpoint: Checkpoint) -> None:
+        from qwen3_rerank_plugins.engine.cpu_threads import threads_for
+        from qwen3_rerank_plugins.engine.placement import models_on_device
+
+        threads = threads_for(settings.threads, checkpoint.config, models_on_device(self._settings, settings))
+        note = threads.reason if placement.device.type == "cpu" else f"{threads.reason}; for loading only"
+        self._add(self._section("machine", settings.device), "threads", threads.count, note)
+
     def _examine_map(self, placement: Placement, checkpoint: Checkpoint) -> DeviceMap | None:
         from qwen3_rerank_plugins.engine.device_map import choose_map
 
@@ -184,6 +194,7 @@ class Checkup:
     ) -> bool:
         """Returns whether the model fits."""
         from qwen3_rerank_plugins.cli.needs import predict_needs
+        from qwen3_rerank_plugins.engine.placement import models_on_device
 
         device_map = None
         if settings.device_map and checkpoint:
@@ -192,7 +203,7 @@ class Checkup:
                 return False
         reason = "the automatic budget" if settings.max_batch_tokens == "auto" else "as asked for"
         merged = checkpoint.adapter.weights_file.stat().st_size if checkpoint and checkpoint.adapter else 0
-        models = self._settings.replicas.count(settings)
+        models = models_on_device(self._settings, settings)
         needs = predict_needs(settings, placement, shape, models, device_map, merged)
         for need in needs:
             section = self._section("memory", str(need.device), len(needs) > 1)

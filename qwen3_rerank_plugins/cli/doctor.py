@@ -33,6 +33,7 @@ def doctor(
     attention: options.Attention = "auto",
     quantization: options.Quantization = None,
     max_batch_tokens: options.MaxBatchTokens = "auto",
+    threads: options.Threads = "auto",
     cache_dir: options.CacheDir = None,
     trust_remote_code: options.TrustRemoteCode = False,
 ) -> None:
@@ -52,6 +53,7 @@ def doctor(
         quantization=quantization,
         max_length=_PROMPT_LENGTH,
         max_batch_tokens=max_batch_tokens,
+        threads=threads,
         cache_dir=cache_dir,
         local_files_only=True,
         trust_remote_code=trust_remote_code,

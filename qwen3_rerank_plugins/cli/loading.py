@@ -12,6 +12,7 @@ from typing import Any
 from qwen3_rerank_plugins.cli.fitting import warning_about_size
 from qwen3_rerank_plugins.cli.screen import Screen
 from qwen3_rerank_plugins.engine.checkpoint import Checkpoint, find_checkpoint
+from qwen3_rerank_plugins.engine.hub import watching_downloads
 from qwen3_rerank_plugins.engine.names import DEMO
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.errors import CheckpointError, CheckpointNotFoundError
@@ -19,7 +20,7 @@ from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
 
 def load(reranker: Qwen3Reranker, screen: Screen) -> None:
-    """Fetch and load the model; the hub's own bars show a first download, a spinner everything else.
+    """Fetch and load the model; a bar shows a first download, a spinner everything else.
 
     Raises:
         CheckpointNotFoundError: with a hint at what works without any download.
@@ -41,7 +42,7 @@ def fetch(settings: EngineSettings, screen: Screen) -> Checkpoint:
     warn_of_size(settings, screen)
     with _hint_at_the_demo(settings):
         if screen.watched and not _is_here(settings):
-            return find_checkpoint(settings)
+            return _download(settings, screen)
         with screen.waiting(f"Fetching {settings.model}"), quiet_libraries():
             return find_checkpoint(settings)
 
@@ -53,13 +54,18 @@ def warn_of_size(settings: EngineSettings, screen: Screen) -> None:
 
 
 def _prepare(settings: EngineSettings, screen: Screen) -> str:
-    """Download what is not here yet under the hub's own bars, if somebody watches; what is left to do, in words."""
+    """Download what is not here yet under a bar, if somebody watches; what is left to do, in words."""
     if settings.local_files_only or _is_here(settings):
         return "Loading"
     if not screen.watched:
         return "Downloading"
-    find_checkpoint(settings)
+    _download(settings, screen)
     return "Loading"
+
+
+def _download(settings: EngineSettings, screen: Screen) -> Checkpoint:
+    with screen.download(f"Downloading {settings.model}") as on_bytes, watching_downloads(on_bytes):
+        return find_checkpoint(settings)
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ _SERVER = "Somebody else's server"
 _RANKING = "Ranking"
 
 
-def _batch_tokens(typed: str) -> int | str:
+def _number_or_auto(typed: str) -> int | str:
     if typed == "auto":
         return typed
     try:
@@ -75,9 +75,18 @@ Quantization = Annotated[
 MaxBatchTokens = Annotated[
     Any,  # int | Literal["auto"], a union that typer has no word for
     typer.Option(
-        parser=_batch_tokens,
+        parser=_number_or_auto,
         metavar="TOKENS|auto",
         help='Tokens of one forward pass; "auto" goes by free memory.',
+        rich_help_panel=_ENGINE,
+    ),
+]
+Threads = Annotated[
+    Any,  # as above
+    typer.Option(
+        parser=_number_or_auto,
+        metavar="NUMBER|auto",
+        help='Threads of the CPU; "auto" goes by cores, quota and size of the model.',
         rich_help_panel=_ENGINE,
     ),
 ]

@@ -69,6 +69,28 @@ class Screen:
             yield lambda share: bar.advance(task, share)
 
     @contextlib.contextmanager
+    def download(self, description: str) -> Iterator[Callable[[int, int], None]]:
+        """A bar of bytes; what it yields takes those that have arrived and those that there are."""
+        if not self.watched:
+            yield lambda arrived, total: None
+            return
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+        bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            console=self._live,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        with bar:
+            task = bar.add_task(description, total=None)
+            yield lambda arrived, total: bar.update(task, completed=arrived, total=total or None)
+
+    @contextlib.contextmanager
     def steps(self, description: str) -> Iterator[Callable[[str], None]]:
         """A spinner that tells what is being done, with the time; a line every ten seconds where nobody watches."""
         if not self.watched:

@@ -16,7 +16,7 @@ from qwen3_rerank_plugins.embedding.request import EmbeddingRequest, Reading, ma
 from qwen3_rerank_plugins.embedding.settings import DEFAULT_EMBEDDING_MODEL, EmbeddingSettings
 from qwen3_rerank_plugins.fields import CheckpointFields, ModelField
 
-_SETTINGS = ("model", "revision", "device", "dtype", "cache_dir", "local_files_only", "trust_remote_code")
+_SETTINGS = ("model", "revision", "device", "dtype", "threads", "cache_dir", "local_files_only", "trust_remote_code")
 
 
 class EmbeddingFields(CheckpointFields):

@@ -19,9 +19,11 @@ from qwen3_rerank_plugins.embedding.request import EmbeddingRequest
 from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
 from qwen3_rerank_plugins.engine.blueprint import library_errors
 from qwen3_rerank_plugins.engine.checkpoint import Checkpoint, check_rows
+from qwen3_rerank_plugins.engine.cpu_threads import threads_for, use_threads
 from qwen3_rerank_plugins.engine.damage import describe_damage
 from qwen3_rerank_plugins.engine.lifetime import loading_alone
-from qwen3_rerank_plugins.engine.placement import choose_placement, dtype_name
+from qwen3_rerank_plugins.engine.placement import choose_placement, dtype_name, use_device
+from qwen3_rerank_plugins.engine.quiet import quiet_libraries
 from qwen3_rerank_plugins.engine.weights import dtype_word, is_out_of_memory
 from qwen3_rerank_plugins.errors import (
     DeviceMemoryError,
@@ -145,8 +147,11 @@ def _load(settings: EmbeddingSettings, checkpoint: Checkpoint) -> Any:
     from sentence_transformers import SentenceTransformer
 
     placement = choose_placement(settings.engine)
+    use_device(placement.device)
+    threads = threads_for(settings.threads, checkpoint.config)
+    use_threads(threads.count)
     try:
-        with loading_alone(), library_errors(checkpoint.tokenizer_file, panics_only=True):
+        with loading_alone(), quiet_libraries(), library_errors(checkpoint.tokenizer_file, panics_only=True):
             transformer = SentenceTransformer(
                 str(checkpoint.folder),
                 device=str(placement.device),
@@ -168,13 +173,15 @@ def _load(settings: EmbeddingSettings, checkpoint: Checkpoint) -> Any:
         ) from error
     _check_complete(checkpoint, transformer)
     logger.info(
-        "loaded %s (commit %s) on %s (%s), %s (%s)",
+        "loaded %s (commit %s) on %s (%s), %s (%s), %d thread(s) (%s)",
         checkpoint.name,
         checkpoint.commit or "none, a local folder",
         placement.device,
         placement.device_reason,
         dtype_name(placement.dtype),
         placement.dtype_reason,
+        threads.count,
+        threads.reason,
     )
     return transformer
 

@@ -7,7 +7,7 @@ Must not know: torch, texts, or what any host framework calls things.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 from qwen3_rerank_plugins.engine.names import resolve_model
 from qwen3_rerank_plugins.engine.settings import Dtype, EngineSettings, make_plain
@@ -24,8 +24,9 @@ class EmbeddingSettings:
     Attributes:
         model: hub id or local folder.
         revision: branch, tag or commit on the hub.
-        device: "auto" (CUDA, then MPS, then CPU) or any torch device string.
+        device: "auto" (CUDA, then MPS, then CPU) or any torch device, as a string or an object.
         dtype: "auto" is bfloat16 on CUDA with compute capability >= 8.0, float16 on older CUDA and MPS, else float32.
+        threads: of the CPU, for a model that runs on it, as `EngineSettings.threads`.
         cache_dir: hub cache folder; None is the hub's own default.
         local_files_only: never touch the network.
         token: hub access token; never shown, compared, pickled or logged.
@@ -39,6 +40,7 @@ class EmbeddingSettings:
     revision: str | None = None
     device: str = "auto"
     dtype: Dtype = "auto"
+    threads: int | Literal["auto"] = "auto"
     cache_dir: str | None = None
     local_files_only: bool = False
     token: str | None = dataclasses.field(default=None, repr=False, compare=False)
@@ -47,9 +49,9 @@ class EmbeddingSettings:
     def __post_init__(self) -> None:
         make_plain(self, but=("model", "cache_dir"))
         object.__setattr__(self, "model", resolve_model(self.model, bundled=False))
-        object.__setattr__(
-            self, "cache_dir", self.engine.cache_dir
-        )  # the words are the engine's, and so are their limits
+        engine = self.engine  # the words are the engine's, and so are their limits
+        for name in ("cache_dir", "device", "threads"):
+            object.__setattr__(self, name, getattr(engine, name))
 
     @property
     def engine(self) -> EngineSettings:

@@ -46,14 +46,16 @@ Torch is imported only from here on:
 39. `unpacking`   weights that were quantized before they were saved -> layers that a pass can use
 40. `merging`     a LoRA adapter -> the same change in the weights of its base
 41. `shape`       the sizes of a model, and the memory that follows from them
-42. `placement`   settings -> device, dtype, attention and quantization, each with its reason
-43. `device_map`  a model that is too large for one GPU -> which layers go to which
-44. `weights`     settings -> those modules, on their device, in their dtype
-45. `head`        last hidden states -> yes/no log-odds in float32
-46. `heap`        memory that was freed -> back to the system
-47. `budget`      how many tokens of one pass fit in memory
-48. `passes`      a planned pass -> its log-odds: batch, model and head in a row
-49. `worker`      the one thread that runs passes for everybody who waits
-50. `replicas`    several of them, each with a model of its own, behind one door
-51. `local`       the whole line behind the seam
+42. `cpu_threads` how many threads of the CPU a model runs on
+43. `placement`   settings -> device, dtype, attention and quantization, each with its reason
+44. `device_map`  a model that is too large for one GPU -> which layers go to which
+45. `quiet`       what libraries would show while a model loads -> our own log
+46. `weights`     settings -> those modules, on their device, in their dtype
+47. `head`        last hidden states -> yes/no log-odds in float32
+48. `heap`        memory that was freed -> back to the system
+49. `budget`      how many tokens of one pass fit in memory
+50. `passes`      a planned pass -> its log-odds: batch, model and head in a row
+51. `worker`      the one thread that runs passes for everybody who waits
+52. `replicas`    several of them, each with a model of its own, behind one door
+53. `local`       the whole line behind the seam
 """

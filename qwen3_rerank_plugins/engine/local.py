@@ -192,16 +192,16 @@ class LocalScorer:
         from qwen3_rerank_plugins.engine.head import YesNoHead
         from qwen3_rerank_plugins.engine.model import PackedModel
         from qwen3_rerank_plugins.engine.passes import PassRunner
-        from qwen3_rerank_plugins.engine.placement import choose_placement
+        from qwen3_rerank_plugins.engine.placement import choose_placement, models_on_device
         from qwen3_rerank_plugins.engine.shape import Shape
         from qwen3_rerank_plugins.engine.weights import is_out_of_memory, load_model
 
-        replicas = self._settings.replicas  # not kept: a newer token may have come
-        settings = replicas[number]
+        settings = self._settings.replicas[number]  # not kept: a newer token may have come
         shape = Shape.from_config(complete_config(checkpoint.config))
         check_weights_fit(checkpoint.name, shape, choose_placement(settings, checkpoint.stored))
+        sharing = models_on_device(self._settings, settings)
         try:
-            loaded = load_model(settings, checkpoint)
+            loaded = load_model(settings, checkpoint, sharing=sharing)
         except Exception as error:
             if torch.cuda._is_in_bad_fork():
                 raise ClosedError(
@@ -228,7 +228,7 @@ class LocalScorer:
         room = Room(shape, placement.dtype, placement.rows_at_once, placement.device)
         return Engine(
             PassRunner(model, head, placement.device, room),
-            choose_budget(settings.max_batch_tokens, loaded, sharing=replicas.count(settings)),
+            choose_budget(settings.max_batch_tokens, loaded, sharing=sharing),
             company=placement.rows_at_once,
             rescue=_float32_runner(loaded, head, shape),
         )

@@ -6,6 +6,7 @@ Must not know: weights.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 
 import torch
@@ -47,7 +48,7 @@ def choose_placement(settings: EngineSettings, stored: StoredQuantization | None
         MissingExtraError: the library behind the quantization is not installed.
     """
     settings = settings.replicas[0]
-    device, device_reason = _choose_device(settings.device)
+    device, device_reason = choose_device(settings.device)
     weakest = device
     if settings.device_map and device.type == "cuda":
         gpus = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
@@ -67,20 +68,69 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _choose_device(asked: str) -> tuple[torch.device, str]:
+def choose_device(asked: str) -> tuple[torch.device, str]:
+    """One device of this machine, with its index where its kind has several, and why it was chosen.
+
+    "cuda" is the GPU that is current in the calling thread.
+
+    Raises:
+        SettingsError: there is no such device here, or it cannot hold a model.
+    """
     if asked == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda", torch.cuda.current_device()), "CUDA is available"
+            return _find("cuda"), "CUDA is available"
         if torch.backends.mps.is_available():
-            return torch.device("mps"), "MPS is available, CUDA is not"
-        return torch.device("cpu"), "neither CUDA nor MPS is available"
+            return _find("mps"), "MPS is available, CUDA is not"
+        return _find("cpu"), "neither CUDA nor MPS is available"
     try:
-        device = torch.device(asked)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")  # torch ends some of its reasons with a period
-        raise SettingsError(f"device={asked!r} is not usable here: {reason}. Use device='auto'.") from error
-    return device, "asked for"
+        return _find(asked), "asked for"
+    except Exception as error:  # each kind of device has its own way to say no
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")  # torch ends some with a period
+        raise SettingsError(
+            f"device={asked!r} is not usable here: {reason}. Use device='auto', or one of {', '.join(_possible())}."
+        ) from error
+
+
+def use_device(device: torch.device) -> None:
+    """Make a GPU the current one of the calling thread: not every kernel looks where its inputs are."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+
+
+def models_on_device(settings: EngineSettings, one: EngineSettings) -> int:
+    """How many of the models that are loaded for `settings` run on the same device as `one` of them."""
+    device, found = choose_device(one.device)[0], 0
+    for replica in settings.replicas:
+        with contextlib.suppress(SettingsError):  # its own worker says so
+            found += choose_device(replica.device)[0] == device
+    return found
+
+
+def _find(name: str) -> torch.device:
+    device = torch.device(name)
+    if device.type == "meta":
+        raise ValueError("tensors there hold no numbers")
+    if device.type != "cuda":
+        return torch.empty(0, device=device).device  # which has an index, where there may be several
+    if not torch.cuda.is_available():
+        raise ValueError(f"torch {torch.__version__} finds no CUDA device")
+    if name == device.type:
+        return torch.device("cuda", torch.cuda.current_device())
+    count = torch.cuda.device_count()
+    if device.index >= count:
+        raise ValueError(f"this process sees {count} CUDA device{'s' if count > 1 else ''}")
+    return device
+
+
+def _possible() -> list[str]:
+    """The names of all devices that could be asked for."""
+    names = ["cpu"]
+    if torch.cuda.is_available():
+        names += [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    elif torch.accelerator.is_available():
+        kind = torch.accelerator.current_accelerator()
+        names += [f"{kind.type}:{index}" for index in range(torch.accelerator.device_count())] if kind else []
+    return [repr(name) for name in names]
 
 
 def _choose_dtype(asked: str, device: torch.device) -> tuple[torch.dtype, str]:

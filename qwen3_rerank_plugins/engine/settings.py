@@ -52,7 +52,8 @@ class EngineSettings:
     Attributes:
         model: hub id, local folder, or "demo" for the bundled demo checkpoint. After construction a `ModelName`.
         revision: branch, tag or commit on the hub.
-        device: "auto" (CUDA, then MPS, then CPU) or any torch device string.
+        device: "auto" (CUDA, then MPS, then CPU) or any torch device, as a string or an object. Only equal words share
+            an engine: "cuda" is whichever GPU is current when the model loads, which nobody knows before.
         devices: a whole model on each of these, one engine in front of them; None is one model on `device`.
         device_map: "auto" spreads the layers of one model over all GPUs, for one that is too large for any of them.
         dtype: "auto" is bfloat16 on CUDA with compute capability >= 8.0, float16 on older CUDA and MPS, else float32.
@@ -60,6 +61,8 @@ class EngineSettings:
         quantization: None, "int8" or "int4" (extra "quantization"), or "fp8" (extra "fp8"): how the weights of the
             decoder layers are stored. Embeddings and the yes/no rows are never quantised.
         max_batch_tokens: unique tokens in one forward pass; "auto" derives it from free memory.
+        threads: of the CPU, for each model that runs on it; "auto" goes by the cores, the quota and the affinity of
+            this process, and by the size of the model. On a GPU they make no difference once the model is loaded.
         compile: compile the token-wise half-layers with torch.compile; costs a minute at the first call.
         cache_dir: hub cache folder; None is the hub's own default.
         local_files_only: never touch the network.
@@ -79,6 +82,7 @@ class EngineSettings:
     attention: AttentionName = "auto"
     quantization: Quantization | None = None
     max_batch_tokens: int | Literal["auto"] = "auto"
+    threads: int | Literal["auto"] = "auto"
     compile: bool = False
     cache_dir: str | None = None
     local_files_only: bool = False
@@ -88,7 +92,8 @@ class EngineSettings:
     def __post_init__(self) -> None:
         make_plain(self, but=("model", "cache_dir"))
         object.__setattr__(self, "model", resolve_model(self.model))
-        if not isinstance(self.device, str) or not self.device.strip():
+        object.__setattr__(self, "device", device_name(self.device))
+        if not isinstance(self.device, str) or not self.device:
             raise SettingsError(f"device must be a non-empty string, got {self.device!r}.")
         if isinstance(self.cache_dir, (str, os.PathLike)):
             object.__setattr__(self, "cache_dir", resolve_path("cache_dir", plain.text(self.cache_dir)))
@@ -108,6 +113,8 @@ class EngineSettings:
             one_of("quantization", self.quantization, get_args(Quantization))
         if not isinstance(self.max_batch_tokens, str) or self.max_batch_tokens != "auto":
             object.__setattr__(self, "max_batch_tokens", positive_int("max_batch_tokens", self.max_batch_tokens))
+        if not isinstance(self.threads, str) or self.threads != "auto":
+            object.__setattr__(self, "threads", positive_int("threads", self.threads))
         for name in ("compile", "local_files_only", "trust_remote_code"):
             if not isinstance(getattr(self, name), bool):
                 raise SettingsError(f"{name} must be True or False, got {getattr(self, name)!r}.")
@@ -157,19 +164,23 @@ class EngineSettings:
         return {**self.__dict__, "token": None}
 
 
+def device_name(device: Any) -> Any:
+    """A device as a string: `torch.device` objects by their name, without importing torch; what is neither stays."""
+    if isinstance(device, str):
+        return device.strip()
+    kind = type(device)
+    return str(device) if (kind.__module__, kind.__name__) == ("torch", "device") else device
+
+
 def device_names(devices: object) -> tuple[str, ...]:
     """Names of devices, one or more, each said in so many words."""
-    if (
-        not isinstance(devices, (list, tuple))
-        or not devices
-        or not all(isinstance(name, str) and name.strip() for name in devices)
-        or "auto" in devices
-    ):
+    names = tuple(map(device_name, devices)) if isinstance(devices, (list, tuple)) else ()
+    if not names or not all(isinstance(name, str) and name for name in names) or "auto" in names:
         raise SettingsError(
             'devices must be None or name each device, such as ["cuda:0", "cuda:1"]; '
             f"got {devices!r}. For one device there is device."
         )
-    return tuple(map(plain.text, devices))
+    return names
 
 
 def make_plain(settings: Any, but: tuple[str, ...] = ()) -> None:

@@ -13,12 +13,14 @@ import torch
 
 from qwen3_rerank_plugins.engine.adapter import Adapter
 from qwen3_rerank_plugins.engine.checkpoint import Checkpoint
+from qwen3_rerank_plugins.engine.cpu_threads import threads_for, use_threads
 from qwen3_rerank_plugins.engine.device_map import choose_map
 from qwen3_rerank_plugins.engine.inventory import read_inventory
 from qwen3_rerank_plugins.engine.lifetime import loading_alone
 from qwen3_rerank_plugins.engine.merging import check_peft, merge_adapter
-from qwen3_rerank_plugins.engine.placement import Placement, choose_placement, dtype_name
+from qwen3_rerank_plugins.engine.placement import Placement, choose_placement, dtype_name, use_device
 from qwen3_rerank_plugins.engine.quantization import quantise_layers
+from qwen3_rerank_plugins.engine.quiet import quiet_libraries
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.sizes import refuse
 from qwen3_rerank_plugins.engine.unpacking import (
@@ -56,11 +58,17 @@ class LoadedModel:
             torch.cuda.empty_cache()
 
 
-def load_model(settings: EngineSettings, checkpoint: Checkpoint) -> LoadedModel:
+def load_model(settings: EngineSettings, checkpoint: Checkpoint, *, sharing: int = 1) -> LoadedModel:
     """Load the weights straight in their dtype, and refuse a checkpoint that is not complete.
 
     To be quantised, they are read on the CPU in the dtype of their file: neither the device nor a wider dtype ever sees
-    them whole.
+    them whole. The calling thread is settled: its device and its number of threads are those of the model from then on,
+    so let it run the passes as well. Other threads keep theirs.
+
+    Args:
+        settings: of one model.
+        checkpoint: its files.
+        sharing: how many models run on the device, at the same time.
 
     Raises:
         IncompleteCheckpointError: a parameter is missing, left over, or of the wrong shape.
@@ -72,9 +80,10 @@ def load_model(settings: EngineSettings, checkpoint: Checkpoint) -> LoadedModel:
     placement = choose_placement(settings, checkpoint.stored)
     if checkpoint.adapter:
         check_peft()
-    if placement.device.type == "cuda":
-        torch.cuda.set_device(placement.device)  # of this thread: not every kernel looks where its inputs are
-    with loading_alone():
+    use_device(placement.device)
+    threads = threads_for(settings.threads, checkpoint.config, sharing)
+    use_threads(threads.count)
+    with loading_alone(), quiet_libraries():
         causal_lm = _read_weights(settings, checkpoint, placement)
         if checkpoint.adapter:
             _merge_adapter(causal_lm, checkpoint.adapter)
@@ -86,7 +95,7 @@ def load_model(settings: EngineSettings, checkpoint: Checkpoint) -> LoadedModel:
     if settings.device_map:
         placement = dataclasses.replace(placement, device=causal_lm.get_input_embeddings().weight.device)
     logger.info(
-        "loaded %s (commit %s%s) on %s (%s), %s (%s), attention %s (%s), quantization %s (%s)",
+        "loaded %s (commit %s%s) on %s (%s), %s (%s), attention %s (%s), quantization %s (%s), %d thread(s) (%s)",
         checkpoint.name,
         checkpoint.commit or "none, a local folder",
         f", a LoRA adapter merged into {checkpoint.adapter.base}" if checkpoint.adapter else "",
@@ -98,6 +107,8 @@ def load_model(settings: EngineSettings, checkpoint: Checkpoint) -> LoadedModel:
         placement.attention.reason,
         placement.quantization.name,
         placement.quantization.reason,
+        threads.count,
+        threads.reason,
     )
     return LoadedModel(causal_lm, placement)
 

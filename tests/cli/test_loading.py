@@ -11,13 +11,14 @@ from transformers.utils import logging as transformers
 from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins.cli import loading
 from qwen3_rerank_plugins.cli.screen import Screen
+from qwen3_rerank_plugins.engine import hub
 from qwen3_rerank_plugins.errors import CheckpointNotFoundError
 from tests.cli.conftest import MODEL
 from tests.doubles import OverlapScorer
 
 
 @pytest.mark.parametrize(("watched", "cached", "shown"), [(True, False, 1), (True, True, 0), (False, False, 0)])
-def test_a_person_sees_the_hubs_bars_where_something_is_to_be_fetched(
+def test_a_person_sees_a_bar_of_bytes_where_something_is_to_be_fetched(
     monkeypatch: pytest.MonkeyPatch, watched: bool, cached: bool, shown: int
 ) -> None:
     fetched: list[bool] = []
@@ -26,19 +27,19 @@ def test_a_person_sees_the_hubs_bars_where_something_is_to_be_fetched(
         if settings.local_files_only and not cached:
             raise CheckpointNotFoundError("not here")
         if not settings.local_files_only:
-            fetched.append(are_progress_bars_disabled())
+            fetched.append(hub._watcher.get() is not None)
 
     monkeypatch.setattr(loading, "find_checkpoint", find)
     screen = Screen()
     screen.watched = watched
     loading.load(Qwen3Reranker(scorer=OverlapScorer()), screen)
-    assert fetched == [False] * shown
+    assert fetched == [True] * shown
 
 
 @pytest.mark.parametrize(
     ("watched", "cached", "silent"), [(True, False, False), (True, True, True), (False, False, True)]
 )
-def test_what_is_only_fetched_shows_the_hubs_bars_to_a_person_alone(
+def test_what_is_only_fetched_shows_a_bar_of_bytes_to_a_person_alone(
     monkeypatch: pytest.MonkeyPatch, watched: bool, cached: bool, silent: bool
 ) -> None:
     fetched: list[bool] = []
@@ -47,14 +48,14 @@ def test_what_is_only_fetched_shows_the_hubs_bars_to_a_person_alone(
         if settings.local_files_only and not cached:
             raise CheckpointNotFoundError("not here")
         if not settings.local_files_only:
-            fetched.append(are_progress_bars_disabled())
+            fetched.append(hub._watcher.get() is not None)
         return "the checkpoint"
 
     monkeypatch.setattr(loading, "find_checkpoint", find)
     screen = Screen()
     screen.watched = watched
     assert loading.fetch(Qwen3Reranker("owner/name").settings, screen) == "the checkpoint"
-    assert fetched == [silent]
+    assert fetched == [not silent]
 
 
 def test_libraries_are_quiet_inside_and_as_before_outside() -> None:

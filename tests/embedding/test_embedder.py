@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from qwen3_rerank_plugins import close_all, registry
 from qwen3_rerank_plugins.embedding import model as model_module
 from qwen3_rerank_plugins.embedding.embedder import LocalEmbedder
 from qwen3_rerank_plugins.embedding.request import EmbeddingRequest, Reading, make_request
 from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
-from qwen3_rerank_plugins.errors import ClosedError, InputTypeError
+from qwen3_rerank_plugins.errors import ClosedError, InputTypeError, UnsupportedCheckpointError
+from tests.fake_cuda import FakeCuda
 
 TEXTS = [f"Text number {number} about {'glaciers ' * (number % 7)}." for number in range(16)]
 
@@ -35,6 +37,31 @@ def embedder(embedding_checkpoint: Path) -> Iterator[LocalEmbedder]:
 @pytest.fixture(scope="module")
 def alone(embedder: LocalEmbedder) -> list[list[float]]:
     return [embedder.embed(ask(text))[0] for text in TEXTS]
+
+
+@pytest.mark.parametrize("device", ["cuda", torch.device("cuda"), torch.device("cuda", 1)], ids=repr)
+def test_the_thread_of_an_embedder_makes_its_gpu_the_current_one_before_it_reads_weights(
+    embedding_checkpoint: Path, device: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sentence_transformers
+
+    gpus = FakeCuda().install(monkeypatch)
+    asked: list[str] = []
+
+    def stop(*_: object, device: str, **__: object) -> None:
+        assert gpus.entered, "the device was not made the current one before"
+        asked.append(device)
+        raise ValueError("there is no such GPU")
+
+    monkeypatch.setattr(sentence_transformers, "SentenceTransformer", stop)
+    embedder = LocalEmbedder(EmbeddingSettings(model=str(embedding_checkpoint), device=device))
+    with pytest.raises(UnsupportedCheckpointError, match="there is no such GPU"):
+        embedder.embed(ask("a text"))
+    embedder.close()
+    assert asked == ["cuda:1"]
+    assert [(where, thread.startswith("qwen3-embedding")) for where, thread in gpus.entered] == [
+        (torch.device("cuda", 1), True)
+    ]
 
 
 class Gate:

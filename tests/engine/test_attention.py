@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
+import types
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
@@ -221,3 +224,54 @@ def test_flash_attn_asked_for_and_not_installed_names_the_extra(monkeypatch: pyt
     FakeCuda(monkeypatch, (9, 0))
     with pytest.raises(MissingExtraError, match=r"qwen3-rerank-plugins\[flash\]"):
         choose_attention("flash_attn", torch.device("cuda"), torch.bfloat16)
+
+
+def flash_attn_varlen_func(
+    q: Any, k: Any, v: Any, cu_seqlens_q: Any, cu_seqlens_k: Any, max_seqlen_q: int, max_seqlen_k: int,
+    dropout_p: float = 0.0, softmax_scale: float | None = None, causal: bool = False,
+    window_size: tuple[int, int] = (-1, -1), softcap: float = 0.0, alibi_slopes: Any = None,
+    deterministic: bool = False, return_attn_probs: bool = False, block_table: Any = None,
+) -> torch.Tensor:  # fmt: skip
+    """What the package flash-attn documents, a query at a time: any whole number of query heads for a key/value head,
+    and with `causal` a mask that is aligned at the bottom right."""
+    assert cu_seqlens_q.dtype == cu_seqlens_k.dtype == torch.int32
+    assert max_seqlen_q >= int(cu_seqlens_q.diff().max())
+    assert max_seqlen_k >= int(cu_seqlens_k.diff().max())
+    assert q.shape[1] % k.shape[1] == 0
+    assert len(q) == cu_seqlens_q[-1]
+    assert len(k) == len(v) == cu_seqlens_k[-1]
+    scale = q.shape[-1] ** -0.5 if softmax_scale is None else softmax_scale
+    group = q.shape[1] // k.shape[1]
+    attended = torch.zeros_like(q)
+    for queries, keys in zip(spans(cu_seqlens_q), spans(cu_seqlens_k), strict=True):
+        for row in queries:
+            left_out = (queries.stop - 1 - row) if causal else 0
+            seen = slice(keys.start, max(keys.start, keys.stop - left_out))
+            for head in range(q.shape[1]):
+                weights = (k[seen, head // group] @ q[row, head] * scale).softmax(0)
+                attended[row, head] = weights @ v[seen, head // group]
+    return attended
+
+
+def spans(starts: torch.Tensor) -> list[range]:
+    return [range(one, other) for one, other in itertools.pairwise(starts.tolist())]
+
+
+@pytest.mark.parametrize("heads", [(4, 2), (2, 2), (8, 1)])
+@pytest.mark.parametrize("last_only", [False, True])
+@pytest.mark.parametrize("scale", [8**-0.5, 0.9])
+def test_the_flash_attn_package_is_called_so_that_it_equals_sdpa(
+    heads: tuple[int, int], last_only: bool, scale: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    double = types.ModuleType("flash_attn")
+    double.flash_attn_varlen_func = flash_attn_varlen_func  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "flash_attn", double)
+    FakeCuda(monkeypatch, (9, 0))
+    choice = choose_attention("flash_attn", torch.device("cuda"), torch.bfloat16)
+    assert (choice.name, choice.reason) == ("flash_attn", "asked for")
+    for requests in ([(5, [3, 1]), (2, [4])], [(1, [6])], [(7, [1, 1, 2])]):
+        layout = layout_of(requests, last_only=last_only)
+        inputs = random_heads(layout, *heads, 8)
+        found = choice.attend(*inputs, layout, scale)
+        torch.testing.assert_close(found, sdpa_attention(*inputs, layout, scale))
+        torch.testing.assert_close(found, by_definition(*inputs, layout, scale))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,8 @@ from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.errors import CheckpointNotFoundError
 from tests.cache import cache_with
+from tests.hub_server import COMMIT, Manner, serve_hub
+from tests.sealed import run_sealed
 
 
 def find(folder: Path | str, **options: Any) -> Any:
@@ -95,3 +98,93 @@ def test_each_failure_of_the_hub_has_advice_that_fits_python_and_the_command_lin
 def test_a_name_that_can_be_no_hub_id_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointNotFoundError, match="neither a folder on this machine nor a hub id"):
         find("not a/valid/id", cache_dir=str(tmp_path), local_files_only=True)
+
+
+_PROGRAM = """
+import json, logging, sys
+from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
+from qwen3_rerank_plugins.engine.hub import watching_downloads
+from qwen3_rerank_plugins.engine.settings import EngineSettings
+from qwen3_rerank_plugins.errors import CheckpointNotFoundError
+
+lines, arrived, found = [], [], []
+handler = logging.Handler()
+handler.emit = lambda record: lines.append(record.getMessage())
+logging.getLogger("qwen3_rerank_plugins").addHandler(handler)
+for name, revision, cache in json.loads(sys.argv[1]):
+    with watching_downloads(lambda now, total: arrived.append(now)):
+        try:
+            found.append(find_checkpoint(EngineSettings(model=name, revision=revision, cache_dir=cache)).commit)
+        except CheckpointNotFoundError as error:
+            found.append(str(error))
+print(json.dumps([found, lines, arrived]))
+"""
+
+
+def find_elsewhere(
+    address: str, folder: Path, *asked: tuple[str, str | None, Path]
+) -> tuple[list[str], list[str], list[int], str]:
+    """Ask a hub from a process of its own: commits or errors, lines of our log, bytes reported, and stderr."""
+    done = run_sealed(
+        _PROGRAM,
+        folder,
+        json.dumps([(name, revision, str(cache)) for name, revision, cache in asked]),
+        sealed=False,
+        HF_ENDPOINT=address,
+        HF_HUB_ETAG_TIMEOUT="2",
+        NO_PROXY="*",
+        TQDM_POSITION="-1",  # has the hub's client draw its bars where nobody looks, too
+    )
+    assert done.returncode == 0, done.stderr
+    found, lines, arrived = json.loads(done.stdout.splitlines()[-1])
+    return found, lines, arrived, done.stderr
+
+
+@pytest.mark.parametrize(
+    "manner", ["never answers", "stalls after the headers", "drips", "is out of order"], ids=lambda manner: manner
+)
+def test_a_hub_that_gives_no_answer_keeps_nobody_and_the_cache_stands_in_with_one_warning(
+    manner: Manner, copy: Path, tmp_path: Path
+) -> None:
+    cache = cache_with(copy, "someone/reranker", tmp_path / "cache")
+    with serve_hub(copy, "someone/reranker", manner) as address:
+        found, lines, _, stderr = find_elsewhere(
+            address,
+            tmp_path,
+            ("someone/reranker", None, cache),
+            ("someone/reranker", None, tmp_path / "empty"),
+            ("someone/reranker", "0" * 40, cache),  # a commit never changes: nothing is asked
+        )
+    assert found[0] == found[2] == "0" * 40
+    assert re.match("'someone/reranker' is not in the cache and the hub (does not answer|cannot be reached)", found[1])
+    assert len(lines) == 1
+    assert re.match("the hub did not say whether someone/reranker has changed.*commit 0{40} from the cache", lines[0])
+    assert "%|" not in stderr
+
+
+def test_a_hub_that_nobody_listens_at_is_as_good_as_none(copy: Path, tmp_path: Path) -> None:
+    cache = cache_with(copy, "someone/reranker", tmp_path / "cache")
+    found, lines, *_ = find_elsewhere("http://127.0.0.1:9", tmp_path, ("someone/reranker", None, cache))
+    assert found == ["0" * 40]
+    assert len(lines) == 1
+
+
+def test_a_commit_whose_download_was_interrupted_is_not_taken_for_whole(copy: Path, tmp_path: Path) -> None:
+    cache = cache_with(copy, "someone/reranker", tmp_path / "cache", revision=COMMIT)
+    snapshots = cache / "models--someone--reranker" / "snapshots"
+    (snapshots / ("0" * 40)).rename(snapshots / COMMIT)
+    (snapshots / COMMIT / "model.safetensors").unlink()
+    with serve_hub(copy, "someone/reranker", "well") as address:
+        found, lines, *_ = find_elsewhere(address, tmp_path, ("someone/reranker", COMMIT, cache))
+    assert (found, lines) == ([COMMIT], [])
+    assert (snapshots / COMMIT / "model.safetensors").is_file()
+
+
+def test_a_download_may_take_longer_than_the_hub_has_to_answer_and_shows_no_bar_but_its_bytes(
+    copy: Path, tmp_path: Path
+) -> None:
+    with serve_hub(copy, "someone/reranker", "sends files slowly") as address:  # 3 seconds, and 2 to answer
+        found, lines, arrived, stderr = find_elsewhere(address, tmp_path, ("someone/reranker", None, tmp_path / "new"))
+    assert (found, lines) == ([COMMIT], [])
+    assert arrived
+    assert "%|" not in stderr

@@ -43,6 +43,26 @@ def test_a_pass_grows_with_its_tokens_and_less_where_rows_go_few_at_a_time() -> 
     assert shape.pass_bytes(10_000, torch.bfloat16, 1024) < sizes[2]
 
 
+@pytest.mark.parametrize("shape", PUBLISHED.values(), ids=list(PUBLISHED))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_where_rows_go_few_at_a_time_a_token_more_is_counted_with_what_attention_copies_of_one_head(
+    shape: Shape, dtype: torch.dtype
+) -> None:
+    more = shape.pass_bytes(20_001, dtype, 1024) - shape.pass_bytes(20_000, dtype, 1024)
+    residual, rotation = 4 * shape.hidden, 2 * shape.head_dim * dtype.itemsize
+    group = shape.heads // shape.key_value_heads
+    rows = {
+        "queries": shape.heads,
+        "results": shape.heads,
+        "keys": shape.key_value_heads,
+        "values": shape.key_value_heads,
+        "one head's keys and values, gathered": 2,
+        "its padded queries": group,
+        "their results": group,
+    }
+    assert more == residual + rotation + sum(rows.values()) * shape.head_dim * dtype.itemsize
+
+
 def test_the_memory_that_is_kept_for_the_mlp_stands_beside_that_of_attention() -> None:
     shape = PUBLISHED["Qwen/Qwen3-Reranker-0.6B"]
     kept, own = (shape.pass_bytes(1_000, torch.float32, rows) for rows in (1_024, None))

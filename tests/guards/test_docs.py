@@ -233,6 +233,7 @@ def test_every_record_is_shown_and_can_be_reproduced() -> None:
         "search": ("two-stages.md", "python examples/"),
         "load": ("reliability.md", "python scripts/soak.py "),
         "soak": ("reliability.md", "python scripts/soak.py "),
+        "threads": ("performance.md", "python scripts/measure_threads.py "),
         "remote": ("remote.md", "python scripts/remote_check.py "),
     }
     for record in sorted((ROOT / "benchmarks" / "results").glob("*.json")):
