@@ -190,7 +190,7 @@ def test_a_document_that_can_never_fit_is_an_error_for_its_own_request_only(
 ) -> None:
     memory_for(300)
     with Qwen3Reranker("demo", max_batch_tokens=20_013) as reranker:
-        with pytest.raises(DeviceMemoryError, match=r"A pass of \d+ tokens for 1 documents .* Lower max_length"):
+        with pytest.raises(DeviceMemoryError, match=r"A pass of [\d,]+ tokens for 1 document .* Lower max_length"):
             reranker.rank(QUERY, ["short", "word " * 500])
         assert len(reranker.rank(QUERY, TEXTS)) == len(TEXTS)
 
@@ -208,7 +208,7 @@ resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[2]), -1))
 try:
     reranker.rank("a question", ["word " * 20_000])
 except DeviceMemoryError as error:
-    assert "for 1 documents ran out of device memory" in str(error), error
+    assert "for 1 document ran out of device memory" in str(error), error
 else:
     sys.exit("20,000 tokens fitted")
 many = reranker.rank("a question", ["word " * 20 + str(number) for number in range(400)] + ["text"])

@@ -89,7 +89,7 @@ def test_one_warning_a_call_counts_what_was_cut(way: str, caplog: pytest.LogCapt
             asyncio.run(_finish(answer))
     (record,) = (record for record in caplog.records if record.levelno >= logging.WARNING)
     assert record.message.startswith("2 of 3 documents were cut")
-    assert f"{sum(cut)} tokens were not read, up to {max(cut)} of one document" in record.message
+    assert f"{sum(cut):,} tokens were not read, up to {max(cut):,} of one document" in record.message
 
 
 async def _finish(answer: Any) -> Any:

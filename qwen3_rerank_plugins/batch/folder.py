@@ -63,25 +63,34 @@ def write_whole(file: Path, text: str) -> None:
         BatchError: the disk does not take it.
     """
     new = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
+    with writing(file):
+        try:
+            with new.open("w", encoding="utf-8") as out:
+                out.write(text)
+                out.flush()
+                os.fsync(out.fileno())
+            new.replace(file)
+        except OSError:
+            with contextlib.suppress(OSError):
+                new.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def writing(file: Path) -> Iterator[None]:
+    """A disk that is full, or does not let this user write, in words.
+
+    Raises:
+        BatchError: something in the body fails for the disk.
+    """
     try:
-        with new.open("w", encoding="utf-8") as out:
-            out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
-        new.replace(file)
+        yield
     except OSError as error:
-        with contextlib.suppress(OSError):
-            new.unlink(missing_ok=True)
-        raise cannot_write(file, error) from error
-
-
-def cannot_write(file: Path, error: OSError) -> BatchError:
-    """A disk that is full, or does not let this user write, in words."""
-    remedy = "Make room" if error.errno in _FULL else "Check the disk, and who may write there"
-    return BatchError(
-        f"{file} cannot be written on {socket.gethostname()}: {error.strerror or error}. {remedy}, then run the same "
-        "again: it goes on from what is finished."
-    )
+        remedy = "Make room" if error.errno in _FULL else "Check the disk, and who may write there"
+        raise BatchError(
+            f"{file} cannot be written on {socket.gethostname()}: {error.strerror or error}. {remedy}, then run the "
+            "same again: it goes on from what is finished."
+        ) from error
 
 
 def _no_place(folder: Path, error: OSError) -> SettingsError:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qwen3_rerank_plugins import __version__
-from qwen3_rerank_plugins.batch.folder import cannot_write, write_whole
+from qwen3_rerank_plugins.batch.folder import write_whole
 from qwen3_rerank_plugins.batch.source import Source
 from qwen3_rerank_plugins.errors import SettingsError
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
@@ -77,14 +77,12 @@ def claim(folder: Path, manifest: Manifest) -> None:
 def _read(place: Path) -> Manifest:
     try:
         found = _parsed(place.read_text(encoding="utf-8"))
-    except ValueError:
+    except (OSError, ValueError):
         found = {}
-    except OSError as error:
-        raise cannot_write(place, error) from error
     if found.get("version") != _VERSION:
         raise SettingsError(
-            f"{place} is damaged, or of another version of this package. Use another folder, or remove this one to "
-            "start anew."
+            f"{place} is damaged, unreadable, or of another version of this package. Use another folder, or remove "
+            "this one to start anew."
         )
     return found
 

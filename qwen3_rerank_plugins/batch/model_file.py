@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 
 from qwen3_rerank_plugins.batch.fingerprint import Fingerprint, differences
-from qwen3_rerank_plugins.batch.folder import cannot_write
+from qwen3_rerank_plugins.batch.folder import writing
 from qwen3_rerank_plugins.errors import SettingsError
 
 NAME = "_model.json"
@@ -23,11 +23,10 @@ def claim_model(folder: Path, fingerprint: Fingerprint) -> None:
     """
     new = folder / f".{NAME}.{uuid.uuid4().hex}"
     try:
-        new.write_text(fingerprint.to_json() + "\n", encoding="utf-8")
-        with contextlib.suppress(FileExistsError):
-            _give_name(new, folder / NAME)
-    except OSError as error:
-        raise cannot_write(folder / NAME, error) from error
+        with writing(folder / NAME):
+            new.write_text(fingerprint.to_json() + "\n", encoding="utf-8")
+            with contextlib.suppress(FileExistsError):
+                _give_name(new, folder / NAME)
     finally:
         with contextlib.suppress(OSError):
             new.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from qwen3_rerank_plugins.batch.fingerprint import LoadedModel
 from qwen3_rerank_plugins.batch.finished import FinishedLog
-from qwen3_rerank_plugins.batch.folder import cannot_write
+from qwen3_rerank_plugins.batch.folder import writing
 from qwen3_rerank_plugins.batch.jsonl import Jsonl
 from qwen3_rerank_plugins.batch.model_file import claim_model
 from qwen3_rerank_plugins.batch.parquet import Parquet
@@ -114,10 +114,10 @@ class PartitionRanker:
             )
         unfinished = self._folder / f".{file.name}.{self._run}.{uuid.uuid4().hex}"
         try:
-            with _writing(file):
+            with writing(file):
                 unfinished.touch()
             yield
-            with _writing(file):
+            with writing(file):
                 _write(unfinished, content.getvalue())
                 self._finished.add(file.name, hashlib.sha256(content.getvalue()).hexdigest())
                 unfinished.replace(file)
@@ -125,14 +125,6 @@ class PartitionRanker:
             with contextlib.suppress(OSError):
                 unfinished.unlink(missing_ok=True)
             raise
-
-
-@contextlib.contextmanager
-def _writing(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise cannot_write(file, error) from error
 
 
 def _write(file: Path, content: bytes) -> None:

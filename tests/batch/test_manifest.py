@@ -69,5 +69,5 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> Non
 @pytest.mark.parametrize("text", ["", "[]", json.dumps({"version": 0})])
 def test_a_manifest_that_cannot_be_read_is_no_licence_to_go_on(text: str, tmp_path: Path) -> None:
     (tmp_path / NAME).write_text(text)
-    with pytest.raises(SettingsError, match="is damaged, or of another version"):
+    with pytest.raises(SettingsError, match="is damaged, unreadable, or of another version"):
         claim(tmp_path, a_manifest())
