@@ -7,9 +7,9 @@ Must not know: documents, nodes, or any host. Pydantic comes with the hosts; pla
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -90,7 +90,20 @@ def _keep_resolved_name(value: Any, check: Callable[[Any], Any]) -> Any:
     return value if isinstance(value, ModelName) else check(value)
 
 
-ModelField = Annotated[str, WrapValidator(_keep_resolved_name)]
+if TYPE_CHECKING:  # type checkers take the type of a field for that of its argument, so these say what may be passed
+    import torch
+
+    ModelField = str | Path
+    FolderField = str | Path | None
+    DeviceField = str | torch.device
+    DevicesField = Sequence[str | torch.device] | None
+    SecretField = SecretStr | str | None
+else:  # what a field holds
+    ModelField = Annotated[str, WrapValidator(_keep_resolved_name)]
+    FolderField = str | None
+    DeviceField = DeviceName
+    DevicesField = tuple[DeviceName, ...] | None
+    SecretField = SecretStr | None
 
 
 class CheckpointFields(BaseModel):  # noqa: PLW1641  unhashable, as every mutable pydantic model
@@ -104,7 +117,7 @@ class CheckpointFields(BaseModel):  # noqa: PLW1641  unhashable, as every mutabl
 
     model: ModelField = Field(description="Hub id or local folder.")
     revision: str | None = Field(default=None, description="Branch, tag or commit on the hub.")
-    device: DeviceName = Field(
+    device: DeviceField = Field(
         default="auto", description='"auto" (CUDA, then MPS, then CPU) or a torch device, as a string or an object.'
     )
     threads: int | Literal["auto"] = Field(
@@ -115,9 +128,9 @@ class CheckpointFields(BaseModel):  # noqa: PLW1641  unhashable, as every mutabl
     dtype: Dtype = Field(
         default="auto", description="bfloat16 or float16 on a GPU, float32 on the CPU, unless said otherwise."
     )
-    cache_dir: str | None = Field(default=None, description="Hub cache folder.")
+    cache_dir: FolderField = Field(default=None, description="Hub cache folder.")
     local_files_only: bool = Field(default=False, description="Never touch the network.")
-    token: SecretStr | None = Field(
+    token: SecretField = Field(
         default=None, exclude=True, repr=False, description="Hub access token; never serialised."
     )
     trust_remote_code: bool = Field(default=False, description="Let transformers run code from the checkpoint.")
@@ -174,7 +187,7 @@ class ScoringFields(CheckpointFields):
     model: ModelField = Field(
         default=DEFAULT_MODEL, description='Hub id, local folder, or "demo" for the bundled demo checkpoint.'
     )
-    devices: tuple[DeviceName, ...] | None = Field(
+    devices: DevicesField = Field(
         default=None, description="Torch devices, instead of device: a whole model on each of them."
     )
     device_map: DeviceMap | None = Field(
@@ -214,9 +227,7 @@ class ScoringFields(CheckpointFields):
     scores: ServerScores = Field(default="auto", description="What the server's numbers are.")
     probe: bool = Field(default=True, description="Refuse a server that answers known questions as if misconfigured.")
     timeout: float = Field(default=DEFAULT_TIMEOUT, description="Seconds that one request to the server may take.")
-    api_key: SecretStr | None = Field(
-        default=None, exclude=True, repr=False, description="Of the server; never serialised."
-    )
+    api_key: SecretField = Field(default=None, exclude=True, repr=False, description="Of the server; never serialised.")
     reranker: SkipJsonSchema[Qwen3Reranker | None] = Field(
         default=None, exclude=True, repr=False, description="A ready reranker, instead of engine settings."
     )
@@ -258,7 +269,7 @@ class ScoringFields(CheckpointFields):
         if self.reranker is not None:
             _refuse_contradictions(self.__dict__, self.reranker)
             return self.reranker
-        secrets: dict[str, Any] = {name: _revealed(getattr(self, name)) for name in _SECRETS}
+        secrets: dict[str, Any] = {name: revealed(getattr(self, name)) for name in _SECRETS}
         if self._made is None or not self._describe(self._made) or _secrets(self._made) != secrets:
             own = {name: getattr(self, name) for name in (*_ENGINE_FIELDS, *_READING_FIELDS, *words_of(None))}
             self._made = Qwen3Reranker(**own | secrets)
@@ -301,8 +312,9 @@ def _secrets(reranker: Qwen3Reranker) -> dict[str, str | None]:
     return {"token": reranker.settings.token, "api_key": reranker.remote.api_key if reranker.remote else None}
 
 
-def _revealed(secret: SecretStr | None) -> str | None:
-    return hidden(secret.get_secret_value()) if secret else None
+def revealed(secret: SecretStr | str | None) -> str | None:
+    """What a field of a secret holds; a string where it was assigned after the adapter was made."""
+    return hidden(secret.get_secret_value() if isinstance(secret, SecretStr) else secret) or None
 
 
 def _agree_on_place(name: str, given: Any, own: Any) -> bool:

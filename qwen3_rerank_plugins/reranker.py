@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from qwen3_rerank_plugins import plain, registry
 from qwen3_rerank_plugins.engine.call import aask, ask
@@ -40,6 +40,9 @@ from qwen3_rerank_plugins.remote.settings import (
     hidden_url,
     what_no_server_does,
 )
+
+if TYPE_CHECKING:
+    import torch
 
 T = TypeVar("T")
 
@@ -112,8 +115,8 @@ class Qwen3Reranker:
         model: str | Path = DEFAULT_MODEL,
         *,
         revision: str | None = None,
-        device: str = "auto",
-        devices: Sequence[str] | None = None,
+        device: str | torch.device = "auto",
+        devices: Sequence[str | torch.device] | None = None,
         device_map: DeviceMap | None = None,
         dtype: Dtype = "auto",
         attention: AttentionName = "auto",
@@ -147,7 +150,7 @@ class Qwen3Reranker:
         settings = EngineSettings(
             model=model,  # type: ignore[arg-type]  # the settings resolve it
             revision=revision,
-            device=device,
+            device=device,  # type: ignore[arg-type]  # the settings name it
             devices=devices,  # type: ignore[arg-type]  # the settings check it, and make it a tuple
             device_map=device_map,
             dtype=dtype,

@@ -14,7 +14,7 @@ from qwen3_rerank_plugins import registry
 from qwen3_rerank_plugins.embedding.embedder import LocalEmbedder
 from qwen3_rerank_plugins.embedding.request import EmbeddingRequest, Reading, make_request, query_prompt
 from qwen3_rerank_plugins.embedding.settings import DEFAULT_EMBEDDING_MODEL, EmbeddingSettings
-from qwen3_rerank_plugins.fields import CheckpointFields, ModelField
+from qwen3_rerank_plugins.fields import CheckpointFields, ModelField, revealed
 
 _SETTINGS = ("model", "revision", "device", "dtype", "threads", "cache_dir", "local_files_only", "trust_remote_code")
 
@@ -45,8 +45,7 @@ class EmbeddingFields(CheckpointFields):
 
     @property
     def _settings(self) -> EmbeddingSettings:
-        token = self.token.get_secret_value() if self.token else None
-        settings = EmbeddingSettings(**{name: getattr(self, name) for name in _SETTINGS}, token=token)
+        settings = EmbeddingSettings(**{name: getattr(self, name) for name in _SETTINGS}, token=revealed(self.token))
         # so that a later call, perhaps in another working directory, means the same folders
         self.__dict__.update(model=settings.model, cache_dir=settings.cache_dir)
         return settings

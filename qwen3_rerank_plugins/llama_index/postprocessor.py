@@ -126,13 +126,15 @@ class Qwen3Rerank(RerankerFields, BaseNodePostprocessor):
         top_n = len(task.nodes) if self.top_n is None else self.top_n  # the event refuses None
         payload: dict[str, Any] = {
             EventPayload.NODES: task.nodes,
-            EventPayload.MODEL_NAME: self.model,
+            EventPayload.MODEL_NAME: str(self.model),
             EventPayload.QUERY_STR: task.query.query_str,
             EventPayload.TOP_K: top_n,
         }
         callbacks = self.callback_manager or CallbackManager()
         with callbacks.event(CBEventType.RERANKING, payload=payload) as event:  # on errors it ends itself
-            dispatcher.event(ReRankStartEvent(query=task.query, nodes=task.nodes, top_n=top_n, model_name=self.model))
+            dispatcher.event(
+                ReRankStartEvent(query=task.query, nodes=task.nodes, top_n=top_n, model_name=str(self.model))
+            )
             try:
                 yield reranked
             finally:
