@@ -6,6 +6,7 @@ import copy
 import json
 import pickle
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ EVERY_SETTING: dict[str, Any] = {
     "long_documents": "windows",
     "max_batch_tokens": 4096,
     "compile": True,
-    "cache_dir": "models",
+    "cache_dir": str(Path("models").resolve()),
     "local_files_only": True,
     "trust_remote_code": True,
     "metadata_mode": "llm",
