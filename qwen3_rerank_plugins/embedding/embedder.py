@@ -98,10 +98,11 @@ class LocalEmbedder:
             return self._loaded.embed(request)
 
     def _load(self) -> LoadedEmbedder:
-        with closed_at_exit(), loading_alone():
-            from qwen3_rerank_plugins.embedding.model import LoadedEmbedder
+        with closed_at_exit():
+            with loading_alone():
+                from qwen3_rerank_plugins.embedding.model import LoadedEmbedder
 
-            return LoadedEmbedder(self._settings)
+            return LoadedEmbedder(self._settings)  # loads alone as well, once the checkpoint is downloaded
 
 
 def _one_thread() -> ThreadPoolExecutor:

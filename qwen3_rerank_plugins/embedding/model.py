@@ -144,7 +144,8 @@ class LoadedEmbedder:
 
 
 def _load(settings: EmbeddingSettings, checkpoint: Checkpoint) -> Any:
-    from sentence_transformers import SentenceTransformer
+    with loading_alone():
+        from sentence_transformers import SentenceTransformer
 
     placement = choose_placement(settings.engine)
     use_device(placement.device)

@@ -14,9 +14,11 @@ import torch
 
 from qwen3_rerank_plugins import close_all, registry
 from qwen3_rerank_plugins.embedding import model as model_module
+from qwen3_rerank_plugins.embedding.checkpoint import find_embedding_checkpoint
 from qwen3_rerank_plugins.embedding.embedder import LocalEmbedder
 from qwen3_rerank_plugins.embedding.request import EmbeddingRequest, Reading, make_request
 from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
+from qwen3_rerank_plugins.engine import lifetime
 from qwen3_rerank_plugins.errors import ClosedError, InputTypeError, UnsupportedCheckpointError
 from tests.fake_cuda import FakeCuda
 
@@ -206,4 +208,27 @@ def test_a_model_of_the_parent_process_says_so_in_a_forked_one(embedding_checkpo
     embedder._process = -1
     with pytest.raises(ClosedError, match="before this process was forked"):
         embedder.embed(ask("a text"))
+    embedder.close()
+
+
+def test_while_a_checkpoint_downloads_others_may_load_and_the_process_may_fork(
+    embedding_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    downloading, found = threading.Event(), threading.Event()
+
+    def download(settings: EmbeddingSettings) -> Any:
+        downloading.set()
+        assert found.wait(60)
+        return find_embedding_checkpoint(settings)
+
+    monkeypatch.setattr(model_module, "find_embedding_checkpoint", download)
+    embedder = LocalEmbedder(EmbeddingSettings(model=str(embedding_checkpoint)))
+    with ThreadPoolExecutor(1) as threads:
+        vectors = threads.submit(embedder.embed, ask("a text"))
+        assert downloading.wait(60)
+        free = lifetime._loading.acquire(timeout=60)
+        found.set()
+        assert free
+        lifetime._loading.release()
+        assert len(vectors.result(60)) == 1
     embedder.close()

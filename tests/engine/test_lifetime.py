@@ -152,7 +152,7 @@ Reached.here.wait(120)
 """
 
 
-@pytest.mark.parametrize("module", ["torch", "transformers.models.qwen3.modeling_qwen3"])
+@pytest.mark.parametrize("module", ["torch.export", "transformers.models.qwen3.modeling_qwen3"])
 @pytest.mark.parametrize("how", ["main", "a daemon", "replicas"])
 def test_a_program_that_ends_while_a_model_loads_prints_nothing(how: str, module: str) -> None:
     assert run(_END_IN_A_LOAD, how, module) == ("", "", 0)
