@@ -42,11 +42,12 @@ _E = TypeVar("_E", bound=BaseException)
 class RerankError(Exception):
     """Root of the tree: catch it to catch everything this package raises on purpose.
 
-    Control characters in a message, which names of files and servers may hold, are escaped.
+    A message is one line: line breaks, which other libraries put into theirs, become spaces. Other control characters,
+    which names of files and servers may hold, are escaped.
     """
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(printable(message))
+        super().__init__(printable(" ".join(part.strip() for part in message.splitlines())))
 
 
 class SettingsError(RerankError, ValueError):

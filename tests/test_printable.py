@@ -13,6 +13,7 @@ from qwen3_rerank_plugins.printable import LONGEST_NAME, logger, one_line, print
 
 HOSTILE = "model\nWARNING forged\r\x1b[31m\u202e\u2028\x00\ud800"
 ESCAPED = r"model\nWARNING forged\r\x1b[31m\u202e\u2028\x00\ud800"
+TREE = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.RerankError)]
 
 
 def test_text_of_any_script_is_unchanged_and_control_characters_are_escaped() -> None:
@@ -33,12 +34,10 @@ def test_a_message_of_another_library_is_one_line() -> None:
     assert one_line(ValueError("a\n\tb  c.")) == "a b c"
 
 
-@pytest.mark.parametrize("kind", [kind for kind in vars(errors).values() if isinstance(kind, type)], ids=str)
+@pytest.mark.parametrize("kind", TREE, ids=str)
 def test_no_error_of_the_tree_holds_a_control_character(kind: type[Exception]) -> None:
-    if not issubclass(kind, errors.RerankError):
-        pytest.skip("no error of the tree")
     error = kind(HOSTILE, "extra") if kind is errors.MissingExtraError else kind(HOSTILE)
-    assert ESCAPED in str(error)
+    assert r"model WARNING forged \x1b[31m\u202e \x00\ud800" in str(error)
     assert str(error).isprintable()
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 

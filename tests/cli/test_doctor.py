@@ -201,7 +201,9 @@ def test_a_package_without_a_version_is_a_finding(run: Run, monkeypatch: pytest.
     assert examined(run, "--model", MODEL, code=1)["failed"] == ["torch", "transformers", "tokenizers"]
 
 
-def test_a_size_that_the_config_leaves_open_is_unknown_and_the_model_still_tried(run: Run, tmp_path: Path) -> None:
+def test_a_size_that_the_config_leaves_open_is_transformers_own_and_must_fit_the_weights(
+    run: Run, tmp_path: Path
+) -> None:
     folder = tmp_path / "terse"
     shutil.copytree(DEMO_FOLDER, folder)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -209,7 +211,8 @@ def test_a_size_that_the_config_leaves_open_is_unknown_and_the_model_still_tried
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     found = examined(run, "--model", str(folder), code=1)
     assert found["size"]["shown"] == "unknown"
-    assert found["failed"] == ["sanity pair"]  # the default is another number of heads
+    assert found["failed"] == ["checkpoint"]
+    assert "no multiple of num_key_value_heads, 32" in found["checkpoint"]["note"]
 
 
 def test_a_broken_tokenizer_is_a_finding(run: Run, tmp_path: Path) -> None:
@@ -277,7 +280,7 @@ def test_a_quantised_checkpoint_is_counted_as_it_will_be_in_memory(run: Run, tmp
     assert (found["stored as"]["value"], found["weights"]["value"]) == ("bitsandbytes", same["weights"]["value"])
     assert found["sanity pair"]["passed"]
     found = examined(run, "--model", str(folder), "--quantization", "int4", code=1)
-    assert "quantised already, by bitsandbytes" in found["loading"]["note"]
+    assert "quantized already, by bitsandbytes" in found["loading"]["note"]
 
 
 def test_a_classifier_has_a_score_row_instead_of_an_output_matrix(run: Run, tmp_path: Path) -> None:
