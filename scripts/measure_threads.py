@@ -29,7 +29,8 @@ from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins.bench.record import make_record, note_circumstances, write_record
 from qwen3_rerank_plugins.bench.stopwatch import Spread
 from qwen3_rerank_plugins.bench.subject import write_random_checkpoint
-from qwen3_rerank_plugins.engine.checkpoint import DEMO, DEMO_FOLDER, find_checkpoint
+from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER, find_checkpoint
+from qwen3_rerank_plugins.engine.names import DEMO
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.shape import Shape
 
