@@ -299,6 +299,8 @@ class RerankerFields(ScoringFields):
 def _plain(name: str, value: Any) -> Any:
     if name in _PLACES and isinstance(value, Path):
         return resolve_path(name, value)
+    if name == "device":
+        return device_name(value)
     return value if isinstance(value, (Secret, ModelName)) else plain.plain(value)
 
 

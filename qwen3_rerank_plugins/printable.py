@@ -60,7 +60,7 @@ class _Undisturbed(logging.LoggerAdapter[logging.Logger]):
     def log(self, level: int, msg: object, *args: object, **options: Any) -> None:
         if not self.isEnabledFor(level):
             return
-        _ = str(msg) % args if args else msg  # a mistake of ours is still an error
+        logging.LogRecord("", level, "", 0, msg, args, None).getMessage()  # a mistake of ours is still an error
         options["stacklevel"] = options.get("stacklevel", 1) + 1
         with contextlib.suppress(Exception):
             super().log(level, msg, *args, **options)

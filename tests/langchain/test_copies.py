@@ -67,7 +67,7 @@ def read_by_the_model(metadata: Any) -> str:
     return scorer.requests[-1].documents[0]
 
 
-@pytest.mark.parametrize("value", NO_VALUES, ids=repr)
+@pytest.mark.parametrize("value", NO_VALUES, ids=lambda value: type(value).__name__)
 def test_what_is_no_value_is_not_read(value: Any) -> None:
     assert read_by_the_model({"title": value}) == "A page."
 
@@ -77,7 +77,11 @@ def test_what_is_a_value_is_read_as_its_text(value: Any, written: str) -> None:
     assert read_by_the_model({"title": value}) == f"title: {written}\n\nA page."
 
 
-@pytest.mark.parametrize("value", [b"red", {"en": "red"}, object(), [["red"], {"a": 1}], lambda: "red"], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [b"red", {"en": "red"}, object(), [["red"], {"a": 1}], lambda: "red"],
+    ids=lambda value: type(value).__name__,
+)
 def test_a_value_without_a_text_is_refused_by_document_and_key_before_anything_is_loaded(
     compress: Compress, value: Any
 ) -> None:
@@ -88,9 +92,11 @@ def test_a_value_without_a_text_is_refused_by_document_and_key_before_anything_i
         compress(unloadable, pages, "red")
 
 
-@pytest.mark.parametrize("metadata", [["a"], "title", 3, [("title", "red")]], ids=repr)
+@pytest.mark.parametrize("metadata", [["a"], "title", 3, [("title", "red")]], ids=lambda value: type(value).__name__)
 @pytest.mark.parametrize(
-    "fields", [{}, {"metadata_keys": ["title"]}, {"document_to_text": lambda page: "text"}], ids=str
+    "fields",
+    [{}, {"metadata_keys": ["title"]}, {"document_to_text": lambda page: "text"}],
+    ids=lambda fields: "".join(fields),
 )
 def test_metadata_that_is_no_mapping_is_refused_before_anything_is_loaded(
     compress: Compress, metadata: Any, fields: dict[str, Any]

@@ -40,6 +40,7 @@ ALL = {
     "long_documents": "windows",
     "on_nonfinite": "float32",
     "max_batch_tokens": 4096,
+    "threads": 3,
     "compile": True,
     "cache_dir": "/somewhere",
     "local_files_only": True,

@@ -33,6 +33,7 @@ EVERY_SETTING: dict[str, Any] = {
     "max_length": 512,
     "long_documents": "windows",
     "max_batch_tokens": 4096,
+    "threads": 3,
     "compile": True,
     "cache_dir": str(Path("models").resolve()),
     "local_files_only": True,
