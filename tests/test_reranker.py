@@ -401,7 +401,7 @@ class Page:
         (float("nan"), "got float"),
         (Page(), r"got Page. Pass its text, document.page_content"),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_a_document_without_text_is_refused_by_position(document: Any, message: str) -> None:
     reranker = Qwen3Reranker(scorer=OverlapScorer())

@@ -96,7 +96,7 @@ def test_a_value_without_a_text_is_refused_by_document_and_key_before_anything_i
 @pytest.mark.parametrize(
     "fields",
     [{}, {"metadata_keys": ["title"]}, {"document_to_text": lambda page: "text"}],
-    ids=lambda fields: "".join(fields),
+    ids="".join,
 )
 def test_metadata_that_is_no_mapping_is_refused_before_anything_is_loaded(
     compress: Compress, metadata: Any, fields: dict[str, Any]

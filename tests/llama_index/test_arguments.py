@@ -94,7 +94,7 @@ def test_what_is_no_query_is_refused_with_what_to_pass_before_any_event(events: 
         {"reranker": Qwen3Reranker(scorer=OverlapScorer()), "top_n": 2},
         {"model": "demo", "instruction": str.upper},
     ],
-    ids=str,
+    ids="-".join,
 )
 def test_what_was_written_as_a_dict_equals_the_original_when_it_is_read(settings: dict[str, Any]) -> None:
     original = Qwen3Rerank(**settings)
