@@ -60,7 +60,8 @@ class _Undisturbed(logging.LoggerAdapter[logging.Logger]):
     def log(self, level: int, msg: object, *args: object, **options: Any) -> None:
         if not self.isEnabledFor(level):
             return
-        _ = str(msg) % args if args else msg  # a mistake of ours is still an error
+        values = args[0] if len(args) == 1 and isinstance(args[0], Mapping) else args  # as the logging module has it
+        _ = str(msg) % values if args else msg  # a mistake of ours is still an error
         options["stacklevel"] = options.get("stacklevel", 1) + 1
         with contextlib.suppress(Exception):
             super().log(level, msg, *args, **options)

@@ -25,9 +25,9 @@ from qwen3_rerank_plugins.engine.shape import Shape
 from qwen3_rerank_plugins.engine.sizes import complete_config
 
 SMALLEST_SHARED_LAYER = 2_000_000
-"""Parameters of a layer below which a model runs on one thread. It lies between the demo (0.15 million), which two threads
-beside busy neighbors slow down more than tenfold, and the 0.6B (16 million), which they slow down by a half; see
-benchmarks/results/cpu-threads.json."""
+"""Parameters of a layer below which a model runs on one thread. It lies between the demo (0.15 million), which two
+threads beside busy neighbors slow down more than tenfold, and the 0.6B (16 million), which they slow down by a half;
+see benchmarks/results/cpu-threads.json."""
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
