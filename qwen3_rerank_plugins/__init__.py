@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from qwen3_rerank_plugins.errors import RerankError as RerankError
     from qwen3_rerank_plugins.errors import ScoringError as ScoringError
     from qwen3_rerank_plugins.errors import SettingsError as SettingsError
+    from qwen3_rerank_plugins.errors import ThreadStartError as ThreadStartError
     from qwen3_rerank_plugins.errors import UnknownArgumentError as UnknownArgumentError
     from qwen3_rerank_plugins.errors import UnsupportedCheckpointError as UnsupportedCheckpointError
     from qwen3_rerank_plugins.registry import close_all as close_all
@@ -64,6 +65,7 @@ __all__ = [
     "RerankError",
     "ScoringError",
     "SettingsError",
+    "ThreadStartError",
     "UnknownArgumentError",
     "UnsupportedCheckpointError",
     "__version__",

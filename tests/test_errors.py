@@ -310,9 +310,13 @@ OTHERS = {
     "typer.Exit": "an exit code",
     "typer.BadParameter": "typer words it",
     "start_refused": "it makes errors of the tree",
+    "self._refusal": "it makes errors of the tree",
 }
 INNER = {
     ("engine/worker.py", "ValueError"),  # becomes a PassError a few lines below
+    ("engine/hub.py", "HubSilentError"),  # becomes a CheckpointNotFoundError, or a warning
+    ("engine/placement.py", "ValueError"),  # becomes a SettingsError
+    ("engine/rotation.py", "ValueError"),  # becomes a PassError
     ("golden/strict.py", "ValueError"),  # becomes a RequestError
     ("remote/body.py", "UnreadableError"),  # becomes a RemoteAnswerError, or part of a RemoteRefusedError
     ("bench/loading.py", "RuntimeError"),  # what broke in a process of the bench's own, with its traceback

@@ -65,8 +65,8 @@ def fetch_snapshot(settings: EngineSettings, ids: str) -> Path:
         ) from None
     except HubSilentError as error:
         raise CheckpointNotFoundError(
-            f"{asked} is not in the cache and the hub does not answer: {error}. Check the network, or pass a local "
-            "folder; HF_HUB_ETAG_TIMEOUT is how many seconds the hub has to answer."
+            f"{asked} is not in the cache and the hub does not answer: {error} (HF_HUB_ETAG_TIMEOUT is how many "
+            "seconds it has to answer). Check the network, or pass a local folder."
         ) from None
     except LocalEntryNotFoundError as error:
         offline = settings.local_files_only or os.environ.get("HF_HUB_OFFLINE", "").upper() in {
