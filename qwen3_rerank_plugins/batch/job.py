@@ -25,11 +25,11 @@ from qwen3_rerank_plugins.engine.receipts import Receipt
 from qwen3_rerank_plugins.engine.settings import positive_int
 from qwen3_rerank_plugins.errors import BatchError
 from qwen3_rerank_plugins.plurals import counted, share
+from qwen3_rerank_plugins.printable import logger
 from qwen3_rerank_plugins.ray.answers import OnError
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
 PARTITION_ROWS = 256
-logger = logging.getLogger("qwen3_rerank_plugins")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

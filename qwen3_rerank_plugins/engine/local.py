@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import logging
 import math
 import os
 import threading
@@ -36,13 +35,12 @@ from qwen3_rerank_plugins.errors import (
     RerankError,
     UnsupportedCheckpointError,
 )
+from qwen3_rerank_plugins.printable import logger
 
 if TYPE_CHECKING:
     from qwen3_rerank_plugins.engine.head import YesNoHead
     from qwen3_rerank_plugins.engine.shape import Shape
     from qwen3_rerank_plugins.engine.weights import LoadedModel
-
-logger = logging.getLogger("qwen3_rerank_plugins")
 
 
 class LocalScorer:

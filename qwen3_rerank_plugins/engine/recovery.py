@@ -11,9 +11,7 @@ stays short, one in `LONGEST_PATIENCE`.
 
 from __future__ import annotations
 
-import logging
-
-logger = logging.getLogger("qwen3_rerank_plugins")
+from qwen3_rerank_plugins.printable import logger
 
 SHORTEST_PATIENCE = 16
 """Clean passes before the first attempt at a larger budget."""

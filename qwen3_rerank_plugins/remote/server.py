@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import re
 from collections.abc import Iterator, Sequence
 
 from qwen3_rerank_plugins.errors import RemoteRefusedError
+from qwen3_rerank_plugins.printable import logger
 from qwen3_rerank_plugins.remote.address import Address
 from qwen3_rerank_plugins.remote.answers import Scale, read_answer
 from qwen3_rerank_plugins.remote.client import HttpClient
@@ -16,8 +16,6 @@ from qwen3_rerank_plugins.remote.detection import Found, ask_tei, detect
 from qwen3_rerank_plugins.remote.dialects import DIALECTS, body_of
 from qwen3_rerank_plugins.remote.settings import RemoteSettings
 from qwen3_rerank_plugins.remote.wording import Wording
-
-logger = logging.getLogger("qwen3_rerank_plugins")
 
 CHARACTERS_PER_REQUEST = 400_000
 """Of documents; in UTF-8 that stays below the two megabytes at which Text Embeddings Inference refuses a request."""
