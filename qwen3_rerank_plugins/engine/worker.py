@@ -158,7 +158,7 @@ class Worker:
                 self._line.move_to_end(job)
             for job in waiting:
                 if job.future.done():
-                    del self._line[job]
+                    self._line.pop(job, None)
         return True
 
     def _step(self, waiting: Sequence[_Job]) -> Sequence[_Job]:
@@ -170,7 +170,8 @@ class Worker:
                 self._engine = self._load()
         except BaseException as error:
             with self._wake:
-                everybody = list(self._line)
+                everybody = list(self._line)  # also those who came during the load
+                self._line.clear()
             _fail(everybody, error, f"Loading the model{self._there}")
             return ()
         if waiting[0].broken:

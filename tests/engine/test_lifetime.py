@@ -276,7 +276,8 @@ for number in range(1, length, int(sys.argv[2])):
     def act():
         reranker.close()
         (close_all, other.close, Qwen3Reranker("demo", max_batch_tokens=99).close)[number % 3]()
-    rank(reranker, Handler(number, act))
+    rank(reranker, Handler(number, act))  # which may be over before that bytecode: how long it waits is not fixed
+    reranker.close()
     other.close()
     assert registry._entries == {}, (number, registry._entries)
 print(length > 1000, registry._lock.acquire(blocking=False))

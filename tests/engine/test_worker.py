@@ -260,6 +260,28 @@ def test_a_failed_load_reaches_whoever_waits_and_the_next_request_tries_again(de
     assert submit(worker, request(1, 5)).result(LIMIT) == expected(request(1, 5))
 
 
+def test_whoever_comes_during_a_load_that_fails_is_answered_once_and_starts_no_other_load(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    going, asked, loads = threading.Event(), threading.Event(), list[None]()
+
+    def load() -> Engine:
+        loads.append(None)
+        going.set()
+        assert asked.wait(LIMIT)
+        raise ScoringError("as it is")
+
+    worker = Worker(load)
+    futures = [submit(worker, request(1, 5))]
+    assert going.wait(LIMIT)
+    futures += [submit(worker, request(1, 5)) for _ in range(2)]
+    asked.set()
+    assert [str(future.exception(LIMIT)) for future in futures] == ["as it is"] * 3
+    worker.close()
+    assert len(loads) == 1
+    assert caplog.records == [], "a future that is answered twice is reported by the standard library"
+
+
 @pytest.mark.parametrize("failure", [OSError("no disk"), ScoringError("as it is")], ids=["foreign", "of the tree"])
 @pytest.mark.parametrize("where", ["the load", "a pass"])
 def test_everybody_who_waits_for_what_fails_gets_an_error_of_their_own(
