@@ -16,6 +16,7 @@ from pathlib import Path
 from qwen3_rerank_plugins import __version__
 from qwen3_rerank_plugins.engine.checkpoint import Checkpoint, find_checkpoint
 from qwen3_rerank_plugins.engine.settings import EngineSettings
+from qwen3_rerank_plugins.engine.threads import start_refused
 from qwen3_rerank_plugins.errors import BatchError, CheckpointError
 
 _READERS = 4
@@ -167,8 +168,11 @@ def _signature(files: Mapping[str, Path]) -> Signature:
 
 
 def _digests(files: Mapping[str, Path]) -> dict[str, str]:
-    with ThreadPoolExecutor(_READERS) as threads:
-        return dict(zip(files, threads.map(digest_of_file, files.values()), strict=True))
+    try:
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="qwen3-rerank-digest") as threads:
+            return dict(zip(files, threads.map(digest_of_file, files.values()), strict=True))
+    except RuntimeError as error:
+        raise start_refused("qwen3-rerank-digest", error) from error
 
 
 def digest_of_file(file: Path) -> str:

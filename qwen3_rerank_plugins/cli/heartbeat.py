@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from qwen3_rerank_plugins.engine.threads import start_thread
+
 EVERY = 10.0
 """Seconds between two lines, and before the first."""
 
@@ -56,7 +58,7 @@ def heartbeat(describe: Callable[[float], str], say: Callable[[str], None]) -> I
     """While the body runs, say every ten seconds how far it is."""
     over = threading.Event()
     thread = threading.Thread(target=beat, args=(describe, say, over.wait), name="heartbeat", daemon=True)
-    thread.start()
+    start_thread(thread)
     try:
         yield
     finally:

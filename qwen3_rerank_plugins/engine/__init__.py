@@ -4,29 +4,29 @@ A request travels in one straight line; each station is one file and one idea:
 
 1. `names`        what a user calls a model -> a name that means the same from every directory
 2. `lifetime`     when this process may load a model, and when it may wait for the thread of one
-3. `settings`     what to load and how: frozen, strict
-4. `request`      what is asked: one query, its documents, an instruction
-5. `prompt`       request -> typed parts, control tokens apart from text
-6. `hub`          a hub id -> the folder of its snapshot
-7. `files`        a file of a checkpoint -> its content, or what stands in its place
-8. `adapter`      a LoRA adapter -> the base it belongs over
-9. `formats`      a folder without weights that are read -> what it holds instead
-10. `inventory`   weight files -> names, dtypes and shapes, from their headers
-11. `sizes`       a config.json -> sizes that are those of the weights
-12. `stored`      a config.json -> how the weights in the files are quantized
+3. `threads`     a thread that starts, or an error that says why it cannot
+4. `settings`     what to load and how: frozen, strict
+5. `request`      what is asked: one query, its documents, an instruction
+6. `prompt`       request -> typed parts, control tokens apart from text
+7. `hub`          a hub id -> the folder of its snapshot
+8. `files`        a file of a checkpoint -> its content, or what stands in its place
+9. `adapter`      a LoRA adapter -> the base it belongs over
+10. `formats`      a folder without weights that are read -> what it holds instead
+11. `inventory`   weight files -> names, dtypes and shapes, from their headers
+12. `sizes`       a config.json -> sizes that are those of the weights
+13. `stored`      a config.json -> how the weights in the files are quantized
 
 Torch is imported only from here on:
 
-13. `rope`        a config.json -> how far positions reach, and which prompts may share a prefix
-14. `checkpoint`  a model's name -> the folder that holds its files
-15. `damage`      weight files -> which tensors hold NaN or infinity
-16. `blueprint`   a tokenizer.json -> one that the tokenizers library can be trusted with
-17. `tokens`      prompt -> ids: one shared prefix, one tail a document, receipts for what was cut
-18. `windows`     a text that does not fit -> overlapping windows that do
-19. `packing`     lengths -> passes under a token budget, in plain ints
-20. `dispatch`    lengths of a request -> parts for several devices, in plain ints
-21. `recovery`    passes that ran out of memory or did not -> the token budget at the moment, in plain ints
-22. `threads`     a thread that starts, or an error that says why it cannot
+14. `rope`        a config.json -> how far positions reach, and which prompts may share a prefix
+15. `checkpoint`  a model's name -> the folder that holds its files
+16. `damage`      weight files -> which tensors hold NaN or infinity
+17. `blueprint`   a tokenizer.json -> one that the tokenizers library can be trusted with
+18. `tokens`      prompt -> ids: one shared prefix, one tail a document, receipts for what was cut
+19. `windows`     a text that does not fit -> overlapping windows that do
+20. `packing`     lengths -> passes under a token budget, in plain ints
+21. `dispatch`    lengths of a request -> parts for several devices, in plain ints
+22. `recovery`    passes that ran out of memory or did not -> the token budget at the moment, in plain ints
 23. `lanes`       the threads on which asynchronous calls are tokenized
 24. `waiting`     a future of a thread -> awaited, under asyncio or trio
 25. `scorer`      the seam: a request in, log-odds out; local, remote and fake engines implement it

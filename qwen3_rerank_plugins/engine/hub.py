@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from qwen3_rerank_plugins.engine.settings import EngineSettings
-from qwen3_rerank_plugins.errors import CheckpointNotFoundError
+from qwen3_rerank_plugins.engine.threads import start_thread
+from qwen3_rerank_plugins.errors import CheckpointNotFoundError, ThreadStartError
 from qwen3_rerank_plugins.printable import logger, shown
 
 OnBytes = Callable[[int, int], None]
@@ -92,6 +93,8 @@ def fetch_snapshot(settings: EngineSettings, ids: str) -> Path:
             f"{asked} is not on the hub (or is private: log in with `hf auth login` or set HF_TOKEN). Check the "
             f"spelling, or take {ids}."
         ) from error
+    except ThreadStartError:
+        raise
     except Exception as error:  # the hub's own, those of its HTTP client, which differs by version, and the disk's
         raise CheckpointNotFoundError(
             f"{asked} could not be fetched from the hub: {error}. Try again, or pass a local folder."
@@ -222,7 +225,7 @@ class _Download:
             Exception: whatever its client raises.
         """
         self._on_bytes = _watcher.get()
-        threading.Thread(target=self._run, name="qwen3-rerank-download", daemon=True).start()
+        start_thread(threading.Thread(target=self._run, name="qwen3-rerank-download", daemon=True))
         try:
             self._watch()
         finally:

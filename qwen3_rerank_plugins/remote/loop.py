@@ -93,5 +93,5 @@ class _DaemonThreads(ThreadPoolExecutor):
                 future.set_result(result)
 
         future.set_running_or_notify_cancel()
-        threading.Thread(target=run, name="qwen3-rerank-lookup", daemon=True).start()
+        start_thread(threading.Thread(target=run, name="qwen3-rerank-lookup", daemon=True))
         return future

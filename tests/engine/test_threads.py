@@ -196,6 +196,24 @@ def test_rows_of_a_batch_say_so_as_well(rerankers: list[Qwen3Reranker]) -> None:
     assert answerer.answer([]) == []
 
 
+def test_weights_whose_digest_finds_no_thread_are_an_error_of_the_tree(tmp_path: Path) -> None:
+    need("ray")
+    from qwen3_rerank_plugins.batch.fingerprint import _digests
+
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"weights")
+    with no_more_threads(), pytest.raises(ThreadStartError, match=REMEDY):
+        _digests({"model.safetensors": file})
+    assert list(_digests({"model.safetensors": file})) == ["model.safetensors"]
+
+
+def test_a_download_that_has_no_thread_is_an_error_of_the_tree(tmp_path: Path) -> None:
+    reranker = Qwen3Reranker("owner/model", cache_dir=str(tmp_path))
+    with no_more_threads(), pytest.raises(ThreadStartError, match=REMEDY):
+        reranker.rank(QUERY, DOCUMENTS)
+    reranker.close()
+
+
 def test_no_thread_of_the_package_starts_past_the_one_door() -> None:
     """`thread.start()` and executors raise bare errors and may keep what they were given."""
     package = Path(start_thread.__code__.co_filename).parents[1]
@@ -203,11 +221,12 @@ def test_no_thread_of_the_package_starts_past_the_one_door() -> None:
         "engine/threads.py",
         "engine/lifetime.py",  # it handles the refusal
         "embedding/embedder.py",  # likewise
+        "batch/fingerprint.py",  # likewise
         "bench/together.py",  # it measures, and owns no call
     }
-    doors = re.compile(
-        r"thread\w*\.start\(|Thread\(.*\)\.start|ThreadPoolExecutor\(|to_thread\(|run_in_executor\(|Timer\("
-    )
+    starts = r"(?<!_)thread\w*\.start\(|Thread\(.*\)\.start|Timer\("
+    pools = r"(=|with) ThreadPoolExecutor\(|to_thread\(|run_in_executor\("
+    doors = re.compile(f"{starts}|{pools}")
     found = {
         str(path.relative_to(package))
         for path in package.rglob("*.py")
