@@ -290,7 +290,7 @@ print([thread.name for thread in threading.enumerate()])
 
 @pytest.mark.parametrize(("state", "step"), [("warm", 17), ("cold", 67)])
 def test_a_handler_may_close_rerankers_before_any_bytecode_of_a_call(state: str, step: int) -> None:
-    """Some of thousands, as loading anew for each of them takes time. A lock that the call holds would block for ever."""
+    """Some of thousands, as each of them loads anew. A lock that the call holds then would block for ever."""
     out, err, code = run(_INTERRUPTED, state, str(step))
     assert (out.splitlines(), code) == (["True True", "['MainThread']"], 0), err
 
