@@ -80,7 +80,7 @@ def test_another_missing_module_is_not_taken_for_the_extra() -> None:
         (["rank", "--max-batch-tokens", "many", "x"], "'many' is neither a whole number nor 'auto'"),
         (["rank", "--max-batch-tokens", "0", "x"], "max_batch_tokens must be a positive whole number"),
         (["rank", "--max-length", "5", "x"], "max_length must be at least 60"),
-        (["rank", "--model", " ", "x"], "model must be a non-empty string"),
+        (["rank", "--model", " ", "x"], "model must be a hub id or a folder, as a non-empty string"),
         (["rank", "--query", "q", "nowhere.txt"], "Cannot read nowhere.txt"),
         (["demo", "--top-n", "0"], "--top-n"),
         (["doctor", "--attention", "eager"], "'eager' is not one of"),

@@ -181,7 +181,7 @@ for number in range(int(sys.argv[2])):
     time.sleep(float(sys.argv[3]) * (number % 7))
     child = os.fork()
     if child == 0:
-        signal.alarm(100)  # ends a child that hangs
+        signal.alarm(400)  # ends a child that hangs
         reranker = parent if number % 2 else Qwen3Reranker("demo")
         right = reranker.rank("capital of China?", documents)[0].index == 1
         parent.close()
@@ -211,7 +211,7 @@ embeddings = Qwen3Embeddings(model=sys.argv[1])
 before = embeddings.embed_query("a")
 child = os.fork()
 if child == 0:
-    signal.alarm(100)
+    signal.alarm(400)
     again = [one.embed_query("a") for one in (embeddings, Qwen3Embeddings(model=sys.argv[1]))]
     os._exit(0 if again == [before, before] else 1)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

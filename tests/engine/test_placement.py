@@ -120,7 +120,7 @@ def rank_on_each(device: Any) -> None:
 
 
 def compress_in_langchain(device: Any) -> None:
-    need("langchain-core")
+    need("langchain_core")
     from langchain_core.documents import Document
 
     from qwen3_rerank_plugins.langchain import Qwen3Rerank
@@ -130,7 +130,7 @@ def compress_in_langchain(device: Any) -> None:
 
 
 def postprocess_in_llama_index(device: Any) -> None:
-    need("llama-index-core")
+    need("llama_index.core")
     from llama_index.core.schema import NodeWithScore, TextNode
 
     from qwen3_rerank_plugins.llama_index import Qwen3Rerank

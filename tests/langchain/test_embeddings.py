@@ -41,6 +41,7 @@ ALL = {
     "batch_size": 7,
     "show_progress": True,
     "cache_dir": "/somewhere",
+    "threads": 1,
     "local_files_only": True,
     "trust_remote_code": True,
 }

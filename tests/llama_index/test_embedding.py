@@ -43,7 +43,8 @@ ALL: dict[str, Any] = {
     "max_length": 512,
     "embed_batch_size": 7,
     "num_workers": 2,
-    "cache_dir": "models",
+    "cache_dir": "/models",
+    "threads": 1,
     "local_files_only": True,
     "trust_remote_code": True,
 }
