@@ -70,17 +70,16 @@ def declaration_tasks(language: str, count: int, candidates: int = 10) -> list[d
     halves = [(text[: len(text) // 2], text[len(text) // 2 :]) for text in declaration(language)]
     tasks = []
     for number in range(count):
-        query, answer = halves[number]
-        others = [halves[(number + 1 + step) % len(halves)][1] for step in range(candidates - 1)]
-        texts = [*others[: number % candidates], answer, *others[number % candidates :]]
+        others = [(number + 1 + step) % len(halves) for step in range(candidates - 1)]
+        places = [*others[: number % candidates], number, *others[number % candidates :]]
         tasks.append(
             {
                 "query_id": f"{language}-{number}",
-                "query": query,
+                "query": halves[number][0],
                 "instruction": "Given the beginning of a sentence of a legal text, retrieve its end",
                 "candidates": [
-                    {"doc_id": f"{language}-{number}-{place}", "text": text, "relevance": int(text is answer)}
-                    for place, text in enumerate(texts)
+                    {"doc_id": f"{language}-{place}", "text": halves[place][1], "relevance": int(place == number)}
+                    for place in places
                 ],
             }
         )

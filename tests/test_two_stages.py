@@ -20,7 +20,7 @@ from llama_index.core.schema import TextNode
 
 from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins.evaluation import bundled_collection, read_collection
-from tests.bundled_data import declaration_tasks
+from tests.bundled_data import declaration, declaration_tasks
 from tests.langchain.embeddings import HashingEmbeddings
 from tests.llama_index.hashing import BagOfWords
 
@@ -76,9 +76,12 @@ def read_run(file: Path) -> dict[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def set_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A set with more than fifty passages."""
+    """A set with more than fifty passages; each query is the beginning of its relevant one, which every stage finds."""
     file = tmp_path_factory.mktemp("set") / "declaration_en.jsonl"
     tasks = declaration_tasks("eng", 58)
+    whole = {text[len(text) // 2 :]: text for text in declaration("eng")}
+    for candidate in (one for task in tasks for one in task["candidates"]):
+        candidate["text"] = whole[candidate["text"]]
     file.write_text("".join(f"{json.dumps(task)}\n" for task in tasks), encoding="utf-8")
     assert len(read_collection(file).passages) > 50
     return file
