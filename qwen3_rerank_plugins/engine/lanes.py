@@ -91,13 +91,18 @@ class Lanes:
                     del self._lanes[key]
                 return False
             future, task = lane.waiting.popleft()
-        try:
-            if future.set_running_or_notify_cancel():
-                future.set_result(task())
-        except BaseException as error:
-            future.set_exception(error)
-        finally:
-            del future, task  # an error's traceback holds this frame
+        if future.set_running_or_notify_cancel():
+            error, result = None, None
+            try:
+                result = task()
+            except BaseException as raised:
+                error = raised
+            del task  # whoever hears of the result finds nothing kept that it was made from
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+            del future, error  # the traceback of an error holds this frame
         return True
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextvars
+import functools
+import gc
 import os
 import subprocess
 import sys
 import threading
+import weakref
 from concurrent.futures import Future
 
 import pytest
@@ -97,6 +100,31 @@ def test_a_function_that_raises_fails_its_own_future_only() -> None:
     futures = [lanes.submit(owner, 1, broken), lanes.submit(owner, 1, lambda: None)]
     assert str(futures[0].exception(LIMIT)) == "broken"
     assert futures[1].result(LIMIT) is None
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_whoever_hears_of_a_result_finds_nothing_kept_that_it_was_made_from(broken: bool) -> None:
+    class Documents:
+        pass
+
+    def work(documents: Documents) -> None:
+        if broken:
+            raise ValueError("broken")
+
+    lanes, owner, documents = Lanes(), object(), Documents()
+    gone, found = weakref.ref(documents), list[object]()
+    gate = threading.Event()
+    gc.collect()
+    future = lanes.submit(owner, 1, functools.partial(lambda kept: (gate.wait(LIMIT), work(kept)), documents))
+    del documents
+    future.add_done_callback(lambda _: found.append(gone() if not broken else None))
+    gate.set()
+    future.exception(LIMIT)
+    for thread in ours():
+        thread.join(LIMIT)
+    assert found == [None]
+    del future
+    assert gone() is None, "a circle of error, frame and future"
 
 
 def test_a_function_sees_the_context_of_its_caller() -> None:
