@@ -5,12 +5,17 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console, RenderableType
 from rich.text import Text
 
 from qwen3_rerank_plugins.cli.heartbeat import Progress, heartbeat
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import ProgressColumn
 
 
 class Screen:
@@ -56,15 +61,9 @@ class Screen:
             return
         from rich import progress
 
-        bar = progress.Progress(
-            *progress.Progress.get_default_columns(),  # description, bar, share done, time left
-            progress.TimeElapsedColumn(),
-            console=self._live,
-            transient=True,
-            redirect_stdout=False,  # it would send results that are piped elsewhere to the terminal
-            redirect_stderr=False,
-        )
-        with bar:
+        # description, bar, share done, time left, time taken
+        columns = (*progress.Progress.get_default_columns(), progress.TimeElapsedColumn())
+        with self._bar(*columns) as bar:
             task = bar.add_task(description, total=total)
             yield lambda share: bar.advance(task, share)
 
@@ -74,19 +73,11 @@ class Screen:
         if not self.watched:
             yield lambda arrived, total: None
             return
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+        from rich import progress
 
-        bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            console=self._live,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        with bar:
+        text = progress.TextColumn("{task.description}", markup=False)
+        columns = (text, progress.BarColumn(), progress.DownloadColumn(), progress.TransferSpeedColumn())
+        with self._bar(*columns) as bar:
             task = bar.add_task(description, total=None)
             yield lambda arrived, total: bar.update(task, completed=arrived, total=total or None)
 
@@ -100,18 +91,21 @@ class Screen:
             return
         from rich import progress
 
-        bar = progress.Progress(
-            progress.SpinnerColumn(),
-            progress.TextColumn("{task.description}", markup=False),
-            progress.TimeElapsedColumn(),
-            console=self._live,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        with bar:
+        text = progress.TextColumn("{task.description}", markup=False)
+        with self._bar(progress.SpinnerColumn(), text, progress.TimeElapsedColumn()) as bar:
             task = bar.add_task(description, total=None)
             yield lambda step: bar.update(task, description=f"{description}: {step}")
+
+    def _bar(self, *columns: ProgressColumn) -> RichProgress:
+        from rich.progress import Progress as RichProgress
+
+        return RichProgress(
+            *columns,
+            console=self._live,
+            transient=True,
+            redirect_stdout=False,  # it would send results that are piped elsewhere to the terminal
+            redirect_stderr=False,
+        )
 
     def _heartbeat(self, told: Progress) -> contextlib.AbstractContextManager[None]:
         stream = sys.stderr  # of now: the body may redirect it

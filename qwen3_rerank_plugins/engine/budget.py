@@ -15,6 +15,7 @@ from typing import Literal
 import psutil
 import torch
 
+from qwen3_rerank_plugins.engine.control_groups import MEMBERSHIP, MOUNT, find_groups
 from qwen3_rerank_plugins.engine.heap import return_freed_memory
 from qwen3_rerank_plugins.engine.placement import Placement, dtype_name
 from qwen3_rerank_plugins.engine.shape import Shape
@@ -140,33 +141,10 @@ _VERSION_2 = _GroupFiles(("memory.max", "memory.high"), "memory.current", "inact
 _VERSION_1 = _GroupFiles(("memory.limit_in_bytes",), "memory.usage_in_bytes", "total_inactive_file")
 
 
-def cgroup_memory(membership: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")) -> float:
-    """Bytes that the control groups of this process leave it; infinity where none sets a limit, or none are there.
-
-    psutil sees the whole machine's memory, also from inside a container, which is killed when it takes what it sees.
-
-    Args:
-        membership: the file that lists the groups of this process.
-        mount: where the groups are shown as folders; those of version 1 in one folder for each controller.
-    """
-    free = math.inf
-    try:
-        lines = membership.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # not Linux
-        return free
-    for line in lines:
-        controllers, _, path = line.partition(":")[2].partition(":")
-        if not controllers:
-            top, files = mount, _VERSION_2
-        elif "memory" in controllers.split(","):
-            top, files = mount / "memory", _VERSION_1
-        else:
-            continue
-        own = top / path.lstrip("/")
-        for group in (own, *own.parents):
-            if group.is_relative_to(top):
-                free = min(free, _left_in(group, files))
-    return free
+def cgroup_memory(membership: Path = MEMBERSHIP, mount: Path = MOUNT) -> float:
+    """Bytes that the control groups of this process leave it; infinity where none sets a limit, or none are there."""
+    groups = find_groups("memory", membership, mount)
+    return min((_left_in(group, files) for group in groups for files in (_VERSION_2, _VERSION_1)), default=math.inf)
 
 
 def _left_in(group: Path, files: _GroupFiles) -> float:

@@ -21,6 +21,7 @@ import psutil
 import threadpoolctl
 import torch
 
+from qwen3_rerank_plugins.engine.control_groups import MEMBERSHIP, MOUNT, find_groups
 from qwen3_rerank_plugins.engine.shape import Shape
 from qwen3_rerank_plugins.engine.sizes import complete_config
 
@@ -132,28 +133,9 @@ def count_cores(cpus: Collection[int], topology: Path) -> int:
     return len(siblings)
 
 
-def cgroup_cpus(membership: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")) -> float:
-    """CPUs that the control groups of this process grant it, the smallest of all up the tree; infinity without a limit.
-
-    Inside a container the path of a group is often the host's: then the group stands at the top of the mount.
-    """
-    quota = math.inf
-    try:
-        lines = membership.read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        return quota
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if not controllers:  # version 2
-            tops = mount, mount / "unified"
-        elif "cpu" in controllers.split(","):  # version 1
-            tops = mount / controllers, mount / "cpu"
-        else:
-            continue
-        for top in tops:
-            own = top / path.lstrip("/")
-            quota = min(quota, *(_quota_of(group) for group in (own, *own.parents) if group.is_relative_to(top)))
-    return quota
+def cgroup_cpus(membership: Path = MEMBERSHIP, mount: Path = MOUNT) -> float:
+    """CPUs that the control groups of this process grant it, the fewest up the tree; infinity without a limit."""
+    return min(map(_quota_of, find_groups("cpu", membership, mount)), default=math.inf)
 
 
 def _quota_of(group: Path) -> float:

@@ -52,6 +52,7 @@ LINE = [
     "engine.results",
     "engine.receipts",
     "engine.pairs",
+    "engine.control_groups",
     "engine.layout",
     "engine.attention",
     "engine.batch",
