@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -37,8 +38,9 @@ def find(folder: Path) -> None:
 
 
 def put_socket(file: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as opened:
-        opened.bind(os.path.relpath(file))  # an absolute path may be too long for a socket
+    # the name alone, because a socket's whole path may be too long
+    with socket.socket(socket.AF_UNIX) as opened, contextlib.chdir(file.parent):
+        opened.bind(file.name)
 
 
 INSTEAD: dict[str, tuple[Callable[[Path], object], str]] = {
