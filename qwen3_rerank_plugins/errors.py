@@ -34,7 +34,7 @@ import copy
 from collections.abc import Sequence
 from typing import TypeVar
 
-from qwen3_rerank_plugins.printable import printable
+from qwen3_rerank_plugins._printable import printable
 
 _E = TypeVar("_E", bound=BaseException)
 

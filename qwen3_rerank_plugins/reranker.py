@@ -7,14 +7,19 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
-from qwen3_rerank_plugins import plain, registry
-from qwen3_rerank_plugins.engine.call import aask, ask
-from qwen3_rerank_plugins.engine.lifetime import inside_a_call
-from qwen3_rerank_plugins.engine.names import ModelName
-from qwen3_rerank_plugins.engine.pairs import PairGroup, group_pairs, pair_probabilities
-from qwen3_rerank_plugins.engine.receipts import warn_once
+from qwen3_rerank_plugins import _plain_values as plain
+from qwen3_rerank_plugins import _registry as registry
+from qwen3_rerank_plugins.engine.concurrency.lifetime import inside_a_call
+from qwen3_rerank_plugins.engine.model_name import ModelName
+from qwen3_rerank_plugins.engine.ranking import (
+    PairGroup,
+    RankedDocument,
+    group_pairs,
+    pair_probabilities,
+    rank_documents,
+)
+from qwen3_rerank_plugins.engine.report import warn_once
 from qwen3_rerank_plugins.engine.request import AnyText, Instruction, RerankRequest, check_instruction, make_request
-from qwen3_rerank_plugins.engine.results import RankedDocument, rank_documents
 from qwen3_rerank_plugins.engine.scorer import Scorer, Scores
 from qwen3_rerank_plugins.engine.settings import (
     DEFAULT_MODEL,
@@ -30,6 +35,7 @@ from qwen3_rerank_plugins.engine.settings import (
     one_of,
     positive_int,
 )
+from qwen3_rerank_plugins.engine.submission import aask, ask
 from qwen3_rerank_plugins.errors import ClosedError, SettingsError
 from qwen3_rerank_plugins.remote.settings import (
     DEFAULT_TIMEOUT,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from qwen3_rerank_plugins import Qwen3Reranker, RerankError
-from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import DEMO_FOLDER
 
 JUNK: list[Any] = [
     *(None, True, False, 0, -1, 1, 2, 10**6, 10**12, 2**63, 10**30, 1.5, -0.0, 1e400, float("nan")),

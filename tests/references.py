@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from qwen3_rerank_plugins.engine.weights import dtype_word
+from qwen3_rerank_plugins.engine.loading.loader import dtype_word
 from tests.checkpoints import load_reference
 from tests.optional import need
 

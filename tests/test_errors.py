@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from qwen3_rerank_plugins import Qwen3Reranker, RerankError, errors
-from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import DEMO_FOLDER
 from qwen3_rerank_plugins.errors import (
     DeviceMemoryError,
     LongDocumentError,
@@ -97,7 +97,7 @@ def fail_in_every_pass(monkeypatch: pytest.MonkeyPatch, error: Exception) -> Non
     def failing(self: object, batch: object) -> None:
         raise error
 
-    monkeypatch.setattr("qwen3_rerank_plugins.engine.model.PackedModel.__call__", failing)
+    monkeypatch.setattr("qwen3_rerank_plugins.engine.model.packed_model.PackedModel.__call__", failing)
 
 
 def memory_for_nothing(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,13 +313,13 @@ OTHERS = {
     "self._refusal": "it makes errors of the tree",
 }
 INNER = {
-    ("engine/worker.py", "ValueError"),  # becomes a PassError a few lines below
-    ("engine/hub.py", "HubSilentError"),  # becomes a CheckpointNotFoundError, or a warning
-    ("engine/placement.py", "ValueError"),  # becomes a SettingsError
-    ("engine/rotation.py", "ValueError"),  # becomes a PassError
-    ("golden/strict.py", "ValueError"),  # becomes a RequestError
-    ("remote/body.py", "UnreadableError"),  # becomes a RemoteAnswerError, or part of a RemoteRefusedError
-    ("bench/loading.py", "RuntimeError"),  # what broke in a process of the bench's own, with its traceback
+    ("engine/scheduling/scheduler.py", "ValueError"),  # becomes a PassError a few lines below
+    ("engine/checkpoints/hub.py", "HubSilentError"),  # becomes a CheckpointNotFoundError, or a warning
+    ("engine/loading/placement.py", "ValueError"),  # becomes a SettingsError
+    ("engine/model/rotary.py", "ValueError"),  # becomes a PassError
+    ("verify/json_fields.py", "ValueError"),  # becomes a RequestError
+    ("remote/response_body.py", "UnreadableError"),  # becomes a RemoteAnswerError, or part of a RemoteRefusedError
+    ("bench/load_memory.py", "RuntimeError"),  # what broke in a process of the bench's own, with its traceback
     ("bench/stopwatch.py", "RuntimeError"),  # a Linux without the file that every Linux has
 }
 ADVICE = re.compile(

@@ -28,24 +28,24 @@ WITHOUT = {
         "Qwen3Reranker('demo', device='cpu', quantization='int8').rank('q', ['d'])"
     ),
     ("fp8", "torchao", "torchao"): (
-        f"{GPU}\nfrom qwen3_rerank_plugins.engine.quantization import choose_quantization\n"
+        f"{GPU}\nfrom qwen3_rerank_plugins.engine.loading.quantization import choose_quantization\n"
         "choose_quantization('fp8', cuda, torch.bfloat16)"
     ),
     ("lora", "peft", "peft"): (
-        "from qwen3_rerank_plugins.engine.merging import merge_adapter\nmerge_adapter(None, None)"
+        "from qwen3_rerank_plugins.engine.loading.lora_merge import merge_adapter\nmerge_adapter(None, None)"
     ),
     ("compressed", "compressed-tensors", "compressed_tensors"): (
         "import torch\nfrom qwen3_rerank_plugins.engine.settings import EngineSettings\n"
-        "from qwen3_rerank_plugins.engine.stored import StoredQuantization\n"
-        "from qwen3_rerank_plugins.engine.unpacking import choose_stored\n"
+        "from qwen3_rerank_plugins.engine.checkpoints.quantization_config import StoredQuantization\n"
+        "from qwen3_rerank_plugins.engine.loading.dequantize import choose_stored\n"
         "stored = StoredQuantization('compressed-tensors', None)\n"
         "choose_stored(EngineSettings(), stored, torch.device('cpu'), torch.float32)"
     ),
     ("flash", "flash-attn", "flash_attn"): (
-        f"{GPU}\nfrom qwen3_rerank_plugins.engine.attention import choose_attention\n"
+        f"{GPU}\nfrom qwen3_rerank_plugins.engine.model.attention import choose_attention\n"
         "choose_attention('flash_attn', cuda, torch.bfloat16)"
     ),
-    ("ray", "ray", "ray"): "import qwen3_rerank_plugins.batch",
+    ("ray", "ray", "ray"): "import qwen3_rerank_plugins.ray",
     ("ray", "pyarrow", "pyarrow"): "import qwen3_rerank_plugins.ray",
     ("bench", "matplotlib", "matplotlib"): "import qwen3_rerank_plugins.bench.picture",
     ("eval", "pytrec_eval-terrier", "pytrec_eval"): "import qwen3_rerank_plugins.evaluation",
@@ -105,7 +105,7 @@ def test_without_an_extra_its_part_is_one_import_error_with_the_command(extra: s
 
 
 def test_without_the_extra_ray_it_is_ray_that_is_named_and_not_what_comes_with_it() -> None:
-    program = ABSENT.format(modules=("ray", "pyarrow")) + "import qwen3_rerank_plugins.batch"
+    program = ABSENT.format(modules=("ray", "pyarrow")) + "import qwen3_rerank_plugins.ray"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert str(MissingExtraError("ray", "ray")) in done.stderr.splitlines()[-1]
 

@@ -22,17 +22,17 @@ from safetensors.torch import load_file, save_file
 
 import qwen3_rerank_plugins
 from qwen3_rerank_plugins import Qwen3Reranker
-from qwen3_rerank_plugins.engine.batch import PackedBatch
-from qwen3_rerank_plugins.engine.model import PackedModel
-from qwen3_rerank_plugins.engine.recovery import SHORTEST_PATIENCE
+from qwen3_rerank_plugins.engine.model.batch import PackedBatch
+from qwen3_rerank_plugins.engine.model.packed_model import PackedModel
 from qwen3_rerank_plugins.engine.request import RerankRequest
+from qwen3_rerank_plugins.engine.scheduling.adaptive_budget import SHORTEST_PATIENCE
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.errors import DeviceMemoryError, NonFiniteScoreError
 from tests.checkpoints import GROUPED, make_checkpoint
 from tests.doubles import OverlapScorer
 from tests.references import CardReference
 
-CORPUS_FILE = Path(qwen3_rerank_plugins.__file__).parent / "corpus.jsonl"
+CORPUS_FILE = Path(qwen3_rerank_plugins.__file__).parent / "data" / "corpus.jsonl"
 QUERY = "What is the capital of China?"
 YES, NO = 9693, 2152
 TEXTS = [json.loads(line)["text"] for line in CORPUS_FILE.read_text(encoding="utf-8").splitlines()]
@@ -222,7 +222,7 @@ print("served")
 
 @pytest.mark.skipif(sys.platform != "linux", reason="address space is limited for real on Linux only")
 def test_a_machine_that_runs_out_of_memory_for_real_serves_on_in_smaller_passes(tmp_path: Path) -> None:
-    from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER
+    from qwen3_rerank_plugins.engine.checkpoints.checkpoint import DEMO_FOLDER
 
     command = [sys.executable, "-c", _STARVED, str(DEMO_FOLDER), str(24 * 2**20)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)

@@ -12,9 +12,9 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from qwen3_rerank_plugins import Qwen3Reranker
+from qwen3_rerank_plugins._fields import RerankerFields
 from qwen3_rerank_plugins.engine.request import DEFAULT_INSTRUCTION
 from qwen3_rerank_plugins.engine.settings import EngineSettings
-from qwen3_rerank_plugins.fields import RerankerFields
 from tests.doubles import OverlapScorer
 
 FACADE = {name: p for name, p in inspect.signature(Qwen3Reranker.__init__).parameters.items() if name != "self"}

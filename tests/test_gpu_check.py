@@ -9,9 +9,9 @@ import gpu_check
 import pytest
 import torch
 
-from qwen3_rerank_plugins.engine.packing import PassPlan, Slice
-from qwen3_rerank_plugins.engine.tokens import PromptEncoder, TokenisedRequest
-from qwen3_rerank_plugins.engine.weights import LoadedModel
+from qwen3_rerank_plugins.engine.loading.loader import LoadedModel
+from qwen3_rerank_plugins.engine.scheduling.packing import PassPlan, Slice
+from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder, TokenisedRequest
 from tests.fake_cuda import FakeCuda
 
 CPU = torch.device("cpu")

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from qwen3_rerank_plugins import Qwen3Reranker
-from qwen3_rerank_plugins.engine.reading import read_documents
 from qwen3_rerank_plugins.engine.request import make_request
-from qwen3_rerank_plugins.engine.tokens import PromptEncoder
+from qwen3_rerank_plugins.engine.text.encoding import read_documents
+from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder
 from tests.bundled_data import declaration
 from tests.references import CardReference
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from qwen3_rerank_plugins import Qwen3Reranker
-from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import DEMO_FOLDER
 from qwen3_rerank_plugins.errors import NonFiniteScoreError, RerankError
 from tests.fuzzing import KINDS
 

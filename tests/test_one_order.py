@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from qwen3_rerank_plugins import Qwen3Reranker
-from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import DEMO_FOLDER
 from tests.bundled_data import declaration_tasks
 from tests.optional import need
 from tests.references import INSTRUCTION, CardReference

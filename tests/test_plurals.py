@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from qwen3_rerank_plugins.engine.receipts import Receipt
-from qwen3_rerank_plugins.plurals import counted, share
+from qwen3_rerank_plugins._plurals import counted, share
+from qwen3_rerank_plugins.engine.report import Receipt
 
 PACKAGE = Path(__file__).parents[1] / "qwen3_rerank_plugins"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from qwen3_rerank_plugins import errors
-from qwen3_rerank_plugins.printable import LONGEST_NAME, logger, one_line, printable, shown
+from qwen3_rerank_plugins._printable import LONGEST_NAME, logger, one_line, printable, shown
 
 HOSTILE = "model\nWARNING forged\r\x1b[31m\u202e\u2028\x00\ud800"
 ESCAPED = r"model\nWARNING forged\r\x1b[31m\u202e\u2028\x00\ud800"

@@ -8,7 +8,8 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from qwen3_rerank_plugins import close_all, registry
+from qwen3_rerank_plugins import _registry as registry
+from qwen3_rerank_plugins import close_all
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 
 SETTINGS = EngineSettings(model="demo", max_batch_tokens=4321)

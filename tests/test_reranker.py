@@ -19,7 +19,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwen3_rerank_plugins import Qwen3Reranker, close_all, registry
+from qwen3_rerank_plugins import Qwen3Reranker, close_all
+from qwen3_rerank_plugins import _registry as registry
 from qwen3_rerank_plugins.engine.request import DEFAULT_INSTRUCTION
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.errors import (

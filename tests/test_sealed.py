@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import qwen3_rerank_plugins
-from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import DEMO_FOLDER
 from tests.cache import cache_with
 from tests.optional import need
 from tests.sealed import Sealed, run_sealed

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from qwen3_rerank_plugins import Qwen3Reranker
-from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import find_checkpoint
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.errors import CheckpointNotFoundError, SettingsError
 from tests.optional import need
@@ -300,7 +300,7 @@ def test_local_variables_of_an_error_that_the_caller_was_handling_stay(monkeypat
 def test_a_measurement_in_a_process_of_its_own_has_it_in_no_argument(monkeypatch: pytest.MonkeyPatch) -> None:
     """Arguments of a process can be listed by every user of a machine."""
     need("rich")
-    from qwen3_rerank_plugins.bench import loading
+    from qwen3_rerank_plugins.bench import load_memory as loading
 
     ran: list[Any] = []
 

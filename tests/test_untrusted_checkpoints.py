@@ -14,8 +14,8 @@ import pytest
 from huggingface_hub.utils import filter_repo_objects
 
 from qwen3_rerank_plugins import Qwen3Reranker
-from qwen3_rerank_plugins.engine import hub as station
-from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER, find_checkpoint
+from qwen3_rerank_plugins.engine.checkpoints import hub as station
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import DEMO_FOLDER, find_checkpoint
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.errors import UnsupportedCheckpointError
 from tests.optional import need

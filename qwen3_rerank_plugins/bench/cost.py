@@ -18,9 +18,9 @@ from collections.abc import Sequence
 
 import torch
 
-from qwen3_rerank_plugins.engine.packing import Workload, plan_passes
-from qwen3_rerank_plugins.engine.shape import Shape
-from qwen3_rerank_plugins.engine.tokens import TokenisedRequest
+from qwen3_rerank_plugins.engine.loading.shape import Shape
+from qwen3_rerank_plugins.engine.scheduling.packing import Workload, plan_passes
+from qwen3_rerank_plugins.engine.text.tokenizer import TokenisedRequest
 
 _PADDED_BATCH = 32
 

@@ -11,19 +11,19 @@ from collections.abc import Sequence
 
 import torch
 
-from qwen3_rerank_plugins.bench.loading import Loading, watch_in_fresh_process
+from qwen3_rerank_plugins.bench.load_memory import Loading, watch_in_fresh_process
 from qwen3_rerank_plugins.bench.speed import OnStep
 from qwen3_rerank_plugins.bench.stopwatch import measure
 from qwen3_rerank_plugins.bench.subject import Subject, stored_as
-from qwen3_rerank_plugins.engine.budget import choose_budget
-from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
-from qwen3_rerank_plugins.engine.head import YesNoHead
-from qwen3_rerank_plugins.engine.model import PackedModel
-from qwen3_rerank_plugins.engine.packing import Workload, plan_passes
-from qwen3_rerank_plugins.engine.passes import PassRunner
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import find_checkpoint
+from qwen3_rerank_plugins.engine.loading.budget import choose_budget
+from qwen3_rerank_plugins.engine.loading.loader import load_model
+from qwen3_rerank_plugins.engine.model.head import YesNoHead
+from qwen3_rerank_plugins.engine.model.packed_model import PackedModel
+from qwen3_rerank_plugins.engine.model.runner import PassRunner
+from qwen3_rerank_plugins.engine.scheduling.packing import Workload, plan_passes
 from qwen3_rerank_plugins.engine.settings import EngineSettings
-from qwen3_rerank_plugins.engine.tokens import PromptEncoder, TokenisedRequest
-from qwen3_rerank_plugins.engine.weights import load_model
+from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder, TokenisedRequest
 from qwen3_rerank_plugins.errors import SettingsError
 
 PREFIX, TAIL = 90, 400

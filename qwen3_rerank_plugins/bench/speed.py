@@ -13,16 +13,16 @@ from collections.abc import Callable, Sequence
 import torch
 from tokenizers import Tokenizer
 
+from qwen3_rerank_plugins.bench.baselines import Peer, make_peers
 from qwen3_rerank_plugins.bench.cost import TokenCount, count_flops, count_tokens, measure_gemm_rate
-from qwen3_rerank_plugins.bench.peers import Peer, make_peers
 from qwen3_rerank_plugins.bench.stopwatch import Measured, Spread, ratios, take_turns
 from qwen3_rerank_plugins.bench.subject import Subject
 from qwen3_rerank_plugins.bench.texts import RealText
 from qwen3_rerank_plugins.bench.workloads import RECIPES, ROUNDS, BenchWorkload, Size, draw_workload
-from qwen3_rerank_plugins.engine.budget import LARGEST_AUTO_BUDGET
-from qwen3_rerank_plugins.engine.prompt import build_prompt
+from qwen3_rerank_plugins.engine.loading.budget import LARGEST_AUTO_BUDGET
 from qwen3_rerank_plugins.engine.settings import EngineSettings
-from qwen3_rerank_plugins.engine.tokens import PromptEncoder, TokenisedRequest
+from qwen3_rerank_plugins.engine.text.template import build_prompt
+from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder, TokenisedRequest
 
 OnStep = Callable[[str], None]
 """Told what comes next."""

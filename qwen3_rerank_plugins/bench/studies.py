@@ -14,26 +14,26 @@ from typing import Any, Literal
 import torch
 from tokenizers import Tokenizer
 
-from qwen3_rerank_plugins.bench.choices import measure_choices
+from benchmarks.ablations import measure_savings
+from benchmarks.alternatives import measure_choices
+from benchmarks.concurrency import measure_together
+from benchmarks.profile import measure_profile
+from benchmarks.quantization import measure_quantization
+from benchmarks.windows import measure_windows
+from qwen3_rerank_plugins._records import make_record, note_circumstances
+from qwen3_rerank_plugins.bench.baselines import make_peers
 from qwen3_rerank_plugins.bench.memory import measure_memory
-from qwen3_rerank_plugins.bench.peers import make_peers
-from qwen3_rerank_plugins.bench.profile import measure_profile
-from qwen3_rerank_plugins.bench.quantization import measure_quantization
-from qwen3_rerank_plugins.bench.record import make_record, note_circumstances
-from qwen3_rerank_plugins.bench.savings import measure_savings
 from qwen3_rerank_plugins.bench.speed import OnStep, SpeedPlan, measure_speed
 from qwen3_rerank_plugins.bench.subject import ShapeName, Subject, open_subject
 from qwen3_rerank_plugins.bench.texts import RealText, read_passages
-from qwen3_rerank_plugins.bench.together import measure_together
-from qwen3_rerank_plugins.bench.windows import measure_windows
 from qwen3_rerank_plugins.bench.workloads import RECIPES, ROUNDS, BenchWorkload, Size, draw_workload
-from qwen3_rerank_plugins.engine.budget import choose_budget
-from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
-from qwen3_rerank_plugins.engine.placement import Placement, choose_placement
-from qwen3_rerank_plugins.engine.prompt import build_prompt
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import find_checkpoint
+from qwen3_rerank_plugins.engine.loading.budget import choose_budget
+from qwen3_rerank_plugins.engine.loading.loader import load_model
+from qwen3_rerank_plugins.engine.loading.placement import Placement, choose_placement
 from qwen3_rerank_plugins.engine.settings import Dtype, EngineSettings
-from qwen3_rerank_plugins.engine.tokens import PromptEncoder
-from qwen3_rerank_plugins.engine.weights import load_model
+from qwen3_rerank_plugins.engine.text.template import build_prompt
+from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder
 from qwen3_rerank_plugins.errors import SettingsError
 
 StudyName = Literal["speed", "savings", "choices", "profile", "together", "memory", "quantization", "windows"]

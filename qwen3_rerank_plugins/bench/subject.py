@@ -18,10 +18,10 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import load_file, save_file
 
-from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER, find_checkpoint
-from qwen3_rerank_plugins.engine.names import DEMO
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import DEMO_FOLDER, find_checkpoint
+from qwen3_rerank_plugins.engine.loading.shape import POSITIONS, PUBLISHED, Shape
+from qwen3_rerank_plugins.engine.model_name import DEMO
 from qwen3_rerank_plugins.engine.settings import EngineSettings
-from qwen3_rerank_plugins.engine.shape import POSITIONS, PUBLISHED, Shape
 
 ShapeName = Literal["0.6b", "4b", "8b"]
 

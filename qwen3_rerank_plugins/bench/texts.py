@@ -15,8 +15,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from qwen3_rerank_plugins.sets.records import open_records, require_objects
-from qwen3_rerank_plugins.sets.tasks import parse_task
+from qwen3_rerank_plugins.data.readers import open_records, require_objects
+from qwen3_rerank_plugins.data.tasks import parse_task
 
 _TRIES = 100
 """Of so few tokens there may be no other text."""

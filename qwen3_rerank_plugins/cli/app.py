@@ -13,16 +13,16 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from qwen3_rerank_plugins import __version__
-from qwen3_rerank_plugins.cli import screen
-from qwen3_rerank_plugins.cli.batch import batch
-from qwen3_rerank_plugins.cli.bench import bench
-from qwen3_rerank_plugins.cli.calibrate import calibrate
-from qwen3_rerank_plugins.cli.demo import demo
-from qwen3_rerank_plugins.cli.doctor import doctor
-from qwen3_rerank_plugins.cli.eval import eval
+from qwen3_rerank_plugins.cli import output as screen
+from qwen3_rerank_plugins.cli.commands.batch import batch
+from qwen3_rerank_plugins.cli.commands.bench import bench
+from qwen3_rerank_plugins.cli.commands.calibrate import calibrate
+from qwen3_rerank_plugins.cli.commands.demo import demo
+from qwen3_rerank_plugins.cli.commands.doctor import doctor
+from qwen3_rerank_plugins.cli.commands.eval import eval
+from qwen3_rerank_plugins.cli.commands.rank import rank
+from qwen3_rerank_plugins.cli.commands.verify import verify
 from qwen3_rerank_plugins.cli.help import PlainCommand, PlainGroup
-from qwen3_rerank_plugins.cli.rank import rank
-from qwen3_rerank_plugins.cli.verify import verify
 from qwen3_rerank_plugins.errors import BatchError, RerankError, ScoringError
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130

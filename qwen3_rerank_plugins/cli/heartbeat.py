@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from qwen3_rerank_plugins.engine.threads import start_thread
+from qwen3_rerank_plugins.engine.concurrency.threads import start_thread
 
 EVERY = 10.0
 """Seconds between two lines, and before the first."""

@@ -9,11 +9,11 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from qwen3_rerank_plugins.cli.fitting import warning_about_size
-from qwen3_rerank_plugins.cli.screen import Screen
-from qwen3_rerank_plugins.engine.checkpoint import Checkpoint, find_checkpoint
-from qwen3_rerank_plugins.engine.hub import watching_downloads
-from qwen3_rerank_plugins.engine.names import DEMO
+from qwen3_rerank_plugins.cli.memory_forecast import warning_about_size
+from qwen3_rerank_plugins.cli.output import Screen
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import Checkpoint, find_checkpoint
+from qwen3_rerank_plugins.engine.checkpoints.hub import watching_downloads
+from qwen3_rerank_plugins.engine.model_name import DEMO
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.errors import CheckpointError, CheckpointNotFoundError
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
@@ -117,7 +117,7 @@ def describe(reranker: Qwen3Reranker) -> str:
     """Which model ranks, where and how, in a few words."""
     if reranker.remote is not None:
         return f"{reranker.settings.model} at {reranker.remote.url}, template by the {reranker.remote.template}"
-    from qwen3_rerank_plugins.engine.placement import choose_placement, dtype_name
+    from qwen3_rerank_plugins.engine.loading.placement import choose_placement, dtype_name
 
     placement = choose_placement(reranker.settings)
     kernel = f"{placement.attention.name} attention"

@@ -15,10 +15,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from qwen3_rerank_plugins.engine.results import RankedDocument
-from qwen3_rerank_plugins.sets.ranker import RankedTask
-from qwen3_rerank_plugins.sets.results import as_object
-from qwen3_rerank_plugins.sets.tasks import Candidate
+from qwen3_rerank_plugins._task_ranker import RankedTask
+from qwen3_rerank_plugins.data.results import as_object
+from qwen3_rerank_plugins.data.tasks import Candidate
+from qwen3_rerank_plugins.engine.ranking import RankedDocument
 
 _BAR_CELLS = 8
 _EIGHTHS = " ▏▎▍▌▋▊▉█"

@@ -9,12 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from qwen3_rerank_plugins._printable import shown
 from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
-from qwen3_rerank_plugins.engine.blueprint import read_blueprint
-from qwen3_rerank_plugins.engine.checkpoint import Checkpoint, Family, find_checkpoint
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import Checkpoint, Family, find_checkpoint
 from qwen3_rerank_plugins.engine.files import exists, read_json
+from qwen3_rerank_plugins.engine.text.tokenizer_file import read_blueprint
 from qwen3_rerank_plugins.errors import UnsupportedCheckpointError
-from qwen3_rerank_plugins.printable import shown
 
 _IDS = "Qwen/Qwen3-Embedding-0.6B, -4B or -8B"
 _MODULES = (["Transformer", "Pooling", "Normalize"], ["Transformer", "Pooling"])

@@ -14,9 +14,14 @@ from typing import TYPE_CHECKING
 
 from qwen3_rerank_plugins.embedding.request import EmbeddingRequest
 from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
-from qwen3_rerank_plugins.engine.lifetime import closed_at_exit, inside_a_call, loading_alone, refuse_at_exit
-from qwen3_rerank_plugins.engine.threads import start_refused
-from qwen3_rerank_plugins.engine.waiting import check_event_loop, result_of
+from qwen3_rerank_plugins.engine.concurrency.awaiting import check_event_loop, result_of
+from qwen3_rerank_plugins.engine.concurrency.lifetime import (
+    closed_at_exit,
+    inside_a_call,
+    loading_alone,
+    refuse_at_exit,
+)
+from qwen3_rerank_plugins.engine.concurrency.threads import start_refused
 from qwen3_rerank_plugins.errors import ClosedError
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from collections.abc import Iterable
 
 from pydantic import Field, model_validator
 
-from qwen3_rerank_plugins import registry
+from qwen3_rerank_plugins import _registry as registry
+from qwen3_rerank_plugins._fields import CheckpointFields, ModelField, revealed
 from qwen3_rerank_plugins.embedding.embedder import LocalEmbedder
 from qwen3_rerank_plugins.embedding.request import EmbeddingRequest, Reading, make_request, query_prompt
 from qwen3_rerank_plugins.embedding.settings import DEFAULT_EMBEDDING_MODEL, EmbeddingSettings
-from qwen3_rerank_plugins.fields import CheckpointFields, ModelField, revealed
 
 _SETTINGS = ("model", "revision", "device", "dtype", "threads", "cache_dir", "local_files_only", "trust_remote_code")
 

@@ -14,17 +14,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from qwen3_rerank_plugins._printable import logger, one_line, shown
 from qwen3_rerank_plugins.embedding.checkpoint import find_embedding_checkpoint
 from qwen3_rerank_plugins.embedding.request import EmbeddingRequest
 from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
-from qwen3_rerank_plugins.engine.blueprint import library_errors
-from qwen3_rerank_plugins.engine.checkpoint import Checkpoint, check_rows
-from qwen3_rerank_plugins.engine.cpu_threads import threads_for, use_threads
-from qwen3_rerank_plugins.engine.damage import describe_damage
-from qwen3_rerank_plugins.engine.lifetime import loading_alone
-from qwen3_rerank_plugins.engine.placement import choose_placement, dtype_name, use_device
-from qwen3_rerank_plugins.engine.quiet import quiet_libraries
-from qwen3_rerank_plugins.engine.weights import dtype_word, is_out_of_memory
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import Checkpoint, check_rows
+from qwen3_rerank_plugins.engine.checkpoints.nonfinite_weights import describe_damage
+from qwen3_rerank_plugins.engine.concurrency.lifetime import loading_alone
+from qwen3_rerank_plugins.engine.loading.cpu_threads import threads_for, use_threads
+from qwen3_rerank_plugins.engine.loading.loader import dtype_word
+from qwen3_rerank_plugins.engine.loading.placement import choose_placement, dtype_name, use_device
+from qwen3_rerank_plugins.engine.loading.quiet import quiet_libraries
+from qwen3_rerank_plugins.engine.memory import is_out_of_memory
+from qwen3_rerank_plugins.engine.text.tokenizer_file import library_errors
 from qwen3_rerank_plugins.errors import (
     DeviceMemoryError,
     IncompleteCheckpointError,
@@ -35,7 +37,6 @@ from qwen3_rerank_plugins.errors import (
     RerankError,
     UnsupportedCheckpointError,
 )
-from qwen3_rerank_plugins.printable import logger, one_line, shown
 
 Vectors = list[list[float]]
 END_TOKEN = "<|endoftext|>"

@@ -12,7 +12,7 @@ from typing import cast
 
 from qwen3_rerank_plugins.engine.request import DEFAULT_INSTRUCTION
 from qwen3_rerank_plugins.engine.settings import positive_int
-from qwen3_rerank_plugins.engine.tokens import well_formed
+from qwen3_rerank_plugins.engine.text.tokenizer import well_formed
 from qwen3_rerank_plugins.errors import InputTypeError, RequestError
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from qwen3_rerank_plugins.engine.names import resolve_model
+from qwen3_rerank_plugins.engine.model_name import resolve_model
 from qwen3_rerank_plugins.engine.settings import Dtype, EngineSettings, make_plain
 
 DEFAULT_EMBEDDING_MODEL = "Qwen/Qwen3-Embedding-0.6B"

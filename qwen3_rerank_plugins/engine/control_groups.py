@@ -5,6 +5,8 @@ psutil and torch see the whole machine, also from inside a container.
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,3 +42,47 @@ def find_groups(controller: str, membership: Path = MEMBERSHIP, mount: Path = MO
         for top in dict.fromkeys(tops):
             own = top / path.lstrip("/")
             yield from (group for group in (own, *own.parents) if group.is_relative_to(top))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _GroupFiles:
+    """Names of a group's files: its limits, what it uses, and the line of memory.stat that tells droppable pages."""
+
+    limits: tuple[str, ...]
+    usage: str
+    droppable: str
+
+
+_VERSION_2 = _GroupFiles(("memory.max", "memory.high"), "memory.current", "inactive_file")
+_VERSION_1 = _GroupFiles(("memory.limit_in_bytes",), "memory.usage_in_bytes", "total_inactive_file")
+
+
+def cgroup_memory(membership: Path = MEMBERSHIP, mount: Path = MOUNT) -> float:
+    """Bytes that the control groups of this process leave it; infinity where none sets a limit, or none are there."""
+    groups = find_groups("memory", membership, mount)
+    return min((_left_in(group, files) for group in groups for files in (_VERSION_2, _VERSION_1)), default=math.inf)
+
+
+def _left_in(group: Path, files: _GroupFiles) -> float:
+    """Limit minus usage. Cached files that can be dropped are no usage: a checkpoint that was just read is one."""
+    allowed = min(_number(group / name) for name in files.limits)
+    used = _number(group / files.usage)
+    if math.inf in (allowed, used):
+        return math.inf
+    return max(0, allowed - used + _droppable(group / "memory.stat", files.droppable))
+
+
+def _number(file: Path) -> float:
+    """The one number of a file; infinity for "max", and where there is no such file, as in the topmost group."""
+    try:
+        return int(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return math.inf
+
+
+def _droppable(file: Path, name: str) -> int:
+    try:
+        stat = dict(line.split() for line in file.read_text(encoding="utf-8").splitlines())
+        return int(stat.get(name, 0))
+    except (OSError, ValueError):
+        return 0

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from qwen3_rerank_plugins._printable import one_line, shown
 from qwen3_rerank_plugins.errors import CheckpointNotFoundError, UnsupportedCheckpointError
-from qwen3_rerank_plugins.printable import one_line, shown
 
 LARGEST_JSON = 256 * 2**20
 """Bytes. The tokenizer.json of every published checkpoint has 11 MiB."""

@@ -15,19 +15,20 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from qwen3_rerank_plugins.engine.checkpoint import Checkpoint, check_rows, find_checkpoint
-from qwen3_rerank_plugins.engine.damage import describe_damage
-from qwen3_rerank_plugins.engine.dispatch import Part
-from qwen3_rerank_plugins.engine.heap import return_freed_memory
-from qwen3_rerank_plugins.engine.lifetime import closed_at_exit, loading_alone, refuse_at_exit
-from qwen3_rerank_plugins.engine.reading import Reading, read_documents
-from qwen3_rerank_plugins.engine.replicas import Gathering, Replicas, cut_out
+from qwen3_rerank_plugins._printable import logger
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import Checkpoint, check_rows, find_checkpoint
+from qwen3_rerank_plugins.engine.checkpoints.model_sizes import complete_config
+from qwen3_rerank_plugins.engine.checkpoints.nonfinite_weights import describe_damage
+from qwen3_rerank_plugins.engine.concurrency.lifetime import closed_at_exit, loading_alone, refuse_at_exit
+from qwen3_rerank_plugins.engine.memory import trim_malloc
 from qwen3_rerank_plugins.engine.request import RerankRequest, make_request
+from qwen3_rerank_plugins.engine.scheduling.replicas import Gathering, Replicas, cut_out
+from qwen3_rerank_plugins.engine.scheduling.scheduler import Engine, Finish, Run, Worker
+from qwen3_rerank_plugins.engine.scheduling.sharding import Part
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, EngineSettings
-from qwen3_rerank_plugins.engine.sizes import complete_config
-from qwen3_rerank_plugins.engine.tokens import PromptEncoder, TokenisedRequest
-from qwen3_rerank_plugins.engine.worker import Engine, Finish, Run, Worker
+from qwen3_rerank_plugins.engine.text.encoding import Reading, read_documents
+from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder, TokenisedRequest
 from qwen3_rerank_plugins.errors import (
     ClosedError,
     DeviceMemoryError,
@@ -35,12 +36,11 @@ from qwen3_rerank_plugins.errors import (
     RerankError,
     UnsupportedCheckpointError,
 )
-from qwen3_rerank_plugins.printable import logger
 
 if TYPE_CHECKING:
-    from qwen3_rerank_plugins.engine.head import YesNoHead
-    from qwen3_rerank_plugins.engine.shape import Shape
-    from qwen3_rerank_plugins.engine.weights import LoadedModel
+    from qwen3_rerank_plugins.engine.loading.loader import LoadedModel
+    from qwen3_rerank_plugins.engine.loading.shape import Shape
+    from qwen3_rerank_plugins.engine.model.head import YesNoHead
 
 
 class LocalScorer:
@@ -101,7 +101,7 @@ class LocalScorer:
         """See `Scorer.close`."""
         if os.getpid() == self._process:
             self._serving.close()
-            return_freed_memory()
+            trim_malloc()
 
     def _explain(self, scores: Scores, finite: bool) -> Scores:
         """The same, with what is wrong with the weights, if that is why a score is not finite."""
@@ -186,13 +186,14 @@ class LocalScorer:
         """Torch is first imported here."""
         import torch
 
-        from qwen3_rerank_plugins.engine.budget import Room, check_weights_fit, choose_budget
-        from qwen3_rerank_plugins.engine.head import YesNoHead
-        from qwen3_rerank_plugins.engine.model import PackedModel
-        from qwen3_rerank_plugins.engine.passes import PassRunner
-        from qwen3_rerank_plugins.engine.placement import choose_placement, models_on_device
-        from qwen3_rerank_plugins.engine.shape import Shape
-        from qwen3_rerank_plugins.engine.weights import is_out_of_memory, load_model
+        from qwen3_rerank_plugins.engine.loading.budget import MemoryCheck, check_weights_fit, choose_budget
+        from qwen3_rerank_plugins.engine.loading.loader import load_model
+        from qwen3_rerank_plugins.engine.loading.placement import choose_placement, models_on_device
+        from qwen3_rerank_plugins.engine.loading.shape import Shape
+        from qwen3_rerank_plugins.engine.memory import is_out_of_memory
+        from qwen3_rerank_plugins.engine.model.head import YesNoHead
+        from qwen3_rerank_plugins.engine.model.packed_model import PackedModel
+        from qwen3_rerank_plugins.engine.model.runner import PassRunner
 
         settings = self._settings.replicas[number]  # not kept: a newer token may have come
         shape = Shape.from_config(complete_config(checkpoint.config))
@@ -223,9 +224,9 @@ class LocalScorer:
             compile=settings.compile,
             rows_at_once=placement.rows_at_once,
         )
-        room = Room(shape, placement.dtype, placement.rows_at_once, placement.device)
+        check = MemoryCheck(shape, placement.dtype, placement.rows_at_once, placement.device)
         return Engine(
-            PassRunner(model, head, placement.device, room),
+            PassRunner(model, head, placement.device, check),
             choose_budget(settings.max_batch_tokens, loaded, sharing=sharing),
             company=placement.rows_at_once,
             rescue=_float32_runner(loaded, head, shape),
@@ -243,11 +244,11 @@ def _float32_runner(loaded: LoadedModel, head: YesNoHead, shape: Shape) -> Run |
     """The same model in float32, for single scores that overflowed; None where there is nothing wider to try."""
     import torch
 
-    from qwen3_rerank_plugins.engine.attention import sdpa_attention
-    from qwen3_rerank_plugins.engine.budget import Room
-    from qwen3_rerank_plugins.engine.float32 import Float32Backbone
-    from qwen3_rerank_plugins.engine.model import CPU_ROWS_AT_ONCE, PackedModel
-    from qwen3_rerank_plugins.engine.passes import PassRunner
+    from qwen3_rerank_plugins.engine.loading.budget import MemoryCheck
+    from qwen3_rerank_plugins.engine.model.float32 import Float32Backbone
+    from qwen3_rerank_plugins.engine.model.packed_model import CPU_ROWS_AT_ONCE, PackedModel
+    from qwen3_rerank_plugins.engine.model.runner import PassRunner
+    from qwen3_rerank_plugins.engine.model.sdpa import sdpa_attention
 
     placement = loaded.placement
     if placement.dtype == torch.float32 or placement.quantization.name:
@@ -255,8 +256,8 @@ def _float32_runner(loaded: LoadedModel, head: YesNoHead, shape: Shape) -> Run |
     backbone = Float32Backbone(loaded.causal_lm.model)
     # few rows at once: it is there for the memory that is left, not for speed
     model = PackedModel(backbone, sdpa_attention, rows_at_once=CPU_ROWS_AT_ONCE)
-    room = Room(shape, torch.float32, CPU_ROWS_AT_ONCE, placement.device)
-    return PassRunner(model, head, placement.device, room)
+    check = MemoryCheck(shape, torch.float32, CPU_ROWS_AT_ONCE, placement.device)
+    return PassRunner(model, head, placement.device, check)
 
 
 def _check_vocabulary(checkpoint: Checkpoint, encoder: PromptEncoder, loaded: LoadedModel) -> None:

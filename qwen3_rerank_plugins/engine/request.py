@@ -11,9 +11,9 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
+from qwen3_rerank_plugins._plain_values import text
 from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, LongDocuments, OnNonfinite
 from qwen3_rerank_plugins.errors import InputTypeError, RequestError
-from qwen3_rerank_plugins.plain import text
 
 DEFAULT_INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
 Instruction = str | Callable[[str], str | None]

@@ -11,8 +11,8 @@ import os
 import re
 from typing import Any, Literal, get_args
 
-from qwen3_rerank_plugins import plain
-from qwen3_rerank_plugins.engine.names import resolve_model, resolve_path
+from qwen3_rerank_plugins import _plain_values as plain
+from qwen3_rerank_plugins.engine.model_name import resolve_model, resolve_path
 from qwen3_rerank_plugins.errors import SettingsError
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]

@@ -11,12 +11,12 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from qwen3_rerank_plugins._task_ranker import TaskRanker
 from qwen3_rerank_plugins.engine.request import Instruction
 from qwen3_rerank_plugins.evaluation.comparison import OnProgress, refuse_running_loop
 from qwen3_rerank_plugins.evaluation.pairs import LabelledTasks, read_labelled
 from qwen3_rerank_plugins.evaluation.thresholds import Calibration, check_counts, propose_threshold
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
-from qwen3_rerank_plugins.sets.ranker import TaskRanker
 
 
 def calibrate(

@@ -12,11 +12,11 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from qwen3_rerank_plugins.data.bundled import bundled_tasks
+from qwen3_rerank_plugins.data.tasks import Candidate, RankingTask
 from qwen3_rerank_plugins.engine.settings import positive_int
 from qwen3_rerank_plugins.errors import RequestError
 from qwen3_rerank_plugins.evaluation.judged import grades, read_tasks, set_name
-from qwen3_rerank_plugins.sets.bundled import bundled_tasks
-from qwen3_rerank_plugins.sets.tasks import Candidate, RankingTask
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -13,15 +13,22 @@ from pathlib import Path
 
 import numpy as np
 
+from qwen3_rerank_plugins._plain_values import plain
+from qwen3_rerank_plugins._task_ranker import TaskRanker
 from qwen3_rerank_plugins.engine.request import Instruction
 from qwen3_rerank_plugins.engine.settings import positive_int
 from qwen3_rerank_plugins.errors import RequestError
-from qwen3_rerank_plugins.evaluation.bootstrap import RESAMPLES, Estimate, Numbers, estimate, resample_means
 from qwen3_rerank_plugins.evaluation.judged import JudgedSet, grades, survey
-from qwen3_rerank_plugins.evaluation.measures import measure, measure_names
-from qwen3_rerank_plugins.plain import plain
+from qwen3_rerank_plugins.evaluation.measures import (
+    RESAMPLES,
+    Estimate,
+    Numbers,
+    estimate,
+    measure,
+    measure_names,
+    resample_means,
+)
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
-from qwen3_rerank_plugins.sets.ranker import TaskRanker
 
 OnProgress = Callable[[float], None]
 

@@ -10,10 +10,10 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from qwen3_rerank_plugins.data.lines import STDIN, shown
+from qwen3_rerank_plugins.data.readers import open_records, require_objects
+from qwen3_rerank_plugins.data.tasks import Candidate, RankingTask, parse_task
 from qwen3_rerank_plugins.errors import RequestError
-from qwen3_rerank_plugins.sets.lines import STDIN, shown
-from qwen3_rerank_plugins.sets.records import open_records, require_objects
-from qwen3_rerank_plugins.sets.tasks import Candidate, RankingTask, parse_task
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -7,9 +7,12 @@ Must not know: where the order came from.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
+import numpy as np
 import pytrec_eval
+from numpy.typing import NDArray
 
 from qwen3_rerank_plugins.engine.settings import positive_int
 
@@ -67,3 +70,44 @@ def measure(
 
 def _by_place(ranking: Sequence[int]) -> list[tuple[str, int]]:
     return [(str(place), grade) for place, grade in enumerate(ranking)]
+
+
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+_COUNTS_AT_A_TIME = 2_000_000
+
+Numbers = NDArray[np.floating[Any]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure, and the interval of its bootstrap at 95 %."""
+
+    value: float
+    low: float
+    high: float
+
+
+def resample_counts(rows: int, resamples: int, seed: tuple[int, ...]) -> Iterator[NDArray[np.int64]]:
+    """How often each row was drawn: arrays (some resamples, rows), `resamples` in all."""
+    random = np.random.default_rng(seed)
+    at_a_time = max(1, _COUNTS_AT_A_TIME // rows)
+    for start in range(0, resamples, at_a_time):
+        yield random.multinomial(rows, np.full(rows, 1 / rows), size=min(at_a_time, resamples - start))
+
+
+def resample_sums(values: Numbers, resamples: int, seed: tuple[int, ...]) -> Numbers:
+    """Sums of the columns, (resamples, columns), of values (rows, columns)."""
+    return np.concatenate([counts @ values for counts in resample_counts(len(values), resamples, seed)])
+
+
+def resample_means(values: Numbers, resamples: int, seed: tuple[int, ...]) -> Numbers:
+    """Means of the columns, (resamples, columns), of values (rows, columns)."""
+    return resample_sums(values, resamples, seed) / len(values)
+
+
+def estimate(value: float, resampled: Numbers) -> Estimate:
+    """The figure of all rows, with the interval of those of the resamples."""
+    outside = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(resampled, [outside, 1 - outside])
+    return Estimate(float(value), float(low), float(high))

@@ -11,10 +11,10 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 
+from qwen3_rerank_plugins.data.limits import Limit
+from qwen3_rerank_plugins.data.readers import Record, open_records
+from qwen3_rerank_plugins.data.tasks import Candidate, RankingTask, parse_task, take
 from qwen3_rerank_plugins.errors import RequestError
-from qwen3_rerank_plugins.sets.limits import Limit
-from qwen3_rerank_plugins.sets.records import Record, open_records
-from qwen3_rerank_plugins.sets.tasks import Candidate, RankingTask, parse_task, take
 
 _PAIR_LINE = '{"query": ..., "text": ..., "label": 0 or 1}'
 

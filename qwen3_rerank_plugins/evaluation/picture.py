@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from qwen3_rerank_plugins._plurals import counted
 from qwen3_rerank_plugins.bench.report import Record
 from qwen3_rerank_plugins.errors import MissingExtraError
-from qwen3_rerank_plugins.plurals import counted
 
 try:
     from matplotlib.axes import Axes

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qwen3_rerank_plugins.bench.record import make_record, note_circumstances
-from qwen3_rerank_plugins.engine.placement import choose_placement
+from qwen3_rerank_plugins._records import make_record, note_circumstances
+from qwen3_rerank_plugins.engine.loading.placement import choose_placement
 from qwen3_rerank_plugins.evaluation.comparison import Evaluation
 from qwen3_rerank_plugins.evaluation.search import SearchEvaluation
 from qwen3_rerank_plugins.evaluation.thresholds import Calibration

@@ -11,13 +11,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from qwen3_rerank_plugins._plain_values import plain
+from qwen3_rerank_plugins._plurals import counted
 from qwen3_rerank_plugins.engine.settings import positive_int
 from qwen3_rerank_plugins.errors import RequestError
-from qwen3_rerank_plugins.evaluation.bootstrap import RESAMPLES, Estimate, Numbers, estimate, resample_means
 from qwen3_rerank_plugins.evaluation.collection import Collection
-from qwen3_rerank_plugins.evaluation.measures import measure
-from qwen3_rerank_plugins.plain import plain
-from qwen3_rerank_plugins.plurals import counted
+from qwen3_rerank_plugins.evaluation.measures import RESAMPLES, Estimate, Numbers, estimate, measure, resample_means
 
 Rankings = Sequence[Sequence[str]]
 """For each query of a collection, in its order: names of passages, best first."""

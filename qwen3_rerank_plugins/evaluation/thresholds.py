@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qwen3_rerank_plugins import plain
+from qwen3_rerank_plugins import _plain_values as plain
 from qwen3_rerank_plugins.engine.settings import positive_int
 from qwen3_rerank_plugins.errors import RequestError, SettingsError
-from qwen3_rerank_plugins.evaluation.bootstrap import Estimate, Numbers, estimate, resample_counts, resample_sums
+from qwen3_rerank_plugins.evaluation.measures import Estimate, Numbers, estimate, resample_counts, resample_sums
 
 FEWEST = 10
 """Relevant pairs, and irrelevant ones, below which nothing is said: two and two can be told apart by luck."""

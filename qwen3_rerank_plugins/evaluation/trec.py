@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from qwen3_rerank_plugins._plurals import counted
 from qwen3_rerank_plugins.errors import RequestError
 from qwen3_rerank_plugins.evaluation.collection import Collection
-from qwen3_rerank_plugins.plurals import counted
 
 
 def write_run(file: str | Path, collection: Collection, rankings: Sequence[Sequence[str]], name: str) -> None:

@@ -15,14 +15,14 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from pydantic import Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
+from qwen3_rerank_plugins._fields import RerankerFields
+from qwen3_rerank_plugins._plain_values import whole
 from qwen3_rerank_plugins.engine.request import Instruction
 from qwen3_rerank_plugins.errors import InputTypeError, SettingsError, UnknownArgumentError
-from qwen3_rerank_plugins.fields import RerankerFields
 from qwen3_rerank_plugins.langchain.callbacks import callbacks_of
-from qwen3_rerank_plugins.langchain.notes import AnyDocument, Relevance, annotated, relevances
-from qwen3_rerank_plugins.langchain.reading import check_metadata, with_metadata
-from qwen3_rerank_plugins.langchain.step import RerankInput, RerankStep
-from qwen3_rerank_plugins.plain import whole
+from qwen3_rerank_plugins.langchain.document_text import check_metadata, with_metadata
+from qwen3_rerank_plugins.langchain.metadata import AnyDocument, Relevance, annotated, relevances
+from qwen3_rerank_plugins.langchain.runnable import RerankInput, RerankStep
 from qwen3_rerank_plugins.reranker import OWN, Own
 
 CALL_OPTIONS = ("instruction", "top_n", "min_score")

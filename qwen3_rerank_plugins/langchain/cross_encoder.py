@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from langchain_core.cross_encoders import BaseCrossEncoder
 
+from qwen3_rerank_plugins._cross_encoder import Predictions
+from qwen3_rerank_plugins._fields import ScoringFields
 from qwen3_rerank_plugins.engine.request import AnyText, Instruction
-from qwen3_rerank_plugins.fields import ScoringFields
-from qwen3_rerank_plugins.predictions import Predictions
 
 
 class Qwen3CrossEncoder(ScoringFields, Predictions, BaseCrossEncoder):

@@ -16,8 +16,8 @@ from pydantic import ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from qwen3_rerank_plugins.errors import UnknownArgumentError
-from qwen3_rerank_plugins.langchain.arguments import ANY, Call, taken_by
 from qwen3_rerank_plugins.langchain.compressor import CALL_OPTIONS, Qwen3Rerank
+from qwen3_rerank_plugins.langchain.retriever_arguments import ANY, Call, taken_by
 
 
 class Qwen3RerankRetriever(BaseRetriever):

@@ -19,12 +19,12 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
 from pydantic import Field, model_validator
 
-from qwen3_rerank_plugins import plain
-from qwen3_rerank_plugins.engine.results import RankedDocument
+from qwen3_rerank_plugins import _plain_values as plain
+from qwen3_rerank_plugins._fields import RerankerFields
+from qwen3_rerank_plugins._metadata import reading_notes
+from qwen3_rerank_plugins.engine.ranking import RankedDocument
 from qwen3_rerank_plugins.errors import InputTypeError, RequestError
-from qwen3_rerank_plugins.fields import RerankerFields
-from qwen3_rerank_plugins.llama_index.copies import copy_with_notes
-from qwen3_rerank_plugins.metadata import reading_notes
+from qwen3_rerank_plugins.llama_index.node_copies import copy_with_notes
 
 dispatcher = get_dispatcher(__name__)
 

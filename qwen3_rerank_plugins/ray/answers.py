@@ -14,15 +14,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Literal, get_args
 
-from qwen3_rerank_plugins.engine.lifetime import closed_at_exit
-from qwen3_rerank_plugins.engine.receipts import Receipt
+from qwen3_rerank_plugins._task_ranker import WINDOW, RankedTask, TaskRanker
+from qwen3_rerank_plugins.data.results import as_object
+from qwen3_rerank_plugins.data.tasks import RankingTask
+from qwen3_rerank_plugins.engine.concurrency.lifetime import closed_at_exit
+from qwen3_rerank_plugins.engine.concurrency.threads import start_thread
+from qwen3_rerank_plugins.engine.report import Receipt
 from qwen3_rerank_plugins.engine.settings import one_of
-from qwen3_rerank_plugins.engine.threads import start_thread
 from qwen3_rerank_plugins.errors import DeviceMemoryError, NonFiniteScoreError, RequestError
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
-from qwen3_rerank_plugins.sets.ranker import WINDOW, RankedTask, TaskRanker
-from qwen3_rerank_plugins.sets.results import as_object
-from qwen3_rerank_plugins.sets.tasks import RankingTask
 
 OnError = Literal["raise", "column"]
 Question = Callable[[], RankingTask]

@@ -12,9 +12,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from qwen3_rerank_plugins.data.tasks import RankingTask, task_of
 from qwen3_rerank_plugins.errors import InputTypeError, RequestError
 from qwen3_rerank_plugins.ray.answers import Answer, Question
-from qwen3_rerank_plugins.sets.tasks import RankingTask, task_of
 
 READ = ("query", "instruction", "documents", "candidates", "query_id")
 """The columns that a question is made of."""

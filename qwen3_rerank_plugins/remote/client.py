@@ -23,11 +23,11 @@ from qwen3_rerank_plugins.errors import (
     RemoteUnreachableError,
     SettingsError,
 )
-from qwen3_rerank_plugins.remote.body import LARGEST_ANSWER, UnreadableError, json_of, read_body, text_of
+from qwen3_rerank_plugins.remote.environment import certificates, find_proxy
+from qwen3_rerank_plugins.remote.fair_queue import Turns
 from qwen3_rerank_plugins.remote.redaction import Redaction
+from qwen3_rerank_plugins.remote.response_body import LARGEST_ANSWER, UnreadableError, json_of, read_body, text_of
 from qwen3_rerank_plugins.remote.settings import RemoteSettings
-from qwen3_rerank_plugins.remote.surroundings import certificates, find_proxy
-from qwen3_rerank_plugins.remote.turns import Turns
 
 try:
     import httpx

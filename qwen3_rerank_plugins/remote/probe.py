@@ -13,12 +13,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from qwen3_rerank_plugins.data.sanity import IRRELEVANT, QUESTION, RELEVANT
 from qwen3_rerank_plugins.engine.request import make_request
 from qwen3_rerank_plugins.errors import RemoteTemplateError
 from qwen3_rerank_plugins.remote.server import Server
 from qwen3_rerank_plugins.remote.settings import Template
-from qwen3_rerank_plugins.remote.wording import Wording, word
-from qwen3_rerank_plugins.sanity import IRRELEVANT, QUESTION, RELEVANT
+from qwen3_rerank_plugins.remote.texts import Wording, word
 
 OTHER_INSTRUCTION = "Given a question, retrieve timetables and news about trains, and nothing that answers the question"
 _ONE_TEXT = ("1", "2 How do bees make honey? 3", "4 Bees make honey from nectar. 5", "6")

@@ -8,17 +8,17 @@ import os
 import threading
 from concurrent.futures import Future
 
-from qwen3_rerank_plugins.engine.lifetime import closed_at_exit, refuse_at_exit
+from qwen3_rerank_plugins.engine.concurrency.lifetime import closed_at_exit, refuse_at_exit
 from qwen3_rerank_plugins.engine.request import DEFAULT_INSTRUCTION, RerankRequest, make_request
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.errors import ClosedError, NonFiniteScoreError, RequestError, RerankError
 from qwen3_rerank_plugins.remote.client import HttpClient
-from qwen3_rerank_plugins.remote.loop import BackgroundLoop
+from qwen3_rerank_plugins.remote.event_loop import BackgroundLoop
 from qwen3_rerank_plugins.remote.probe import check_server
 from qwen3_rerank_plugins.remote.redaction import Redaction
 from qwen3_rerank_plugins.remote.server import Server
 from qwen3_rerank_plugins.remote.settings import RemoteSettings, what_no_server_does
-from qwen3_rerank_plugins.remote.wording import Wording, word
+from qwen3_rerank_plugins.remote.texts import Wording, word
 
 
 class RemoteScorer:

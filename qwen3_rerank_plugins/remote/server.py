@@ -7,15 +7,13 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 
+from qwen3_rerank_plugins._printable import logger
 from qwen3_rerank_plugins.errors import RemoteRefusedError
-from qwen3_rerank_plugins.printable import logger
-from qwen3_rerank_plugins.remote.address import Address
-from qwen3_rerank_plugins.remote.answers import Scale, read_answer
 from qwen3_rerank_plugins.remote.client import HttpClient
-from qwen3_rerank_plugins.remote.detection import Found, ask_tei, detect
-from qwen3_rerank_plugins.remote.dialects import DIALECTS, body_of
+from qwen3_rerank_plugins.remote.detection import Address, Found, ask_tei, detect
+from qwen3_rerank_plugins.remote.protocols import DIALECTS, Scale, body_of, read_answer
 from qwen3_rerank_plugins.remote.settings import RemoteSettings
-from qwen3_rerank_plugins.remote.wording import Wording
+from qwen3_rerank_plugins.remote.texts import Wording
 
 CHARACTERS_PER_REQUEST = 400_000
 """Of documents; in UTF-8 that stays below the two megabytes at which Text Embeddings Inference refuses a request."""

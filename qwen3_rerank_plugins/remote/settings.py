@@ -11,7 +11,7 @@ import re
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from qwen3_rerank_plugins import plain
+from qwen3_rerank_plugins import _plain_values as plain
 from qwen3_rerank_plugins.engine.settings import (
     DEFAULT_MAX_LENGTH,
     DEFAULT_MODEL,
@@ -23,7 +23,7 @@ from qwen3_rerank_plugins.engine.settings import (
     positive_int,
 )
 from qwen3_rerank_plugins.errors import SettingsError
-from qwen3_rerank_plugins.remote.address import Address
+from qwen3_rerank_plugins.remote.detection import Address
 
 Protocol = Literal["auto", "vllm", "vllm-rerank", "sglang", "tei", "infinity", "cohere"]
 Template = Literal["server", "client"]

@@ -10,8 +10,8 @@ from tokenizers import Tokenizer
 
 from qwen3_rerank_plugins.bench.subject import Subject, write_random_checkpoint
 from qwen3_rerank_plugins.bench.texts import RealText, read_passages
-from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER
-from qwen3_rerank_plugins.engine.shape import Shape
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import DEMO_FOLDER
+from qwen3_rerank_plugins.engine.loading.shape import Shape
 
 SMALL = Shape(
     hidden=64, layers=2, heads=4, key_value_heads=2, head_dim=32, intermediate=96, vocabulary=9_216, tied=False

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwen3_rerank_plugins.bench.cost import count_flops, count_tokens, measure_gemm_rate
-from qwen3_rerank_plugins.engine.tokens import TokenisedRequest
+from qwen3_rerank_plugins.engine.text.tokenizer import TokenisedRequest
 from tests.bench.conftest import SMALL
 
 lengths = st.lists(

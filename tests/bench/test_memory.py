@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from qwen3_rerank_plugins.bench.loading import stored_dtype, watch_in_fresh_process
+from qwen3_rerank_plugins.bench.load_memory import stored_dtype, watch_in_fresh_process
 from qwen3_rerank_plugins.bench.memory import PREFIX, _request, _slope, measure_memory
 from qwen3_rerank_plugins.bench.subject import Subject, stored_as
 from qwen3_rerank_plugins.engine.settings import EngineSettings

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from qwen3_rerank_plugins._records import make_record, note_circumstances, write_record
 from qwen3_rerank_plugins.bench.picture import draw_speed
-from qwen3_rerank_plugins.bench.record import make_record, note_circumstances, write_record
 from qwen3_rerank_plugins.bench.report import as_markdown, describe, grids_of, size
 from qwen3_rerank_plugins.bench.stopwatch import Spread
 from qwen3_rerank_plugins.bench.studies import Study, run_study

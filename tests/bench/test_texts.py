@@ -8,7 +8,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from qwen3_rerank_plugins.bench.texts import RealText, read_passages
-from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import DEMO_FOLDER
 
 TOKENIZER = Tokenizer.from_file(str(DEMO_FOLDER / "tokenizer.json"))
 

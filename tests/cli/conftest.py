@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from qwen3_rerank_plugins import registry
+from qwen3_rerank_plugins import _registry as registry
 from qwen3_rerank_plugins.cli import heartbeat, loading
 from qwen3_rerank_plugins.cli.app import app
 from tests.doubles import OverlapScorer

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from qwen3_rerank_plugins import Qwen3Reranker, __version__, cli, registry
-from qwen3_rerank_plugins.cli import rank as rank_command
+from qwen3_rerank_plugins import Qwen3Reranker, __version__, cli
+from qwen3_rerank_plugins import _registry as registry
 from qwen3_rerank_plugins.cli.app import app
+from qwen3_rerank_plugins.cli.commands import rank as rank_command
 from qwen3_rerank_plugins.errors import NonFiniteScoreError, PassError, RequestError
 from tests.cli.conftest import Run, in_a_process, one_line
 from tests.doubles import OverlapScorer

@@ -55,7 +55,7 @@ def test_exactly_the_options_of_a_command_are_documented(command: str) -> None:
 
 
 def test_the_tables_are_what_the_commands_give() -> None:
-    assert render(PAGE) == PAGE, "docs/cli.md is out of date: python scripts/render_cli.py"
+    assert render(PAGE) == PAGE, "docs/cli.md is out of date: python tools/render_cli.py"
 
 
 @pytest.mark.parametrize(

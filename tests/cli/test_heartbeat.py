@@ -10,7 +10,7 @@ import pytest
 
 from qwen3_rerank_plugins.cli import heartbeat
 from qwen3_rerank_plugins.cli.heartbeat import Progress, beat
-from qwen3_rerank_plugins.cli.screen import Screen
+from qwen3_rerank_plugins.cli.output import Screen
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ from transformers.utils import logging as transformers
 
 from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins.cli import loading
-from qwen3_rerank_plugins.cli.screen import Screen
-from qwen3_rerank_plugins.engine import hub
+from qwen3_rerank_plugins.cli.output import Screen
+from qwen3_rerank_plugins.engine.checkpoints import hub
 from qwen3_rerank_plugins.errors import CheckpointNotFoundError
 from tests.cli.conftest import MODEL
 from tests.doubles import OverlapScorer

@@ -14,7 +14,7 @@ from qwen3_rerank_plugins.embedding.checkpoint import find_embedding_checkpoint
 from qwen3_rerank_plugins.embedding.model import LoadedEmbedder
 from qwen3_rerank_plugins.embedding.request import Reading, make_request
 from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
-from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import DEMO_FOLDER
 from qwen3_rerank_plugins.errors import (
     CheckpointNotFoundError,
     IncompleteCheckpointError,

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 import torch
 
-from qwen3_rerank_plugins import close_all, registry
+from qwen3_rerank_plugins import _registry as registry
+from qwen3_rerank_plugins import close_all
 from qwen3_rerank_plugins.embedding import model as model_module
 from qwen3_rerank_plugins.embedding.checkpoint import find_embedding_checkpoint
 from qwen3_rerank_plugins.embedding.embedder import LocalEmbedder
 from qwen3_rerank_plugins.embedding.request import EmbeddingRequest, Reading, make_request
 from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
-from qwen3_rerank_plugins.engine import lifetime
+from qwen3_rerank_plugins.engine.concurrency import lifetime
 from qwen3_rerank_plugins.errors import ClosedError, InputTypeError, UnsupportedCheckpointError
 from tests.fake_cuda import FakeCuda
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from qwen3_rerank_plugins.engine import files as station
-from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER, find_checkpoint
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import DEMO_FOLDER, find_checkpoint
 from qwen3_rerank_plugins.engine.files import read_json
 from qwen3_rerank_plugins.engine.settings import EngineSettings
-from qwen3_rerank_plugins.engine.tokens import PromptEncoder
+from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder
 from qwen3_rerank_plugins.errors import CheckpointError, CheckpointNotFoundError, UnsupportedCheckpointError
 from tests.cache import cache_with
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from qwen3_rerank_plugins.engine.prompt import build_prompt
 from qwen3_rerank_plugins.engine.request import RerankRequest
 from qwen3_rerank_plugins.engine.settings import SHORTEST_MAX_LENGTH, EngineSettings
-from qwen3_rerank_plugins.engine.tokens import PromptEncoder
+from qwen3_rerank_plugins.engine.text.template import build_prompt
+from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder
 from qwen3_rerank_plugins.errors import SettingsError
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from qwen3_rerank_plugins import Qwen3Reranker
-from qwen3_rerank_plugins.engine.results import probability
+from qwen3_rerank_plugins.engine.ranking import probability
 from qwen3_rerank_plugins.evaluation import mteb_model
 from tests.doubles import OverlapScorer
 

@@ -149,7 +149,7 @@ def test_python_and_console_blocks_stand_only_where_they_are_run(page: Path) -> 
         '```bash\npip install "qwen3-rerank-plugins[langchan]"\n```\n',
         "```bash\nmake coffee\n```\n",
         "```bash\npython -m qwen3_rerank_plugins.evaluation.crad\n```\n",
-        "```bash\npython scripts/soak.py --minuets 30\n```\n",
+        "```bash\npython -m tests.load.soak --minuets 30\n```\n",
         "```json\n{'a': 1}\n```\n",
         '```jsonl\n{"a": 1}\n{"b": \n```\n',
         "```toml\na = \n```\n",

@@ -34,7 +34,7 @@ EXTRAS = {
     "bench": {"bench"},
     "evaluation": {"eval"},
     "evaluation/mteb_adapter.py": {"eval", "mteb"},
-    "evaluation/card.py": {"eval", "mteb"},
+    "benchmarks/model_card.py": {"eval", "mteb"},
 }
 """The extras that a folder or a file may count on when it is imported; every other file has the base only."""
 

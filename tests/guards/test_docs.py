@@ -19,8 +19,8 @@ from packaging.requirements import Requirement
 
 import qwen3_rerank_plugins
 from qwen3_rerank_plugins import errors
+from qwen3_rerank_plugins.engine.loading.shape import PUBLISHED, Shape
 from qwen3_rerank_plugins.engine.settings import Quantization
-from qwen3_rerank_plugins.engine.shape import PUBLISHED, Shape
 from tests.environments import make_environment, run_in
 from tests.optional import need, need_installed
 from tests.pages import EVERY_PAGE, PAGES, ROOT, label, read, reading_order
@@ -231,10 +231,10 @@ def test_every_record_is_shown_and_can_be_reproduced() -> None:
         "evaluation": ("evaluation.md", "qwen3-rerank eval "),
         "calibration": ("evaluation.md", "qwen3-rerank calibrate "),
         "search": ("two-stages.md", "python examples/"),
-        "load": ("reliability.md", "python scripts/soak.py "),
-        "soak": ("reliability.md", "python scripts/soak.py "),
-        "threads": ("performance.md", "python scripts/measure_threads.py "),
-        "remote": ("remote.md", "python scripts/remote_check.py "),
+        "load": ("reliability.md", "python -m tests.load.soak "),
+        "soak": ("reliability.md", "python -m tests.load.soak "),
+        "threads": ("performance.md", "python tools/measure_threads.py "),
+        "remote": ("remote.md", "python tools/remote_check.py "),
     }
     for record in sorted((ROOT / "benchmarks" / "results").glob("*.json")):
         name, command = shown_in.get(json.loads(read(record))["study"], ("performance.md", "qwen3-rerank bench "))
@@ -264,7 +264,7 @@ def test_the_readme_says_of_full_depth_what_its_record_says() -> None:
 
 def test_the_cards_table_on_the_page_is_the_one_that_its_command_compares_with() -> None:
     need("pytrec_eval")
-    from qwen3_rerank_plugins.evaluation.card import COLUMNS, PUBLISHED
+    from benchmarks.model_card import COLUMNS, PUBLISHED
 
     page = read(ROOT / "docs" / "evaluation.md")
     assert f"| model | {' | '.join(COLUMNS)} |" in page
@@ -283,6 +283,6 @@ def test_the_front_page_says_of_speed_what_the_record_says() -> None:
 def test_the_pictures_are_what_the_engine_gives() -> None:
     need("typer")
     done = subprocess.run(
-        [sys.executable, "scripts/draw_pictures.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "tools/draw_pictures.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr

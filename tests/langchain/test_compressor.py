@@ -21,7 +21,7 @@ from langchain_core.load import dumps
 from safetensors.torch import load_file, save_file
 
 from qwen3_rerank_plugins import Qwen3Reranker
-from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import find_checkpoint
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.errors import InputTypeError, LongDocumentError, NonFiniteScoreError
 from qwen3_rerank_plugins.langchain import Qwen3Rerank

@@ -15,7 +15,8 @@ from langchain_core.documents import Document
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
-from qwen3_rerank_plugins import Qwen3Reranker, registry
+from qwen3_rerank_plugins import Qwen3Reranker
+from qwen3_rerank_plugins import _registry as registry
 from qwen3_rerank_plugins.errors import InputTypeError
 from qwen3_rerank_plugins.langchain import Qwen3CrossEncoder, Qwen3Rerank
 from tests.doubles import OverlapScorer

@@ -24,7 +24,7 @@ from langchain_tests.integration_tests import EmbeddingsIntegrationTests
 from langchain_tests.unit_tests import EmbeddingsUnitTests
 from pydantic import ValidationError
 
-from qwen3_rerank_plugins import registry
+from qwen3_rerank_plugins import _registry as registry
 from qwen3_rerank_plugins.errors import CheckpointNotFoundError, InputTypeError, RequestError
 from qwen3_rerank_plugins.langchain import Qwen3Embeddings, Qwen3Rerank
 from tests.langchain import corpus

@@ -25,7 +25,7 @@ from llama_index.core.schema import TextNode
 from llama_index.core.storage.kvstore import SimpleKVStore
 from pydantic import ValidationError
 
-from qwen3_rerank_plugins import registry
+from qwen3_rerank_plugins import _registry as registry
 from qwen3_rerank_plugins.embedding import model as model_module
 from qwen3_rerank_plugins.errors import InputTypeError
 from qwen3_rerank_plugins.llama_index import Qwen3Embedding, Qwen3Rerank

@@ -14,7 +14,8 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.schema import NodeWithScore, TextNode
 from pydantic import ValidationError
 
-from qwen3_rerank_plugins import Qwen3Reranker, close_all, registry
+from qwen3_rerank_plugins import Qwen3Reranker, close_all
+from qwen3_rerank_plugins import _registry as registry
 from qwen3_rerank_plugins.llama_index import Qwen3Rerank
 from tests.doubles import OverlapScorer
 from tests.llama_index.watchers import CallbackWatcher

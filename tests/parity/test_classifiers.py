@@ -10,10 +10,10 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from qwen3_rerank_plugins.engine.checkpoint import find_checkpoint
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import find_checkpoint
+from qwen3_rerank_plugins.engine.loading.loader import dtype_word, load_model
+from qwen3_rerank_plugins.engine.loading.shape import Shape
 from qwen3_rerank_plugins.engine.settings import EngineSettings
-from qwen3_rerank_plugins.engine.shape import Shape
-from qwen3_rerank_plugins.engine.weights import dtype_word, load_model
 from tests.checkpoint_kinds import make_classifier
 from tests.optional import need
 from tests.parity.test_fine_tunes import PAIRS, log_odds

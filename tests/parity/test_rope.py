@@ -12,7 +12,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from qwen3_rerank_plugins import Qwen3Reranker
-from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import DEMO_FOLDER
 from qwen3_rerank_plugins.errors import RequestError
 from tests.checkpoint_kinds import change_json
 from tests.references import CardReference

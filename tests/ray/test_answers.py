@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from qwen3_rerank_plugins import Qwen3Reranker
+from qwen3_rerank_plugins.data.tasks import task_of
 from qwen3_rerank_plugins.engine.request import RerankRequest
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.errors import (
@@ -22,7 +23,6 @@ from qwen3_rerank_plugins.errors import (
     SettingsError,
 )
 from qwen3_rerank_plugins.ray.answers import Answerer, Question
-from qwen3_rerank_plugins.sets.tasks import task_of
 from tests.doubles import OverlapScorer
 
 

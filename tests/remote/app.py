@@ -15,8 +15,8 @@ from typing import Any
 
 import uvicorn
 
-from qwen3_rerank_plugins.engine.results import probability
-from qwen3_rerank_plugins.remote.dialects import DIALECTS
+from qwen3_rerank_plugins.engine.ranking import probability
+from qwen3_rerank_plugins.remote.protocols import DIALECTS
 
 Score = Callable[[str, str, str | None], float]
 """(query, document, instruction) -> log-odds, with the texts as they arrived."""

@@ -7,7 +7,7 @@ import threading
 import torch
 from transformers import AutoTokenizer
 
-from qwen3_rerank_plugins.engine.checkpoint import DEMO_FOLDER
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import DEMO_FOLDER
 from tests.checkpoints import load_reference
 from tests.references import INSTRUCTION, PREFIX, SUFFIX
 

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from qwen3_rerank_plugins.errors import SettingsError
-from qwen3_rerank_plugins.remote.address import Address
-from qwen3_rerank_plugins.remote.detection import detect
+from qwen3_rerank_plugins.remote.detection import Address, detect
 
 
 class Pages:
@@ -43,3 +42,21 @@ def test_text_embeddings_inference_says_so_in_its_info() -> None:
 def test_what_nothing_can_be_told_from_has_to_be_said(listing: object) -> None:
     with pytest.raises(SettingsError, match=r"does not say what it is. Pass protocol=\.\.\. with one of 'vllm'"):
         found(v1_models=listing, info={"version": 1})
+
+
+@pytest.mark.parametrize(
+    ("url", "path", "endpoint", "listing"),
+    [
+        ("http://h:8000", "v1/rerank", "http://h:8000/v1/rerank", "http://h:8000/v1/models"),
+        ("http://h:8000/", "score", "http://h:8000/score", "http://h:8000/v1/models"),
+        ("http://h/v1", "v1/rerank", "http://h/v1/rerank", "http://h/v1/models"),
+        ("http://h/v1", "rerank", "http://h/v1/rerank", "http://h/v1/models"),
+        ("http://h/v1/rerank", "v1/rerank", "http://h/v1/rerank", "http://h/v1/models"),
+        ("http://h/v2/rerank", "v1/rerank", "http://h/v2/rerank", "http://h/v1/models"),
+        ("http://h/proxy/score", "score", "http://h/proxy/score", "http://h/proxy/v1/models"),
+        ("http://h/proxy", "v1/rerank", "http://h/proxy/v1/rerank", "http://h/proxy/v1/models"),
+    ],
+)
+def test_endpoint_and_listing_follow_from_the_address(url: str, path: str, endpoint: str, listing: str) -> None:
+    assert Address(url).endpoint_of(path) == endpoint
+    assert Address(url).of("v1/models") == listing

@@ -12,8 +12,8 @@ import pytest
 
 from qwen3_rerank_plugins.engine.request import make_request
 from qwen3_rerank_plugins.errors import NonFiniteScoreError, RemoteAnswerError, RemoteError, RemoteRefusedError
-from qwen3_rerank_plugins.remote.body import text_of
 from qwen3_rerank_plugins.remote.redaction import Redaction
+from qwen3_rerank_plugins.remote.response_body import text_of
 from tests.remote.conftest import Connect
 from tests.remote.wire import HEAD, SCORES, Handle, always, listening, pouring
 from tests.test_secrets import everything_logged

@@ -9,7 +9,7 @@ import pytest
 from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins.errors import RemoteRefusedError, SettingsError
 from qwen3_rerank_plugins.remote import RemoteSettings
-from qwen3_rerank_plugins.remote.dialects import DIALECTS
+from qwen3_rerank_plugins.remote.protocols import DIALECTS
 from qwen3_rerank_plugins.remote.settings import Protocol
 from tests.remote.app import Reply, RerankApp
 from tests.remote.conftest import Serve

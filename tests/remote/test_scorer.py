@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from qwen3_rerank_plugins import Qwen3Reranker, registry
+from qwen3_rerank_plugins import Qwen3Reranker
+from qwen3_rerank_plugins import _registry as registry
 from qwen3_rerank_plugins.engine.request import make_request
 from qwen3_rerank_plugins.errors import (
     ClosedError,
@@ -25,7 +26,7 @@ from qwen3_rerank_plugins.errors import (
     RequestError,
 )
 from qwen3_rerank_plugins.remote import RemoteScorer, RemoteSettings, server
-from qwen3_rerank_plugins.remote.dialects import DIALECTS
+from qwen3_rerank_plugins.remote.protocols import DIALECTS
 from tests.remote.app import RerankApp, closed_port, edited, serving, status, texts_of
 from tests.remote.conftest import Connect, Serve
 from tests.remote.demo_server import DemoServer

@@ -1,0 +1,225 @@
+"""Ways to score the same pairs: ours, and those that people use instead.
+
+Comes in: a checkpoint folder. Goes out: log-odds of requests, in their order.
+Must not know: clocks, tables. Every peer gets its best settings for the device.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from qwen3_rerank_plugins.bench.workloads import MAX_LENGTH
+from qwen3_rerank_plugins.engine.loading.loader import dtype_word
+from qwen3_rerank_plugins.engine.local import LocalScorer
+from qwen3_rerank_plugins.engine.request import RerankRequest
+from qwen3_rerank_plugins.engine.settings import EngineSettings
+
+Requests = Sequence[RerankRequest]
+
+
+class Peer(Protocol):
+    """One way to score. `note` says with which settings it ran."""
+
+    note: str
+
+    def prepare(self, requests: Requests) -> None:
+        """Whatever is better done once for a workload: choose a batch size, warm up."""
+        ...
+
+    def score(self, requests: Requests) -> list[float]:
+        """Log-odds of all documents, request after request."""
+        ...
+
+
+class Ours:
+    """Our own engine, as the facade drives it: all requests submitted, then waited for."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._scorer = LocalScorer(settings)
+        self.note = "compiled" if settings.compile else ""
+
+    def prepare(self, requests: Requests) -> None:
+        """Load; compile where asked for."""
+        self._scorer.warmup()
+
+    def score(self, requests: Requests) -> list[float]:
+        """See `Peer.score`."""
+        futures = [self._scorer.submit(request) for request in requests]
+        return [log_odds for future in futures for log_odds in future.result().log_odds]
+
+
+class Card:
+    """The model card's script on transformers: whole prompts, padded on the left, a few at a time.
+
+    Args:
+        folder: the checkpoint.
+        device, dtype: where and how.
+        last_position_only: compute the logits of the last position instead of all of them, which the card does not do
+            but a careful user would.
+    """
+
+    def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype, *, last_position_only: bool) -> None:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, padding_side="left")
+        options: dict[str, Any] = {dtype_word(): dtype, "device_map": {"": device}}
+        self._model: Any = AutoModelForCausalLM.from_pretrained(folder, **options)
+        self._yes, self._no = (self._tokenizer.convert_tokens_to_ids(answer) for answer in ("yes", "no"))
+        self._options = {"logits_to_keep": 1} if last_position_only else {}
+        self._device = device
+        self._batch = 8
+        self.note = ""
+
+    def prepare(self, requests: Requests) -> None:
+        """Eight at a time, or as many as keep the logits of a batch within 4 GiB."""
+        longest = max(len(ids) for ids in self._encode([*_pairs(requests)]))
+        vocabulary = self._model.config.vocab_size
+        logits = 1 if self._options else longest
+        self._batch = max(1, min(8, 2**32 // (logits * vocabulary * self._model.dtype.itemsize)))
+        self.note = f"batch {self._batch}"
+
+    @torch.inference_mode()
+    def score(self, requests: Requests) -> list[float]:
+        """See `Peer.score`."""
+        found: list[float] = []
+        everything = list(_pairs(requests))
+        for start in range(0, len(everything), self._batch):
+            pairs = everything[start : start + self._batch]
+            inputs = self._tokenizer.pad({"input_ids": self._encode(pairs)}, return_tensors="pt").to(self._device)
+            logits = self._model(**inputs, **self._options).logits[:, -1]
+            found.extend((logits[:, self._yes].float() - logits[:, self._no].float()).tolist())
+        return found
+
+    def _encode(self, pairs: Sequence[tuple[str, str, str]]) -> list[list[int]]:
+        texts = [_PROMPT.format(instruction, query, document) for instruction, query, document in pairs]
+        ids: list[list[int]] = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
+        return ids
+
+
+class SentenceTransformers:
+    """sentence-transformers' CrossEncoder, one `predict` a call, with the faster of a few batch sizes."""
+
+    def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
+        from sentence_transformers import CrossEncoder
+
+        options = {dtype_word(): dtype, "attn_implementation": _best_attention(device, dtype)}
+        self._encoder = CrossEncoder(str(folder), device=str(device), model_kwargs=options, max_length=MAX_LENGTH)
+        self._batches = (16, 32, 64, 128) if device.type == "cuda" else (8, 32)
+        self._attention = options["attn_implementation"]
+        self._batch = self._batches[0]
+        self.note = ""
+
+    def prepare(self, requests: Requests) -> None:
+        """Run each batch size once, keep the fastest that fits."""
+        seconds: dict[int, float] = {}
+        for batch in self._batches:
+            self._batch = batch
+            try:
+                seconds[batch] = _seconds(lambda: self.score(requests))
+            except torch.OutOfMemoryError:
+                torch.cuda.empty_cache()
+        self._batch = min(seconds, key=lambda batch: seconds[batch])
+        self.note = f"batch {self._batch}, {self._attention}"
+
+    def score(self, requests: Requests) -> list[float]:
+        """See `Peer.score`; all requests of one instruction in one call."""
+        (instruction,) = {request.instruction for request in requests}
+        scores = self._encoder.predict(
+            [(query, document) for _, query, document in _pairs(requests)],
+            prompt=instruction,
+            activation_fn=torch.nn.Identity(),
+            batch_size=self._batch,
+            show_progress_bar=False,
+        )
+        return [float(score) for score in scores]
+
+
+class Vllm:
+    """vLLM's offline score call with prefix caching. It answers with probabilities."""
+
+    def __init__(self, folder: Path, dtype: torch.dtype) -> None:
+        vllm = importlib.import_module("vllm")
+        self._llm = vllm.LLM(
+            model=str(folder),
+            runner="pooling",
+            dtype=str(dtype).removeprefix("torch."),
+            max_model_len=MAX_LENGTH,
+            enable_prefix_caching=True,
+            gpu_memory_utilization=0.5,
+            hf_overrides={
+                "architectures": ["Qwen3ForSequenceClassification"],
+                "classifier_from_token": ["no", "yes"],
+                "is_original_qwen3_reranker": True,
+            },
+        )
+        self.note = "prefix caching"
+
+    def prepare(self, requests: Requests) -> None:
+        """Once, so that its graphs are there."""
+        self.score(requests)
+
+    def score(self, requests: Requests) -> list[float]:
+        """See `Peer.score`; the template is written here, as vLLM's own documentation of the model does it."""
+        prompts = [_PROMPT.format(*pair).partition("<Document>: ") for pair in _pairs(requests)]
+        answers = self._llm.score(
+            [head for head, _, _ in prompts], [mark + document for _, mark, document in prompts], use_tqdm=False
+        )
+        return [_logit(answer.outputs.score) for answer in answers]
+
+
+def make_peers(folder: Path, settings: EngineSettings, device: torch.device, dtype: torch.dtype) -> dict[str, Makers]:
+    """How to make each peer that is installed here, ours first."""
+    makers: dict[str, Makers] = {
+        "ours": lambda: Ours(settings),
+        "st": lambda: SentenceTransformers(folder, device, dtype),
+        "card-last": lambda: Card(folder, device, dtype, last_position_only=True),
+        "card": lambda: Card(folder, device, dtype, last_position_only=False),
+        "vllm": lambda: Vllm(folder, dtype),
+    }
+    needed = {"st": "sentence_transformers", "vllm": "vllm"}
+    return {name: make for name, make in makers.items() if name not in needed or _is_installed(needed[name])}
+
+
+Makers = Callable[[], Peer]
+
+_SUFFIX = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+_PROMPT = (
+    "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
+    'provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n'
+    "<Instruct>: {}\n<Query>: {}\n<Document>: {}" + _SUFFIX
+)
+"""Written out once more: a peer that used the engine's own prompt would hide a mistake in it."""
+
+
+def _pairs(requests: Requests) -> Iterator[tuple[str, str, str]]:
+    for request in requests:
+        for document in request.documents:
+            yield request.instruction, request.query, document
+
+
+def _best_attention(device: torch.device, dtype: torch.dtype) -> str:
+    flash = device.type == "cuda" and dtype != torch.float32 and _is_installed("flash_attn")
+    return "flash_attention_2" if flash else "sdpa"
+
+
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def _logit(probability: float) -> float:
+    inside = min(max(probability, 1e-12), 1 - 1e-12)
+    return math.log(inside / (1 - inside))

@@ -1,0 +1,1 @@
+"""Finds, downloads and validates checkpoints. Nothing here loads weights."""

@@ -1,0 +1,97 @@
+"""What a checkpoint says about weights that were quantized before they were saved."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from qwen3_rerank_plugins._printable import shown
+from qwen3_rerank_plugins.engine.files import exists, read_json
+from qwen3_rerank_plugins.engine.settings import Quantization
+from qwen3_rerank_plugins.errors import UnsupportedCheckpointError
+
+Method = Literal["bitsandbytes", "compressed-tensors", "fp8"]
+MODELOPT_FILE = "hf_quant_config.json"
+_READ = "Read here are bitsandbytes, compressed-tensors and fp8."
+_HELP = "Use the checkpoint that it was made from, with quantization='int4' or 'int8' where memory is short."
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StoredQuantization:
+    """How the weights in a checkpoint's files are quantized.
+
+    Attributes:
+        method: in the words of its config.json.
+        kept_as: the mode in which they stay in memory; None where they are turned back into plain numbers.
+        block: rows and columns that share one scale, where the method is fp8 and it has scales for blocks.
+    """
+
+    method: Method
+    kept_as: Quantization | None
+    block: tuple[int, int] | None = None
+
+
+def read_stored(name: str, config: Mapping[str, Any], folder: Path | None = None) -> StoredQuantization | None:
+    """How the weights are quantized, or None where they are plain numbers.
+
+    Args:
+        name: of the checkpoint.
+        config: its config.json.
+        folder: where its files are; ModelOpt has a file of its own there.
+
+    Raises:
+        UnsupportedCheckpointError: by a method that is not read here; the message says what to use instead.
+    """
+    if folder is not None and exists(name, folder / MODELOPT_FILE):
+        _check_modelopt(name, read_json(name, folder / MODELOPT_FILE))
+    found = config.get("quantization_config") or config.get("quantization")
+    if not found:
+        return None
+    if not isinstance(found, dict):
+        raise UnsupportedCheckpointError(f"The quantization_config of {shown(name)} is not a JSON object. {_HELP}")
+    method = found.get("quant_method")
+    if found.get("load_in_8bit"):
+        return StoredQuantization("bitsandbytes", "int8")
+    if found.get("load_in_4bit"):
+        return StoredQuantization("bitsandbytes", "int4")
+    if method == "fp8":
+        return StoredQuantization("fp8", None, _block(name, found.get("weight_block_size")))
+    if method == "compressed-tensors":
+        return StoredQuantization("compressed-tensors", None)
+    raise UnsupportedCheckpointError(f"{shown(name)} was quantized by {_told(found)}. {_READ} {_HELP}")
+
+
+def _check_modelopt(name: str, found: Any) -> None:
+    """Its file is also there where nothing but a cache of keys and values is quantized, and there is none here."""
+    inner = found.get("quantization") if isinstance(found, dict) else None
+    algorithm = inner.get("quant_algo") if isinstance(inner, dict) else "an unknown algorithm"
+    if algorithm:
+        raise UnsupportedCheckpointError(
+            f"{shown(name)} was quantized by ModelOpt ({algorithm}, in its {MODELOPT_FILE}). {_READ} {_HELP}"
+        )
+
+
+def _block(name: str, found: Any) -> tuple[int, int] | None:
+    if found is None:
+        return None
+    if isinstance(found, list) and len(found) == 2 and all(type(size) is int and size > 0 for size in found):
+        return found[0], found[1]
+    raise UnsupportedCheckpointError(
+        f"The weight_block_size of {shown(name)} is {shown(found)}, not rows and columns of a block. {_HELP}"
+    )
+
+
+def _told(found: Mapping[str, Any]) -> str:
+    """The method by its name; two tools leave that out, and are told by the rest."""
+    method = found.get("quant_method")
+    if method == "bitsandbytes":
+        return "bitsandbytes, neither in 8 nor in 4 bits (load_in_8bit, load_in_4bit)"
+    if method == "modelopt" or (not method and ("quant_algo" in found or "producer" in found)):
+        return "ModelOpt"
+    if method:
+        return method if isinstance(method, str) else shown(method)
+    if {"bits", "group_size"} <= found.keys():
+        return f"MLX (bits {found['bits']}, group_size {found['group_size']})"
+    return f"a method that its config.json does not name (it says {', '.join(map(shown, sorted(found)[:8]))})"

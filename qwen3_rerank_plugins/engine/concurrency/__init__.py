@@ -1,0 +1,1 @@
+"""Threads, process lifetime and awaitable futures."""

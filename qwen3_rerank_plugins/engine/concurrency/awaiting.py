@@ -1,0 +1,80 @@
+"""Awaiting the future of a thread, under asyncio or trio.
+
+anyio runs on one of the two, so it needs nothing of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from qwen3_rerank_plugins.engine.concurrency.lifetime import inside_a_call
+from qwen3_rerank_plugins.errors import RequestError
+
+T = TypeVar("T")
+
+
+async def result_of(future: Future[T]) -> T:
+    """The future's result; cancelling the wait cancels the future.
+
+    Raises:
+        RequestError: neither asyncio nor trio runs this coroutine.
+        Exception: the future's own.
+    """
+    try:
+        trio = _trio()
+        if trio is not None:
+            return await _under_trio(future, trio)
+        with inside_a_call():
+            waiting = asyncio.wrap_future(future)
+        try:
+            return await waiting
+        finally:
+            del waiting
+    finally:
+        del future  # it holds its error, whose traceback holds this frame
+
+
+def check_event_loop() -> None:
+    """Refuse a coroutine that neither asyncio nor trio runs; see `result_of`."""
+    if _trio() is None:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise RequestError(
+                "The asynchronous methods run under asyncio or trio, also through anyio, and neither runs here. Use "
+                "the synchronous twin in a thread, such as rank() for arank()."
+            ) from None
+
+
+def _trio() -> Any:
+    """The module, if trio runs the calling coroutine. Either library may run on top of the other's loop."""
+    trio: Any = sys.modules.get("trio")
+    if trio is None or not trio.lowlevel.in_trio_task():
+        return None
+    with contextlib.suppress(RuntimeError):  # no running loop
+        if asyncio.current_task() is not None:
+            return None
+    return trio
+
+
+async def _under_trio(future: Future[T], trio: Any) -> T:
+    done, token = trio.Event(), trio.lowlevel.current_trio_token()
+
+    def wake(_: Future[T]) -> None:
+        with contextlib.suppress(trio.RunFinishedError):
+            token.run_sync_soon(done.set)
+
+    with inside_a_call():
+        future.add_done_callback(wake)
+    try:
+        await done.wait()
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+    finally:
+        del future

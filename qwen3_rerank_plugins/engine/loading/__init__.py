@@ -1,0 +1,1 @@
+"""Chooses where and how a model runs, and loads it there."""

@@ -1,0 +1,197 @@
+"""A LoRA adapter -> the same change in the weights of its base, so that nothing of it is left to compute in a pass.
+
+Comes in: a loaded model and an `Adapter`. Goes out: the same model, changed.
+Must not know: devices, prompts, scores.
+
+Each matrix is merged in float32 and rounded once to the dtype that it had. Beside the model there are the adapter and
+one matrix in float32, never a second model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from qwen3_rerank_plugins._printable import shown
+from qwen3_rerank_plugins.engine.checkpoints.lora import Adapter
+from qwen3_rerank_plugins.engine.checkpoints.weight_headers import read_inventory
+from qwen3_rerank_plugins.engine.files import read_json
+from qwen3_rerank_plugins.engine.loading.quantization import without_kernels
+from qwen3_rerank_plugins.errors import IncompleteCheckpointError, MissingExtraError, UnsupportedCheckpointError
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""Names of an adapter's parameters, as its base has them in front, and their shapes."""
+_WHOLE = (".embed_tokens.weight", "lm_head.weight", ".base_layer.weight", ".modules_to_save.weight")
+"""How the names of whole matrices end, beside those of LoRA's halves."""
+_TRAINED, _BIAS = ".modules_to_save.weight", ".lora_B.bias"
+_OWN = ".default"
+"""What peft puts into the names of an adapter's parameters, where the adapter is given no name."""
+
+
+def check_peft() -> None:
+    """Whether adapters can be merged here; nothing is imported for the answer.
+
+    Raises:
+        MissingExtraError: peft is not installed.
+    """
+    if importlib.util.find_spec("peft") is None:
+        raise MissingExtraError("peft", "lora")
+
+
+def merge_adapter(network: Any, adapter: Adapter) -> None:
+    """Merge in place.
+
+    Raises:
+        MissingExtraError: peft is not installed.
+        IncompleteCheckpointError: parameters of the adapter are missing or left over.
+        UnsupportedCheckpointError: it holds something that this version of peft does not know.
+        Exception: whatever peft raises where it cannot put it into this model, or cannot merge it.
+    """
+    from safetensors.torch import load_file
+
+    check_peft()
+    with without_kernels():  # peft imports bitsandbytes, where that is installed
+        peft = importlib.import_module("peft")
+    config = _check_config(peft, adapter)
+    shapes = {
+        key.removeprefix("base_model.model."): tensor.shape
+        for key, tensor in read_inventory(adapter.name, (adapter.weights_file,)).items()
+    }
+    _check_ranks(adapter, config, shapes, network.config.hidden_size)
+    _resize_embeddings(network, adapter, shapes)
+    _add_biases(network, adapter, shapes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about deprecations of its own, and tied matrices, which are seen to here
+        wrapped = peft.PeftModel(network, peft.PeftConfig.from_pretrained(str(adapter.folder)))
+    report = peft.set_peft_model_state_dict(wrapped, _without_copies(load_file(adapter.weights_file)))
+    _check_complete(adapter, report)
+    _untie(network)
+    _merge(wrapped)
+    wrapped.base_model.unload()
+    network.config.tie_word_embeddings = _are_tied(network)
+
+
+def _without_copies(state: dict[str, Any]) -> dict[str, Any]:
+    """Peft saves an embedding that was resized and trained whole three times: trained, as it was, and trained again."""
+    copies = [key for key in state if key.endswith(_TRAINED)]
+    for key in copies:
+        state[f"{key.removesuffix(_TRAINED)}.weight"] = state.pop(key)
+        state.pop(f"{key.removesuffix(_TRAINED)}.original_module.weight", None)
+    return state
+
+
+def _check_ranks(adapter: Adapter, config: Mapping[str, Any], shapes: Shapes, hidden: int) -> None:
+    """Peft allocates what the config says before it looks at the file; no rank above the hidden size is of use."""
+    largest = max([hidden, *(shape[0] for key, shape in shapes.items() if ".lora_A." in key or "embedding_A" in key)])
+    pattern = config.get("rank_pattern") or {}
+    ranks = [config.get("r", 8), *(pattern.values() if isinstance(pattern, dict) else [pattern])]
+    wrong = [rank for rank in ranks if type(rank) is not int or not 0 < rank <= largest]
+    if wrong:
+        raise IncompleteCheckpointError(
+            f"The {adapter.config_file.name} of {shown(adapter.name)} says rank {shown(wrong[0])}, and its weights "
+            f"have none above {largest}. Download or export the adapter again."
+        )
+
+
+def _resize_embeddings(network: Any, adapter: Adapter, shapes: Shapes) -> None:
+    """As many rows as the adapter's own embeddings have: peft saves them whole where tokens were added in training.
+
+    New rows of an output matrix may be missing: the score reads none but those of the two answers.
+    """
+    ends = ("embed_tokens.", "lm_head.")
+    whole = {key: shape for key, shape in shapes.items() if key.endswith(_WHOLE) and any(end in key for end in ends)}
+    rows = {shape[0] for shape in whole.values()}
+    rows |= {shape[1] for key, shape in shapes.items() if key.endswith("embed_tokens.lora_embedding_A")}
+    here = network.get_input_embeddings().num_embeddings
+    if rows <= {here}:
+        return
+    if len(rows) > 1 or not any(ends[0] in key for key in whole):
+        raise IncompleteCheckpointError(
+            f"The adapter {shown(adapter.name)} was trained over embeddings of {', '.join(map(str, sorted(rows)))} "
+            f"rows and its base {shown(adapter.base)} has {here}, but the new rows are not in its file. Save it again "
+            "with save_embedding_layers=True, or merge it where it was trained."
+        )
+    network.resize_token_embeddings(rows.pop(), mean_resizing=False)  # every row that is read is then overwritten
+
+
+def _add_biases(network: Any, adapter: Adapter, shapes: Shapes) -> None:
+    """A bias of zero for each matrix whose adapter brings one (`lora_bias`); the merge adds to it."""
+    for key in shapes:
+        if not key.endswith(_BIAS):
+            continue
+        name = key.removesuffix(_BIAS)
+        if ".layers." not in f".{name}":
+            raise UnsupportedCheckpointError(
+                f"The adapter {shown(adapter.name)} brings a bias for {shown(name)} (lora_bias), and the score has no "
+                "place for one. Load it in the program that trained it, or train it without lora_bias."
+            )
+        layer = network.get_submodule(name)
+        if layer.bias is None:
+            zeros = layer.weight.new_zeros(layer.out_features)
+            layer.bias = nn.Parameter(zeros, requires_grad=False)
+
+
+def _merge(wrapped: Any) -> None:
+    """Matrix by matrix in float32: peft's merging with a check would round the change to 16 bits, and then the sum."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for module in wrapped.modules():
+        if isinstance(module, BaseTunerLayer):
+            base: Any = module.get_base_layer()
+            dtype = base.weight.dtype
+            base.float()
+            module.merge(safe_merge=True)  # which refuses what is not finite
+            base.to(dtype)
+
+
+def _untie(network: Any) -> None:
+    """Give the output a matrix of its own where one adapter changes only one of two that are the same.
+
+    Merged into a shared matrix, the change would reach the other side too, and nobody trained it so.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    ends = [network.get_input_embeddings(), network.get_output_embeddings()]
+    if _are_tied(network) and any(isinstance(end, LoraLayer) for end in ends):
+        output = _plain(ends[1])
+        output.weight = nn.Parameter(output.weight.detach().clone(), requires_grad=False)
+
+
+def _are_tied(network: Any) -> bool:
+    output = network.get_output_embeddings()
+    return output is not None and _plain(output).weight is _plain(network.get_input_embeddings()).weight
+
+
+def _plain(layer: Any) -> Any:
+    """The layer inside of peft's, where there is one."""
+    return layer.get_base_layer() if hasattr(layer, "get_base_layer") else layer
+
+
+def _check_config(peft: Any, adapter: Adapter) -> dict[str, Any]:
+    """The adapter's config. Peft would leave out what it does not know, and give the scores of another adapter."""
+    config: dict[str, Any] = read_json(adapter.name, adapter.config_file)
+    known = {field.name for field in dataclasses.fields(peft.LoraConfig)}
+    unknown = sorted(key for key, value in config.items() if value and key not in known)
+    if unknown:
+        raise UnsupportedCheckpointError(
+            f"The adapter {shown(adapter.name)} was saved by peft {config.get('peft_version', 'of another version')} "
+            f"with {', '.join(unknown)}, which peft {peft.__version__} does not know. Use a newer peft."
+        )
+    return config
+
+
+def _check_complete(adapter: Adapter, report: Any) -> None:
+    """Peft leaves what is missing at its start, where it changes nothing, and only warns."""
+    missing = sorted(name for name in report.missing_keys if f"{_OWN}." in name)
+    for names, what in ((missing, "missing from its file"), (sorted(report.unexpected_keys), "not in its base")):
+        if names:
+            raise IncompleteCheckpointError(
+                f"The adapter {shown(adapter.name)} does not fit {shown(adapter.base)}: {len(names)} parameters are "
+                f"{what}, such as {names[0]}. Download or export it again, over the base that it was trained on."
+            )

@@ -1,0 +1,1 @@
+"""The packed forward pass, from a batch plan to log-odds."""

@@ -1,0 +1,70 @@
+"""A planned pass -> its log-odds: batch, model and head in a row.
+
+Comes in: tokenised requests and a `PassPlan`. Goes out: one float a tail, in plan order.
+Must not know: queues, futures, callers. Errors of the device are translated here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from qwen3_rerank_plugins._plurals import counted
+from qwen3_rerank_plugins.engine.memory import is_out_of_memory
+from qwen3_rerank_plugins.engine.model.batch import build_batch
+from qwen3_rerank_plugins.engine.model.head import YesNoHead
+from qwen3_rerank_plugins.engine.model.packed_model import PackedModel
+from qwen3_rerank_plugins.engine.scheduling.packing import PassPlan
+from qwen3_rerank_plugins.engine.text.tokenizer import TokenisedRequest
+from qwen3_rerank_plugins.errors import DeviceMemoryError
+
+
+class PassRunner:
+    """Runs one pass at a time on one device.
+
+    Args:
+        model: the packed forward pass.
+        head: what the score needs of the output.
+        device: where both are.
+        check_memory: called with the tokens of a batch before it runs; raises DeviceMemoryError if they do not fit.
+    """
+
+    def __init__(
+        self,
+        model: PackedModel,
+        head: YesNoHead,
+        device: torch.device,
+        check_memory: Callable[[int], None] | None = None,
+    ) -> None:
+        self._model = model
+        self._head = head
+        self._device = device
+        self._check_memory = check_memory
+
+    @torch.inference_mode()
+    def __call__(self, requests: Sequence[TokenisedRequest], plan: PassPlan) -> list[float]:
+        """Score the tails of a plan.
+
+        Raises:
+            DeviceMemoryError: the device, or the machine, has not enough memory; the pass left nothing allocated.
+        """
+        if self._check_memory:
+            self._check_memory(plan.tokens)
+        try:
+            batch = build_batch(requests, plan, self._device)
+            hidden = self._model(batch)
+            log_odds: list[float] = self._head(hidden).tolist()
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            message = (str(error).splitlines() or ["no more of it"])[0]
+        else:
+            return log_odds
+        # outside the handler, so that its traceback no longer keeps the pass's tensors alive
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        raise DeviceMemoryError(
+            f"A pass of {counted(plan.tokens, 'token')} for {counted(plan.documents, 'document')} ran out of device "
+            f"memory: {message.rstrip('.')}. Lower max_length, or free memory on the device."
+        )

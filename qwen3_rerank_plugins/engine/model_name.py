@@ -1,0 +1,99 @@
+"""What a user calls a model -> a name that means the same from every working directory, and at any later time."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from qwen3_rerank_plugins import _plain_values as plain
+from qwen3_rerank_plugins.errors import SettingsError
+
+DEMO = "demo"
+"""The name of the bundled checkpoint. A folder of that name is "./demo"."""
+_ADAPTER_CONFIG = "adapter_config.json"
+
+
+class ModelName(str):
+    """The bundled checkpoint, the absolute path of a folder, or a hub id. Making one looks at no file.
+
+    Attributes:
+        base: of a folder with a LoRA adapter, the model that its config named when `resolve_model` read it, in the
+            words of the config and resolved. Otherwise None. It is part of the comparison: the config may name a folder
+            relative to the working directory.
+    """
+
+    base: tuple[str, ModelName] | None = None
+
+    @property
+    def is_path(self) -> bool:
+        """Whether it is a folder on this machine, which may be missing by now."""
+        return Path(self).is_absolute()
+
+    def __eq__(self, other: object) -> bool:
+        same = str.__eq__(self, other)
+        return same and self.base == other.base if isinstance(other, ModelName) else same
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = str.__hash__
+
+
+def resolve_model(model: object, *, bundled: bool = True) -> ModelName:
+    """Decide which model is meant, once: later changes of the working directory or of links make no difference.
+
+    A `pathlib.Path` is always a folder. So is a string that begins like a path, or that names something on the disk
+    now. Any other string is a hub id.
+
+    Args:
+        model: what the user passed.
+        bundled: whether the string "demo" means the bundled checkpoint.
+
+    Raises:
+        SettingsError: it is neither a string nor a path, is empty, or is a path that the system does not accept.
+    """
+    if isinstance(model, ModelName):
+        return model
+    model = plain.text(model)
+    if not isinstance(model, (str, Path)) or not str(model).strip():
+        raise SettingsError(f"model must be a hub id or a folder, as a non-empty string or a path, got {model!r}.")
+    if model == DEMO and bundled:
+        return ModelName(DEMO)
+    if not (isinstance(model, Path) or _begins_like_a_path(model) or _is_on_disk(model)):
+        return ModelName(model)
+    name = ModelName(resolve_path("model", model))
+    name.base = _base_of(name)
+    return name
+
+
+def resolve_path(option: str, path: str | os.PathLike[str]) -> str:
+    """The absolute path without links; a leading "~" is the home of the user.
+
+    Raises:
+        SettingsError: the system does not accept it, or it is relative and the working directory is gone.
+    """
+    try:
+        return os.path.realpath(Path(path).expanduser())
+    except (OSError, RuntimeError, ValueError) as error:
+        raise SettingsError(f"{option}={str(path)!r} is not a usable path: {error}. Pass an absolute path.") from error
+
+
+def _begins_like_a_path(model: str) -> bool:
+    return Path(model).is_absolute() or model in (".", "..") or model.startswith(("./", "../", "~"))
+
+
+def _is_on_disk(model: str) -> bool:
+    if os.path.isdir(model):  # noqa: PTH112  `Path.is_dir` raises where nobody may look
+        return True
+    one_word = "/" not in model and not Path(model).suffix  # a hub id may be, beside a file of that name
+    return not one_word and os.path.lexists(model)
+
+
+def _base_of(folder: ModelName) -> tuple[str, ModelName] | None:
+    """What a local adapter's config calls its base. A config that cannot be read is refused when it is loaded."""
+    try:
+        base = json.loads((Path(folder) / _ADAPTER_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
+        return base, ModelName(resolve_model(base))
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):  # a SettingsError is a ValueError
+        return None

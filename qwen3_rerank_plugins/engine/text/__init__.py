@@ -1,0 +1,1 @@
+"""Turns a request into token IDs, and token scores back into document scores."""

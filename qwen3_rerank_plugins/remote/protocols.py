@@ -1,0 +1,195 @@
+"""How each server words a request and its answer: a table, a row a dialect.
+
+Comes in: texts. Goes out: the JSON to send; and of the JSON that comes back, the list of its scores.
+Must not know: HTTP, templates, log-odds.
+
+Sources: the servers' own API descriptions (vLLM's and SGLang's protocol classes, the OpenAPI pages of Text Embeddings
+Inference and Infinity, Cohere's and Jina's reference of `/rerank`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from qwen3_rerank_plugins.errors import RemoteAnswerError
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """The names of one server's fields.
+
+    Attributes:
+        path: of the endpoint.
+        query, documents: fields of the request.
+        results: field of the answer that holds the list of scores; None if the answer is that list.
+        score: field of one result that holds its number.
+        model: field for the model's name, if there is one.
+        instruction: field for the instruction, if there is one.
+        count: field for how many results are wanted, where a server may have a smaller number of its own.
+        logits: what to send for log-odds instead of probabilities; None where there is no way to ask for them.
+        always: what every request carries. No server is ever asked to cut a text.
+    """
+
+    path: str
+    query: str = "query"
+    documents: str = "documents"
+    results: str | None = "results"
+    score: str = "relevance_score"
+    model: str | None = "model"
+    instruction: str | None = None
+    count: str | None = None
+    logits: Mapping[str, bool] | None = None
+    always: Mapping[str, bool] = dataclasses.field(default_factory=dict)
+
+
+DIALECTS: Mapping[str, Dialect] = {
+    "vllm": Dialect(
+        path="score",
+        query="text_1",
+        documents="text_2",
+        results="data",
+        score="score",
+        instruction="instruction",
+        logits={"use_activation": False},
+    ),
+    "vllm-rerank": Dialect(path="v1/rerank", instruction="instruction", logits={"use_activation": False}),
+    "sglang": Dialect(
+        path="v1/rerank", results=None, score="score", instruction="instruct", always={"return_documents": False}
+    ),
+    "tei": Dialect(
+        path="rerank",
+        documents="texts",
+        results=None,
+        score="score",
+        model=None,
+        logits={"raw_scores": True},
+        always={"truncate": False},
+    ),
+    "infinity": Dialect(path="rerank", logits={"raw_scores": True}),
+    "cohere": Dialect(path="v1/rerank", count="top_n"),
+}
+"""Cohere's is also Jina's, and that of most gateways."""
+
+
+def body_of(
+    dialect: Dialect, model: str, query: str, documents: Sequence[str], instruction: str | None, *, logits: bool
+) -> dict[str, Any]:
+    """The JSON of one request."""
+    body: dict[str, Any] = {dialect.query: query, dialect.documents: list(documents), **dialect.always}
+    if dialect.model:
+        body[dialect.model] = model
+    if dialect.instruction and instruction is not None:
+        body[dialect.instruction] = instruction
+    if dialect.count:
+        body[dialect.count] = len(documents)
+    if dialect.logits is not None:
+        body.update((name, value if logits else not value) for name, value in dialect.logits.items())
+    return body
+
+
+Scale = Literal["probability", "logit"]
+
+_CERTAIN, _IMPOSSIBLE = 40.0, -750.0
+"""Log-odds of a probability that was rounded to 1 or 0, as those must be finite: beyond those of the floats next to 1
+and 0, 36.7 and -744.4, and their own probabilities are exactly 1 and 0 again."""
+
+_ROUNDING = 1e-4
+"""How far beyond 0 or 1 a probability may be, after the server's arithmetic in few bits."""
+
+
+def read_answer(
+    answer: object, dialect: Dialect, documents: int, scale: Scale, quote: Callable[[object], str]
+) -> tuple[float, ...]:
+    """Log-odds by the index that the server gave each of them.
+
+    Args:
+        answer: the JSON of the answer.
+        dialect: in which fields to look.
+        documents: how many were sent.
+        scale: what the server's numbers are.
+        quote: makes the server's words safe to show.
+
+    Returns:
+        One log-odds a document; NaN where the server has null, which is how JSON writes NaN.
+
+    Raises:
+        RemoteAnswerError: it is not an answer, or not one to these documents, or a number is no probability.
+    """
+    found: dict[int, float] = {}
+    try:
+        for item in _results(answer, dialect):
+            index = _index(item, documents)
+            if index in found:
+                raise _OddError(f"two results for document {index}", answer)
+            found[index] = _log_odds(item, dialect.score, scale)
+        if len(found) != documents:
+            missing = next(index for index in range(documents) if index not in found)
+            raise _OddError(f"{len(found)} results for {documents} documents; document {missing} has none", answer)
+    except _OddError as error:
+        message = f"The server's answer has {error.what}: {quote(error.shown)}. {error.remedy}"
+    else:
+        return tuple(found[index] for index in range(documents))
+    raise RemoteAnswerError(message)
+
+
+def log_odds_of(probability: float) -> float:
+    """log(p / (1 - p)), finite also where p was rounded to 0 or 1: below and above everything else."""
+    if probability in (0, 1):
+        return _CERTAIN if probability else _IMPOSSIBLE
+    return math.log(probability) - math.log1p(-probability)
+
+
+class _OddError(Exception):
+    def __init__(self, what: str, shown: object, remedy: str = "Check remote=URL and protocol=...") -> None:
+        super().__init__(what)
+        self.what, self.shown, self.remedy = what, shown, remedy
+
+
+def _results(answer: object, dialect: Dialect) -> list[object]:
+    results = answer
+    if dialect.results is not None:
+        results = answer.get(dialect.results) if isinstance(answer, dict) else None
+    if not isinstance(results, list):
+        where = f"no list under {dialect.results!r}" if dialect.results else "no list of results"
+        raise _OddError(where, answer)
+    return results
+
+
+def _index(item: object, documents: int) -> int:
+    if not isinstance(item, dict):
+        raise _OddError("a result that is no object", item)
+    if "index" not in item:
+        raise _OddError("a result without the field 'index'", item)
+    index = item["index"]
+    if not isinstance(index, int) or isinstance(index, bool):
+        raise _OddError("a result whose index is no whole number", item)
+    if not 0 <= index < documents:
+        raise _OddError(f"a result with an index other than those of the {documents} documents that were sent", item)
+    return index
+
+
+def _log_odds(item: object, field: str, scale: Scale) -> float:
+    assert isinstance(item, dict)
+    if field not in item:
+        raise _OddError(f"a result without the field {field!r}, which has the score in this protocol", item)
+    score = item[field]
+    if score is None:
+        return math.nan
+    if isinstance(score, bool) or not isinstance(score, (int, float)):
+        raise _OddError("a result whose score is no number", item)
+    try:
+        number = float(score)
+    except OverflowError:  # JSON has whole numbers of any length
+        raise _OddError("a score beyond the range of floating-point numbers", item) from None
+    if scale == "logit" or math.isnan(number):
+        return number
+    if not -_ROUNDING <= number <= 1 + _ROUNDING:
+        raise _OddError(
+            "a score that is no probability",
+            item,
+            "If the server sends log-odds, because it applies no activation, say scores='logit'.",
+        )
+    return log_odds_of(min(max(number, 0.0), 1.0))

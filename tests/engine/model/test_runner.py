@@ -1,0 +1,66 @@
+"""One pass: plan in, log-odds out, device errors translated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from qwen3_rerank_plugins.engine.model.runner import PassRunner
+from qwen3_rerank_plugins.engine.scheduling.packing import PassPlan, Slice
+from qwen3_rerank_plugins.engine.text.tokenizer import TokenisedRequest
+from qwen3_rerank_plugins.errors import DeviceMemoryError
+
+REQUEST = TokenisedRequest((1, 2), ((3,), (4, 5)), (0, 1), (0, 0))
+PLAN = PassPlan((Slice(0, (0, 1), 5),))
+
+
+def run(model: Any) -> list[float]:
+    return PassRunner(model, lambda hidden: hidden.sum(-1), torch.device("cpu"))([REQUEST], PLAN)  # type: ignore[arg-type]
+
+
+def test_log_odds_come_out_as_python_floats_in_plan_order() -> None:
+    found = run(lambda batch: batch.input_ids[batch.last_rows, None].float())
+    assert found == [3.0, 5.0]
+    assert all(type(value) is float for value in found)
+
+
+def test_a_full_device_is_our_own_error_with_the_size_of_the_pass() -> None:
+    def full(_: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("tried to allocate everything")
+
+    with pytest.raises(DeviceMemoryError, match="5 tokens.*tried to allocate everything") as caught:
+        run(full)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None, "the traceback would keep the pass's tensors alive"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"),
+        OSError(12, "Cannot allocate memory"),
+    ],
+)
+def test_other_allocators_words_for_it_are_understood(error: Exception) -> None:
+    def full(_: object) -> torch.Tensor:
+        raise error
+
+    with pytest.raises(DeviceMemoryError, match="A pass of 5 tokens for 2 documents ran out of device memory"):
+        run(full)
+
+
+def test_any_other_error_goes_on_as_it_is() -> None:
+    def broken(_: object) -> torch.Tensor:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        run(broken)
+
+
+def test_gradients_are_off() -> None:
+    assert run(lambda batch: torch.ones(2, 1) * torch.is_inference_mode_enabled()) == [1.0, 1.0]

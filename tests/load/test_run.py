@@ -1,0 +1,201 @@
+"""The judge and the trial around it: they have to see what is wrong, or a clean run would mean nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import itertools
+import json
+import math
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qwen3_rerank_plugins._records import make_record
+from qwen3_rerank_plugins.bench.report import as_markdown
+from qwen3_rerank_plugins.engine.model.runner import PassRunner
+from qwen3_rerank_plugins.engine.ranking import probability
+from qwen3_rerank_plugins.engine.scheduling.scheduler import Worker
+from qwen3_rerank_plugins.engine.text.tokenizer import TokenisedRequest
+from tests.load.expected_answers import Answer, Entry, Expected, judge
+from tests.load.faults import Rates
+from tests.load.picture import draw_trial
+from tests.load.questions import MANNERS, Question, draw_questions
+from tests.load.run import TrialPlan, run_trial
+from tests.load.sampling import Sample, find_trend
+from tests.load.tables import grids_of
+from tests.load.texts import HOSTILE, gather_texts
+
+QUESTION = Question(0, MANNERS[0], "query", ("a", "b", "a", ""), top_n=None)
+EXPECTED = Expected((1.0, 2.0, 1.0, -math.inf), (0, 7, 0, 0))
+TEXTS = gather_texts(None)
+
+
+def entry(index: int, off: float = 0.0) -> Entry:
+    log_odds = EXPECTED.log_odds[index] + off
+    cut = EXPECTED.truncated_tokens[index]
+    return Entry(index, probability(log_odds), QUESTION.documents[index], log_odds, cut)
+
+
+def complaint(*entries: Entry, top_n: int | None = None, ranked: bool = True) -> str | None:
+    question = dataclasses.replace(QUESTION, top_n=top_n)
+    return judge(question, EXPECTED, Answer(entries, ranked)).complaint
+
+
+def test_the_judge_accepts_the_serial_answer_and_one_within_the_tolerance() -> None:
+    assert complaint(entry(1), entry(0), entry(2), entry(3)) is None
+    assert complaint(entry(1, 9e-5), entry(0, -9e-5), entry(2, -9e-5), entry(3)) is None
+    assert complaint(entry(1), entry(0), top_n=2) is None
+    assert complaint(*map(entry, range(4)), ranked=False, top_n=2) is None
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ([entry(1), entry(0), entry(2)], "wanted"),
+        ([entry(1), entry(0), entry(0), entry(3)], "wanted"),
+        ([entry(1), entry(2), entry(0), entry(3)], "two equal"),
+        ([entry(0), entry(1), entry(2), entry(3)], "stands above"),
+        ([entry(1, 2e-4), entry(0), entry(2), entry(3)], "probability"),
+        ([entry(1), entry(0), entry(2, math.nan), entry(3)], "probability"),
+        ([dataclasses.replace(entry(1), log_odds=2.001), entry(0), entry(2), entry(3)], "log-odds"),
+        ([dataclasses.replace(entry(1), text="c"), entry(0), entry(2), entry(3)], "another text"),
+        ([dataclasses.replace(entry(1), truncated_tokens=0), entry(0), entry(2), entry(3)], "lost 0 tokens"),
+        ([dataclasses.replace(entry(1), index=4), entry(0), entry(2), entry(3)], "wanted"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_judge_sees_what_is_wrong(entries: list[Entry], said: str) -> None:
+    assert said in (complaint(*entries) or "")
+
+
+def test_the_judge_sees_a_better_document_that_was_left_out() -> None:
+    assert "left out" in (complaint(entry(0), entry(2), top_n=2) or "")
+    assert "not that of the documents" in (complaint(*map(entry, (1, 0, 2, 3)), ranked=False) or "")
+
+
+def test_questions_are_the_same_for_a_seed_and_of_every_kind() -> None:
+    questions = draw_questions(TEXTS, 200, 3)
+    assert questions == draw_questions(TEXTS, 200, 3)
+    assert questions != draw_questions(TEXTS, 200, 4)
+    documents = [document for question in questions for document in question.documents]
+    assert {len(question.documents) for question in questions} >= {1, 40}
+    assert {question.manner for question in questions} == set(MANNERS)
+    assert min(map(len, documents)) == 0
+    assert max(map(len, documents)) > 2_000
+    assert set(HOSTILE) & set(documents)
+    assert any(len(set(question.documents)) < len(question.documents) for question in questions)
+
+
+def small(**options: Any) -> TrialPlan:
+    return TrialPlan(**{"requests": 60, "threads": 4, "coroutines": 4, "questions": 20, **options})
+
+
+def spoil_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One score of a pass with company is a thousandth off: what mixing up callers looks like at its smallest."""
+    run = PassRunner.__call__
+
+    def spoiling(runner: PassRunner, requests: Any, plan: Any) -> list[float]:
+        log_odds = run(runner, requests, plan)
+        return [log_odds[0] + 1e-3, *log_odds[1:]] if len(plan.slices) > 1 else log_odds
+
+    monkeypatch.setattr(PassRunner, "__call__", spoiling)
+
+
+def test_a_trial_sees_scores_that_depend_on_the_company(monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil_scores(monkeypatch)
+    results = run_trial(small(), TEXTS)
+    assert results.wrong > 0
+    assert "came to a wrong end" in results.failures[0]
+    assert "not" in results.complaints[0]
+
+
+def test_a_trial_sees_a_caller_who_never_gets_an_answer(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    submit, submitted = Worker.submit, itertools.count()
+    forgotten: Future[Any] = Future()
+
+    def forgetful(worker: Worker, *arguments: Any, **options: Any) -> Future[Any]:
+        future = submit(worker, *arguments, **options)
+        return forgotten if next(submitted) == 40 else future  # the serial run has submitted 20
+
+    monkeypatch.setattr(Worker, "submit", forgetful)
+    results = run_trial(small(patience=10.0, coroutines=0), TEXTS)  # long enough to load the engine on a busy machine
+    forgotten.cancel()
+    assert results.lost == 1, results
+    assert "never came back" in results.failures[0]
+    assert "ask_on" in capfd.readouterr().err, "nobody says where it hangs"
+
+
+def test_a_trial_sees_scores_that_are_nan_and_ranked_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qwen3_rerank_plugins.engine.ranking.check_finite", lambda *_: None)
+    monkeypatch.setattr("qwen3_rerank_plugins.engine.ranking.check_finite", lambda *_: None)
+    results = run_trial(small(rates=Rates(nan=0.3)), TEXTS)
+    assert results.wrong > 0
+    assert "an answer in spite of ['NaN scores']" in results.complaints[0]
+
+
+def sample(seconds: float, resident: float, threads: int) -> Sample:
+    return Sample(seconds, resident, threads, files=9, waiting=0, answered=0, faults=0, wrong=0)
+
+
+def test_a_trend_is_the_slope_of_the_last_two_thirds() -> None:
+    warming = [sample(t, 100 + t, 5) for t in range(100)]
+
+    def then(slope: float) -> list[Sample]:
+        return [sample(t, 200 + slope * t, 6) for t in range(100, 300)]
+
+    flat, rising = find_trend([*warming, *then(0.0)]), find_trend([*warming, *then(0.1)])
+    assert flat is not None
+    assert rising is not None
+    assert flat.resident_per_hour == pytest.approx(0.0, abs=1e-6)
+    assert rising.resident_per_hour == pytest.approx(360.0)
+    assert rising.threads == (6.0, 6.0)
+    assert find_trend(warming[:5]) is None
+
+
+def test_a_trial_sees_what_the_package_would_keep_of_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trial.trial.SHORTEST_JUDGED", 0.0)
+    plan = small(sample_every=0.01)
+    run_trial(plan, TEXTS)  # whatever is loaded on first use is no leak
+    clean = run_trial(plan, TEXTS)
+    if clean.rest_after.heap is None:
+        pytest.skip("this C library cannot be asked about its heap")
+    assert not [failure for failure in clean.failures if "at rest" in failure]
+    kept: list[bytearray] = []
+    submit = Worker.submit
+
+    def keeping(worker: Worker, *arguments: Any, **options: Any) -> Future[Any]:
+        kept.append(bytearray(200_000))
+        return submit(worker, *arguments, **options)
+
+    monkeypatch.setattr(Worker, "submit", keeping)
+    leaking = run_trial(plan, TEXTS)
+    assert [failure for failure in leaking.failures if "at rest" in failure], leaking.rest_after
+
+
+def test_a_record_becomes_tables_and_a_picture(tmp_path: Path) -> None:
+    results = run_trial(small(sample_every=0.01), TEXTS)
+    around = {"subject": "demo", "dtype": "float32", "device": "CPU"}
+    record = json.loads(json.dumps({**make_record("load", None, results), "circumstances": around}))  # type: ignore[arg-type]
+    assert "| lost calls | 0 |" in as_markdown(grids_of(record)[0])
+    draw_trial(record, tmp_path / "trial.png")
+    assert (tmp_path / "trial.png").stat().st_size > 10_000
+
+
+def test_a_trial_keeps_no_request_so_that_memory_that_grows_is_the_packages() -> None:
+    def kept() -> int:
+        return sum(type(thing) is TokenisedRequest for thing in gc.get_objects())
+
+    run_trial(small(), TEXTS)  # whatever is imported on the way has its own circles
+    gc.collect()
+    gc.disable()
+    try:
+        before = kept()
+        results = run_trial(small(), TEXTS)
+        assert kept() - before < results.calls / 10
+    finally:
+        gc.enable()

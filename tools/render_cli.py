@@ -1,0 +1,144 @@
+"""Write the tables of docs/cli.md from the commands themselves.
+
+    python tools/render_cli.py            # writes them into the page
+    python tools/render_cli.py --check    # fails if one is not what the commands say
+
+A table stands between `<!-- NAME -->` and `<!-- end -->`, where NAME is `commands`, `options: COMMAND` for those of one
+command, or `options: everywhere` for those that choose model and machine. All other words of the page are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import inspect
+import re
+import typing
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from typer.models import OptionInfo
+
+from qwen3_rerank_plugins.cli.app import app
+from qwen3_rerank_plugins.cli.help import choices_of
+
+PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
+COMMANDS: dict[str, Callable[..., Any]] = {
+    found.name or found.callback.__name__: found.callback for found in app.registered_commands if found.callback
+}
+EVERYWHERE = "everywhere"
+SHARED = "Model and machine"
+"""Options of this panel are described once for all commands."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One option of one command, in cells of a table.
+
+    Attributes:
+        name: as it is typed.
+        default: what holds where it is not given.
+        meaning: its help, and the words it takes if there is a choice.
+        shared: whether it is described once for all commands.
+    """
+
+    name: str
+    default: str
+    meaning: str
+    shared: bool
+
+
+def options(command: str) -> Iterator[Option]:
+    """Those of a command, in the order of its signature."""
+    function = COMMANDS[command]
+    parameters = inspect.signature(function).parameters
+    for name, hint in typing.get_type_hints(function, include_extras=True).items():
+        info = next((one for one in getattr(hint, "__metadata__", ()) if isinstance(one, OptionInfo)), None)
+        if info is not None:
+            yield Option(
+                name=f"`{_typed(info, name)}`",
+                default=_default(info.show_default, parameters[name].default),
+                meaning=_meaning(info.help or "", hint.__origin__),
+                shared=info.rich_help_panel == SHARED,
+            )
+
+
+def render(page: str) -> str:
+    """The page with its tables as the commands give them today."""
+    return re.sub(
+        r"(<!-- ([^\n]+) -->\n).*?(<!-- end -->)",
+        lambda found: f"{found[1]}\n{_table(found[2])}\n{found[3]}",
+        page,
+        flags=re.DOTALL,
+    )
+
+
+def _table(name: str) -> str:
+    _, _, command = name.partition(": ")
+    if name == "commands":
+        rows = [(f"[{name}](#{name})", _cell(inspect.getdoc(function) or "")) for name, function in COMMANDS.items()]
+        return _markdown(("command", "what it does"), rows)
+    if command == EVERYWHERE:
+        return _markdown(("option", "commands", "default", "meaning"), _shared_rows())
+    own = [(found.name, found.default, found.meaning) for found in options(command) if not found.shared]
+    return _markdown(("option", "default", "meaning"), own)
+
+
+def _shared_rows() -> Iterator[tuple[str, ...]]:
+    """One row an option; where commands differ in its default, the rarer ones are named."""
+    found = {command: {one.name: one for one in options(command) if one.shared} for command in COMMANDS}
+    for name in dict.fromkeys(name for shared in found.values() for name in shared):
+        takers = {command: shared[name] for command, shared in found.items() if name in shared}
+        usual = Counter(option.default for option in takers.values()).most_common(1)[0][0]
+        others = [f"{command}: {option.default}" for command, option in takers.items() if option.default != usual]
+        meaning = next(iter(takers.values())).meaning
+        yield name, ", ".join(takers), "; ".join([usual, *others]), meaning
+
+
+def _typed(info: OptionInfo, parameter: str) -> str:
+    # what is written first in an `Annotated` option, typer takes for its default
+    given = [word for word in (info.default, *(info.param_decls or ())) if isinstance(word, str)]
+    return given[0] if given else "--" + parameter.replace("_", "-")
+
+
+def _default(words: object, value: object) -> str:
+    """The words of `--help`, if it has some."""
+    if isinstance(words, str):
+        return _cell(words)
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "none" if value is None else f"`{value}`"
+
+
+def _meaning(text: str, kind: object) -> str:
+    words = choices_of(kind)
+    listed = ", ".join(f"`{word}`" for word in words)
+    return _cell(text) + (f" One of {listed}." if len(words) > 1 else "")
+
+
+def _cell(text: str) -> str:
+    """A text as a cell of a table: what is quoted in it, and names of options, are code here."""
+    text = re.sub(r'"([\w:.,-]+)"', r"`\1`", " ".join(text.split()))
+    return re.sub(r"(?<![\w`])(--[a-z][\w-]*)", r"`\1`", text).replace("|", "\\|")
+
+
+def _markdown(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, ("---",) * len(head), *rows))
+
+
+def main() -> None:
+    """Write or check."""
+    parser = argparse.ArgumentParser(description="Render the tables of docs/cli.md.")
+    parser.add_argument("--check", action="store_true", help="write nothing, fail if the page is out of date")
+    check = parser.parse_args().check
+    page = PAGE.read_text(encoding="utf-8")
+    if not check:
+        PAGE.write_text(render(page), encoding="utf-8")
+    elif page != render(page):
+        raise SystemExit("docs/cli.md is out of date: python tools/render_cli.py")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The demo checkpoint in the forms that servers take.
+
+Comes in: a folder to write to. Goes out: a chat template, or a sequence-classification conversion, in it.
+Must not know: servers.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import DEMO_FOLDER
+from qwen3_rerank_plugins.engine.request import DEFAULT_INSTRUCTION, make_request
+from qwen3_rerank_plugins.engine.text.template import Control, Part, build_prompt
+from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder
+
+
+def write_chat_template(file: Path) -> Path:
+    """The model card's prompt as a score template of vLLM."""
+    roles = ("query", "document")
+    query, document = (
+        f'{{{{ messages | selectattr("role", "eq", "{role}") | map(attribute="content") | first }}}}' for role in roles
+    )
+    instruction = f'{{{{ instruction | default("{DEFAULT_INSTRUCTION}", true) }}}}'
+    prompt = build_prompt(make_request(query, [document], instruction))
+    text = f"{_spelled(prompt.head)}{prompt.documents[0].characters}{_spelled(prompt.suffix)}"
+    file.write_text(text + '{{ "" }}', encoding="utf-8")  # or Jinja would take the last line break
+    return file
+
+
+def write_conversion(folder: Path, *, template: bool) -> Path:
+    """One score row instead of the yes and no rows; with `template`, a tokenizer that lays pairs into the prompt."""
+    folder.mkdir()
+    encoder = PromptEncoder(DEMO_FOLDER / "tokenizer.json")
+    weights = load_file(DEMO_FOLDER / "model.safetensors")
+    rows = weights["model.embed_tokens.weight"]
+    weights["score.weight"] = (rows[encoder.yes_id] - rows[encoder.no_id])[None].contiguous()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((DEMO_FOLDER / "config.json").read_text(encoding="utf-8"))
+    config.update(architectures=["Qwen3ForSequenceClassification"], id2label={"0": "yes"}, label2id={"yes": 0})
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    shutil.copy(DEMO_FOLDER / "tokenizer_config.json", folder)
+    blueprint = json.loads((DEMO_FOLDER / "tokenizer.json").read_text(encoding="utf-8"))
+    if template:
+        lead = {"type": "Prepend", "prepend": " "}  # the space in front of query and document
+        blueprint["normalizer"] = {"type": "Sequence", "normalizers": [blueprint["normalizer"], lead]}
+        blueprint["post_processor"] = _laying_pairs_into_the_prompt(encoder)
+    (folder / "tokenizer.json").write_text(json.dumps(blueprint), encoding="utf-8")
+    return folder
+
+
+def _laying_pairs_into_the_prompt(encoder: PromptEncoder) -> dict[str, object]:
+    """Of a tokenizer: HEAD query MIDDLE document END."""
+    prompt = build_prompt(make_request("QUERY", ["DOCUMENT"], None))
+    tokens = encoder.encode(prompt, 8192)
+    end = 8192 - encoder.room(prompt, 8192) - len(tokens.prefix)
+    document = tokens.tails[0][:-end]
+    query = encoder.encode(build_prompt(make_request("", ["QUERY"], None)), 8192).tails[0][:-end]
+    at = next(i for i in range(len(tokens.prefix), 0, -1) if tokens.prefix[i : i + len(query)] == query)
+    pieces = {
+        "HEAD": tokens.prefix[:at],
+        "MIDDLE": tokens.prefix[at + len(query) :],
+        "END": tokens.tails[0][len(document) :],
+    }
+    special = {name: {"id": name, "ids": list(ids), "tokens": [f"#{i}" for i in ids]} for name, ids in pieces.items()}
+    layout: list[dict[str, object]] = []
+    for name, sequence in (("HEAD", "A"), ("MIDDLE", "B")):
+        layout += [
+            {"SpecialToken": {"id": name, "type_id": 0}},
+            {"Sequence": {"id": sequence, "type_id": 0}},
+        ]
+    layout.append({"SpecialToken": {"id": "END", "type_id": 0}})
+    single = [{"Sequence": {"id": "A", "type_id": 0}}]
+    return {"type": "TemplateProcessing", "single": single, "pair": layout, "special_tokens": special}
+
+
+def _spelled(parts: Iterable[Part]) -> str:
+    return "".join(part.name if isinstance(part, Control) else part.characters for part in parts)
