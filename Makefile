@@ -37,6 +37,7 @@ test-bare: .venv-bare/installed  ## Run the suite without any extra.
 lint: .venv/installed-dev  ## Check style, formatting and spelling.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 
 types: .venv/installed-dev  ## Check types with mypy --strict.
 	$(BIN)/mypy
