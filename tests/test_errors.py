@@ -97,7 +97,7 @@ def fail_in_every_pass(monkeypatch: pytest.MonkeyPatch, error: Exception) -> Non
     def failing(self: object, batch: object) -> None:
         raise error
 
-    monkeypatch.setattr("qwen3_rerank_plugins.engine.model.packed_model.PackedModel.__call__", failing)
+    monkeypatch.setattr("qwen3_rerank_plugins.engine.model.packed_model.packed_model.PackedModel.__call__", failing)
 
 
 def memory_for_nothing(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
