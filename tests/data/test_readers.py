@@ -15,8 +15,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from qwen3_rerank_plugins.cli.tasks import FormatName, TaskReader
-from qwen3_rerank_plugins.sets.records import count_records, open_records
+from qwen3_rerank_plugins.cli.inputs import FormatName, TaskReader
+from qwen3_rerank_plugins.data.readers import count_records, open_records
 
 from qwen3_rerank_plugins.errors import MissingExtraError, RequestError
 from qwen3_rerank_plugins.sets import limits, lines
@@ -176,7 +176,7 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path) -> None:
     WAYS["a.parquet"](tmp_path / "a.parquet")
     program = (
         "import sys; sys.modules['pyarrow'] = None\n"
-        "from qwen3_rerank_plugins.cli.tasks import TaskReader\n"
+        "from qwen3_rerank_plugins.cli.inputs import TaskReader\n"
         f"print(*TaskReader('auto', 'q', 'text', print).read([{str(tmp_path / 'a.parquet')!r}]))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
