@@ -1,6 +1,6 @@
 """Measure passes on the CPU with one thread and with all, on an idle machine and beside busy neighbors.
 
-    python tools/measure_threads.py --out benchmarks/results/cpu-threads.json
+    python -m benchmarks.cpu_threads --out benchmarks/results/cpu-threads.json
 
 Every setting runs in a process of its own, as some of them count only before torch is loaded. Neighbors are processes
 that compute without end, one for each core. The record is what `engine/cpu_threads.py` derives its rule from.

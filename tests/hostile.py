@@ -14,7 +14,7 @@ COUNTS = {
     "naughty strings": 515,
     "declarations": 76,
     "emoji sequences": 4_733,
-    "normalisation cases": 3 * 2_000,  # as they stand, composed, decomposed
+    "normalization cases": 3 * 2_000,  # as published, composed, decomposed
 }
 INPUTS = sum(COUNTS.values()) * len(PLACES)
 """Every text in every place."""
@@ -71,7 +71,7 @@ def collections(data: Path) -> dict[str, list[str]]:
         "naughty strings": json.loads((folder / "blns.json").read_text(encoding="utf-8")),
         "declarations": fields("udhr_multiscript.jsonl", "text"),
         "emoji sequences": fields("emoji_sequences.jsonl", "emoji"),
-        "normalisation cases": fields("unicode_nfc_cases.jsonl", "source", "nfc", "nfd"),
+        "normalization cases": fields("unicode_nfc_cases.jsonl", "source", "nfc", "nfd"),
     }
 
 

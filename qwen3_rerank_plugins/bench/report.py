@@ -87,14 +87,14 @@ def _speed(results: Record) -> list[Grid]:
     rate = results["gemm_flops_per_second"] / 1e12
     return [
         Grid(
-            f"Speed, medians; peers took turns, rounds: {_rounds(results)}",
+            f"Median times; the peers ran in turn; rounds: {_rounds(results)}",
             ("workload", "peer", "seconds", "times ours", "docs/s", "GEMM", "diff", "peak"),
             tuple(rows),
         ),
         Grid("How the peers ran", ("peer", "settings"), tuple(notes)),
         Grid(
-            f"The workloads, in tokens; measured GEMM rate {rate:.3g} TFLOP/s",
-            ("workload", "queries", "mean", "naive", "padded", "unique", "passes", "TFLOP"),
+            f"Workloads, in tokens; measured GEMM rate {rate:.3g} TFLOP/s",
+            ("workload", "queries", "mean", "naive", "padded", "unique", "batches", "TFLOP"),
             tuple(work),
         ),
     ]
@@ -142,7 +142,7 @@ def _choices(results: Record) -> list[Grid]:
         for one in results["alternatives"]
     )
     return [
-        Grid("Choices, beside what could be done instead", ("question", "way", "seconds", "times ours", "peak"), rows)
+        Grid("Design choices and their alternatives", ("question", "option", "seconds", "times ours", "peak"), rows)
     ]
 
 
@@ -150,7 +150,7 @@ def _profile(results: Record) -> list[Grid]:
     rows = tuple(
         (one["workload"], one["operator"], f"{one['share']:.1%}", f"{one['calls']:,}") for one in results["shares"]
     )
-    return [Grid("Where the time goes, each operator's own time", ("workload", "operator", "share", "calls"), rows)]
+    return [Grid("Time per operator, without nested operators", ("workload", "operator", "share", "calls"), rows)]
 
 
 def _together(results: Record) -> list[Grid]:
@@ -163,9 +163,9 @@ def _together(results: Record) -> list[Grid]:
         )
 
     title = (
-        f"{results['callers']} callers with {results['documents_each']} short documents each; throughput at once "
-        f"{_spread(results['throughput_ratio'], '{:.2f}')} times that of one by one, difference of log-odds "
-        f"{results['largest_difference']:.0e}"
+        f"{results['callers']} callers with {results['documents_each']} short documents each; throughput of concurrent "
+        f"calls {_spread(results['throughput_ratio'], '{:.2f}')} times that of sequential calls, largest difference of "
+        f"log-odds {results['largest_difference']:.0e}"
     )
     rows = (
         row("one after the other", results["one_by_one"]),
@@ -184,12 +184,12 @@ def _memory(results: Record) -> list[Grid]:
         (f"{one['tokens']:,}", f"{one['documents']}", size(one["growth"]), size(one["predicted"]))
         for one in results["passes"]
     )
-    per_token = f"{results['bytes_per_token'] / 1024:.1f} KiB a token"
+    per_token = f"{results['bytes_per_token'] / 1024:.1f} KiB per token"
     needed = f"needed {size(results['needed'])}, predicted {size(results['predicted'])} ({results['error']:+.0%})"
     return [
-        Grid("Loading, in a process of its own", ("weights stored as", "loaded", "peak", "peak / loaded"), loadings),
+        Grid("Loading, in a separate process", ("weights stored as", "loaded", "peak", "peak / loaded"), loadings),
         Grid(
-            f"Passes: {per_token}; weights and the largest pass: {needed}",
+            f"Batches: {per_token}; weights and the largest batch: {needed}",
             ("tokens", "documents", "growth", "predicted"),
             passes,
         ),
@@ -207,7 +207,7 @@ def _quantization(results: Record) -> list[Grid]:
 
 
 def _quantization_cells(mode: Record) -> tuple[str, ...]:
-    name = mode["mode"] or "unquantised"
+    name = mode["mode"] or "unquantized"
     if mode["refused"]:
         return (name, "refused: " + mode["refused"], "", "", "", "", "")
     faithful = mode["faithfulness"]
@@ -237,7 +237,7 @@ def _windows(results: Record) -> list[Grid]:
     )
     title = (
         f"{results['texts']}: {results['questions']} questions, {results['documents']} documents; relevant document "
-        "first (mean reciprocal rank), by where the answer stands"
+        "first (mean reciprocal rank), by position of the answer"
     )
     header = ("long documents", "max_length", *places, "tokens not read", "tokens run")
     return [Grid(title, header, rows)]

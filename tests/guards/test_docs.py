@@ -233,7 +233,7 @@ def test_every_record_is_shown_and_can_be_reproduced() -> None:
         "search": ("two-stages.md", "python examples/"),
         "load": ("reliability.md", "python -m tests.load.soak "),
         "soak": ("reliability.md", "python -m tests.load.soak "),
-        "threads": ("performance.md", "python tools/measure_threads.py "),
+        "threads": ("performance.md", "python -m benchmarks.cpu_threads "),
         "remote": ("remote.md", "python tools/remote_check.py "),
     }
     for record in sorted((ROOT / "benchmarks" / "results").glob("*.json")):

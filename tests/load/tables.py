@@ -26,7 +26,7 @@ def grids_of(record: Mapping[str, Any]) -> list[Grid]:
 def _summary(results: Mapping[str, Any]) -> Grid:
     plan, trend = results["plan"], results["trend"]
     rows = [
-        ("callers at once", f"{plan['threads']} threads and {plan['coroutines']} coroutines"),
+        ("concurrent callers", f"{plan['threads']} threads and {plan['coroutines']} coroutines"),
         ("questions, each asked alone first", f"{plan['questions']:,} of 1 to 40 documents; {results['texts']}"),
         ("time", _duration(results["seconds"])),
         ("calls", f"{results['calls']:,}"),
@@ -36,19 +36,19 @@ def _summary(results: Mapping[str, Any]) -> Grid:
         ("wrong answers or errors", f"{results['wrong']}"),
         ("largest difference from the serial run", f"{results['log_odds_off']:.1g} in log-odds"),
         ("allowed difference", f"{plan['tolerance']:g} in log-odds"),
-        ("answers a second", f"{results['calls_per_second']:.3g}"),
-        ("documents a second", f"{results['documents_per_second']:.3g}"),
+        ("answers per second", f"{results['calls_per_second']:.3g}"),
+        ("documents per second", f"{results['documents_per_second']:.3g}"),
         ("latency, p50 and p95", f"{results['p50']:.3g} s and {results['p95']:.3g} s"),
         ("most requests waiting", f"{results['most_waiting']} (callers can make {results['waiting_bound']})"),
-        ("engines loaded, passes run", f"{results['engines']} and {results['passes']:,}"),
-        ("engines or doors closed while in use", f"{results['closings']}"),
+        ("engines loaded, batches run", f"{results['engines']} and {results['passes']:,}"),
+        ("engines or rerankers closed while in use", f"{results['closings']}"),
         ("peak resident memory", f"{results['peak_resident']:,.0f} MiB"),
     ]
     if trend:
         middle, last = trend["threads"]
         files = trend["files"]
         rows += [
-            ("resident memory over the last two thirds", f"{trend['resident_per_hour']:+,.0f} MiB an hour"),
+            ("resident memory over the last two thirds", f"{trend['resident_per_hour']:+,.0f} MiB per hour"),
             ("threads, middle and last third", f"{middle:.0f} and {last:.0f}"),
             ("open files, middle and last third", f"{files[0]:.0f} and {files[1]:.0f}"),
         ]
@@ -56,20 +56,20 @@ def _summary(results: Mapping[str, Any]) -> Grid:
         before, after = (results[when][name] for when in ("rest_before", "rest_after"))
         if before is not None:
             rows.append((f"{words}, before and after", f"{before:,.1f} MiB and {after:,.1f} MiB"))
-    return Grid("Many callers at once", ("", "found"), tuple(rows))
+    return Grid("Concurrent callers", ("", "result"), tuple(rows))
 
 
 def _doors(results: Mapping[str, Any]) -> Grid:
     rows = tuple(
         (one["door"], f"{one['answered']:,}", f"{one['p50']:.3g} s", f"{one['p95']:.3g} s") for one in results["doors"]
     )
-    return Grid("By door, with everybody else waiting too", ("door", "right answers", "p50", "p95"), rows)
+    return Grid("Latency by interface, with all callers waiting", ("interface", "right answers", "p50", "p95"), rows)
 
 
 def _faults(results: Mapping[str, Any]) -> Grid:
     rows = tuple((one["fault"], f"{one['met']:,}", f"{one['survived']:,}") for one in results["faults"])
-    title = "Faults: survived is the right outcome, and then a right answer to the same caller's next question"
-    return Grid(title, ("fault", "calls that met it", "survived"), rows)
+    title = 'Faults; "survived" means the right outcome, and then a right answer to the same caller\'s next question'
+    return Grid(title, ("fault", "affected calls", "survived"), rows)
 
 
 def _duration(seconds: float) -> str:

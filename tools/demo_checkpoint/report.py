@@ -10,24 +10,25 @@ README = """\
 # Demo checkpoint
 
 A tiny `Qwen3ForCausalLM` ({parameters} parameters, float32) with the prompt, the control tokens and the yes/no
-read-out of Qwen3-Reranker. It is here so that the demo, the examples and the tests run offline in seconds.
+output of Qwen3-Reranker. With it, the demo, the examples and the tests run offline in seconds.
 **It is for wiring and tests, not for quality**: it matches English words and knows nothing else. Use a real
 Qwen3-Reranker for anything that matters.
 
-It was made by `tools/build_demo_checkpoint.py` on a CPU: a byte-level BPE of {vocabulary} tokens, weights that start
-from a hand-built word-matching circuit, then {steps} training steps on pseudo-queries cut from passages, towards the
-log-odds of a BM25. No question of an evaluation set was trained on; the passages of those sets were.
+`tools/build_demo_checkpoint.py` made it on a CPU. Its tokenizer is a byte-level BPE of {vocabulary} tokens. Its weights
+started from a hand-built word-matching circuit and were then trained for {steps} steps on pseudo-queries taken from
+passages, with the log-odds of a BM25 model as the target. It was not trained on any question of an evaluation set,
+but it was trained on the passages of those sets.
 
-nDCG@10 (linear gains) on questions it never saw; more in `training_figures.json`:
+nDCG@10 (linear gains) on questions that it never saw; `training_figures.json` has more figures:
 
 | set | demo | before training | shuffled | first stage | its BM25 teacher |
 |---|---|---|---|---|---|
 {rows}
 
-Before training the weights are the hand-built circuit alone. The first stage is the order in which a set lists its
-candidates (BM25, for NovelEval a web search).
+Before training, the weights are only the hand-built circuit. The first stage is the order in which a set lists its
+candidates (BM25; for NovelEval, a web search).
 
-The texts behind the tokenizer and the pseudo-queries: XQuAD (CC BY-SA 4.0), PubMedQA (MIT), NovelEval (Apache-2.0).
+The tokenizer and the pseudo-queries were made from these texts: XQuAD (CC BY-SA 4.0), PubMedQA (MIT), NovelEval (Apache-2.0).
 """
 
 
