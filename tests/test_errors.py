@@ -97,7 +97,7 @@ def fail_in_every_pass(monkeypatch: pytest.MonkeyPatch, error: Exception) -> Non
     def failing(self: object, batch: object) -> None:
         raise error
 
-    monkeypatch.setattr("qwen3_rerank_plugins.engine.model.packed_model.packed_model.PackedModel.__call__", failing)
+    monkeypatch.setattr("qwen3_rerank_plugins.engine.model.packed_model.PackedModel.__call__", failing)
 
 
 def memory_for_nothing(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ def a_server_without_the_template(_: Path, __: pytest.MonkeyPatch) -> None:
 
 def a_batch_that_no_node_can_read(folder: Path, _: pytest.MonkeyPatch) -> None:
     need("ray")
-    from tests.batch.test_partition_ranker import failure_of, partitions_of, run
+    from tests.ray.test_partition_ranker import failure_of, partitions_of, run
 
     (folder / "a.jsonl").write_text('{"query": "a question", "documents": ["text"]}\n', encoding="utf-8")
     (partition,) = partitions_of(folder / "a.jsonl")

@@ -42,7 +42,7 @@ WITHOUT = {
         "choose_stored(EngineSettings(), stored, torch.device('cpu'), torch.float32)"
     ),
     ("flash", "flash-attn", "flash_attn"): (
-        f"{GPU}\nfrom qwen3_rerank_plugins.engine.model.packed_model.attention import choose_attention\n"
+        f"{GPU}\nfrom qwen3_rerank_plugins.engine.model.attention import choose_attention\n"
         "choose_attention('flash_attn', cuda, torch.bfloat16)"
     ),
     ("ray", "ray", "ray"): "import qwen3_rerank_plugins.ray",

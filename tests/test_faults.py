@@ -22,8 +22,8 @@ from safetensors.torch import load_file, save_file
 
 import qwen3_rerank_plugins
 from qwen3_rerank_plugins import Qwen3Reranker
-from qwen3_rerank_plugins.engine.model.packed_model.batch import PackedBatch
-from qwen3_rerank_plugins.engine.model.packed_model.packed_model import PackedModel
+from qwen3_rerank_plugins.engine.model.batch import PackedBatch
+from qwen3_rerank_plugins.engine.model.packed_model import PackedModel
 from qwen3_rerank_plugins.engine.request import RerankRequest
 from qwen3_rerank_plugins.engine.scheduling.adaptive_budget import SHORTEST_PATIENCE
 from qwen3_rerank_plugins.engine.scorer import Scores

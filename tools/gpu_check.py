@@ -31,11 +31,11 @@ from qwen3_rerank_plugins.engine.loading.budget import choose_budget
 from qwen3_rerank_plugins.engine.loading.loader import LoadedModel, load_model
 from qwen3_rerank_plugins.engine.loading.placement import choose_device
 from qwen3_rerank_plugins.engine.loading.shape import PUBLISHED, Shape
-from qwen3_rerank_plugins.engine.model.packed_model.attention import Attention, choose_attention
-from qwen3_rerank_plugins.engine.model.packed_model.head import YesNoHead
-from qwen3_rerank_plugins.engine.model.packed_model.packed_model import PackedModel
-from qwen3_rerank_plugins.engine.model.packed_model.runner import PassRunner
-from qwen3_rerank_plugins.engine.model.packed_model.sdpa import sdpa_attention
+from qwen3_rerank_plugins.engine.model.attention import Attention, choose_attention
+from qwen3_rerank_plugins.engine.model.head import YesNoHead
+from qwen3_rerank_plugins.engine.model.packed_model import PackedModel
+from qwen3_rerank_plugins.engine.model.runner import PassRunner
+from qwen3_rerank_plugins.engine.model.sdpa import sdpa_attention
 from qwen3_rerank_plugins.engine.scheduling.packing import PassPlan, Workload, plan_passes
 from qwen3_rerank_plugins.engine.scheduling.scheduler import Engine, Worker
 from qwen3_rerank_plugins.engine.settings import EngineSettings

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from benchmarks.alternatives import ForgetfulModel, masked_attention
-from qwen3_rerank_plugins.engine.model.packed_model.layout import AttentionLayout, Segment
-from qwen3_rerank_plugins.engine.model.packed_model.packed_model import PackedModel
-from qwen3_rerank_plugins.engine.model.packed_model.sdpa import sdpa_attention
+from qwen3_rerank_plugins.engine.model.layout import AttentionLayout, Segment
+from qwen3_rerank_plugins.engine.model.packed_model import PackedModel
+from qwen3_rerank_plugins.engine.model.sdpa import sdpa_attention
 from tests.checkpoints import load_reference
-from tests.engine.test_model import packed, random_requests
+from tests.engine.model.test_packed_model import packed, random_requests
 
 
 @pytest.mark.parametrize("tail", [1, 50, 1500])

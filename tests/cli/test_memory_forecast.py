@@ -9,7 +9,7 @@ from qwen3_rerank_plugins.cli import loading
 from qwen3_rerank_plugins.cli import memory_forecast as fitting
 from qwen3_rerank_plugins.cli.memory_forecast import warning_about_size
 from qwen3_rerank_plugins.cli.output import Screen
-from qwen3_rerank_plugins.engine.loading import budget
+from qwen3_rerank_plugins.engine import memory
 from qwen3_rerank_plugins.engine.settings import DEFAULT_MODEL, EngineSettings
 from qwen3_rerank_plugins.errors import CheckpointNotFoundError
 from tests.doubles import OverlapScorer

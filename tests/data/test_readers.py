@@ -15,11 +15,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from qwen3_rerank_plugins.cli.inputs import FormatName, TaskReader
-from qwen3_rerank_plugins.data.readers import count_records, open_records
 
+from qwen3_rerank_plugins.cli.inputs import FormatName, TaskReader
+from qwen3_rerank_plugins.data import limits, lines
+from qwen3_rerank_plugins.data.readers import count_records, open_records
 from qwen3_rerank_plugins.errors import MissingExtraError, RequestError
-from qwen3_rerank_plugins.sets import limits, lines
 
 TEXTS = ["Bees make honey.", "two\nlines", 'a "quoted", cell', "größe 東京 ;\t|"]
 ROWS = [{"id": str(number), "text": text} for number, text in enumerate(TEXTS)]

@@ -20,7 +20,7 @@ import torch
 from qwen3_rerank_plugins import _registry as registry
 from qwen3_rerank_plugins import close_all
 from qwen3_rerank_plugins.engine.local import LocalScorer
-from qwen3_rerank_plugins.engine.model.packed_model.runner import PassRunner
+from qwen3_rerank_plugins.engine.model.runner import PassRunner
 from qwen3_rerank_plugins.engine.request import RerankRequest
 from qwen3_rerank_plugins.engine.scheduling.packing import PassPlan, Slice
 from qwen3_rerank_plugins.engine.scheduling.scheduler import Engine, Finish, TailScores, Worker

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from qwen3_rerank_plugins import Qwen3Reranker, RankedDocument, close_all
-from qwen3_rerank_plugins.engine.model.packed_model.runner import PassRunner
+from qwen3_rerank_plugins.engine.model.runner import PassRunner
 from qwen3_rerank_plugins.engine.scheduling.packing import PassPlan
 from qwen3_rerank_plugins.engine.scheduling.scheduler import Worker
 from qwen3_rerank_plugins.engine.text.tokenizer import TokenisedRequest

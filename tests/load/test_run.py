@@ -15,7 +15,7 @@ import pytest
 
 from qwen3_rerank_plugins._records import make_record
 from qwen3_rerank_plugins.bench.report import as_markdown
-from qwen3_rerank_plugins.engine.model.packed_model.runner import PassRunner
+from qwen3_rerank_plugins.engine.model.runner import PassRunner
 from qwen3_rerank_plugins.engine.ranking import probability
 from qwen3_rerank_plugins.engine.scheduling.scheduler import Worker
 from qwen3_rerank_plugins.engine.text.tokenizer import TokenisedRequest

@@ -20,8 +20,8 @@ from qwen3_rerank_plugins.ray import fingerprint as module
 from qwen3_rerank_plugins.ray.fingerprint import LoadedModel, digest_of_file
 from qwen3_rerank_plugins.ray.model_file import NAME, read_model
 from qwen3_rerank_plugins.ray.partition_ranker import PartitionRanker, failure_of
-from tests.batch.test_partition_ranker import partitions_of, run
 from tests.doubles import OverlapScorer
+from tests.ray.test_partition_ranker import partitions_of, run
 from tests.requests import some_requests, write_jsonl
 
 WEIGHTS = "model.safetensors"

@@ -27,9 +27,9 @@ from qwen3_rerank_plugins.ray.manifest import claim, manifest_of
 from qwen3_rerank_plugins.ray.output_folder import read_finished
 from qwen3_rerank_plugins.ray.partition_ranker import FORMATS, failure_of
 from qwen3_rerank_plugins.ray.source import Source
-from tests.batch.test_fingerprint import replace_weights
-from tests.batch.test_partition_ranker import partitions_of, run
 from tests.clusters import RAYS_OWN_WARNINGS, actors_of, small_cluster
+from tests.ray.test_fingerprint import replace_weights
+from tests.ray.test_partition_ranker import partitions_of, run
 from tests.requests import read_answers, some_requests, write_jsonl
 
 pytestmark = pytest.mark.filterwarnings(RAYS_OWN_WARNINGS)

@@ -14,7 +14,7 @@ from qwen3_rerank_plugins.errors import RequestError
 from qwen3_rerank_plugins.verify import Question, Recording, check, record, verify
 from qwen3_rerank_plugins.verify.cases import Case, built_in_questions, demo_cases, published_cases
 from qwen3_rerank_plugins.verify.questions import count_documents
-from tests.golden.conftest import TableScorer
+from tests.verify.conftest import TableScorer
 
 MOVED = 1.05
 """A factor on one matrix of four layers that a person would not see in a ranking."""

@@ -28,7 +28,7 @@ nDCG@10 (linear gains) on questions that it never saw; `training_figures.json` h
 Before training, the weights are only the hand-built circuit. The first stage is the order in which a set lists its
 candidates (BM25; for NovelEval, a web search).
 
-The tokenizer and the pseudo-queries were made from these texts: XQuAD (CC BY-SA 4.0), PubMedQA (MIT), NovelEval (Apache-2.0).
+The tokenizer and the pseudo-queries were made from XQuAD (CC BY-SA 4.0), PubMedQA (MIT) and NovelEval (Apache-2.0).
 """
 
 

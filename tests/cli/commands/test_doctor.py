@@ -14,8 +14,9 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from qwen3_rerank_plugins import _registry as registry
+from qwen3_rerank_plugins.engine import memory
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import DEMO_FOLDER
-from qwen3_rerank_plugins.engine.loading import budget, device_map
+from qwen3_rerank_plugins.engine.loading import device_map
 from qwen3_rerank_plugins.engine.loading.budget import Shape
 from qwen3_rerank_plugins.engine.loading.shape import POSITIONS, PUBLISHED
 from qwen3_rerank_plugins.engine.text.template import template_hash

@@ -15,7 +15,7 @@ from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins.engine.concurrency.awaiting import result_of
 from qwen3_rerank_plugins.errors import RequestError
 from tests.doubles import OverlapScorer
-from tests.engine.test_call import Pending
+from tests.engine.test_submission import Pending
 
 LIMIT = 30.0
 QUERY, DOCUMENTS = "the capital of China", ["Gravity.", "Beijing is the capital of China."]

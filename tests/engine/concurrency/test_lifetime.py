@@ -227,14 +227,15 @@ def test_a_child_embeds_with_an_inherited_model_as_with_a_new_one(embedding_chec
 
 _INTERRUPTED = """
 import sys, threading
-from qwen3_rerank_plugins import Qwen3Reranker, close_all, registry
+from qwen3_rerank_plugins import Qwen3Reranker, close_all, _registry as registry
 from qwen3_rerank_plugins.engine.local import LocalScorer
 from qwen3_rerank_plugins.engine.scheduling.scheduler import Engine
 from qwen3_rerank_plugins.errors import ClosedError
 
 # an engine that loads at once, as it is closed and loaded hundreds of times
 LocalScorer._load_alone = lambda self, *_: Engine(lambda requests, plan: [0.0] * plan.documents, 1000)
-OURS = ("registry", "reranker", "engine.submission", "engine.concurrency.lifetime", "engine.local", "engine.concurrency.threads", "engine.scheduling.scheduler")
+OURS = ("_registry", "reranker", "engine.submission", "engine.local", "engine.scheduling.scheduler")
+OURS += ("engine.concurrency.lifetime", "engine.concurrency.threads")
 CODE = {f"qwen3_rerank_plugins.{name}" for name in OURS}
 CODE |= {"threading", "concurrent.futures._base", "weakref", "_weakrefset", "contextlib"}  # all that takes a lock
 

@@ -18,8 +18,8 @@ from qwen3_rerank_plugins.engine.concurrency.tokenizer_threads import lanes
 from qwen3_rerank_plugins.engine.local import LocalScorer
 from qwen3_rerank_plugins.engine.scheduling.scheduler import Engine, Worker
 from qwen3_rerank_plugins.errors import ClosedError, RerankError, ThreadStartError
-from tests.engine.test_replicas import LARGE, Pair
-from tests.engine.test_worker import LIMIT, Device, expected, request, submit
+from tests.engine.scheduling.test_replicas import LARGE, Pair
+from tests.engine.scheduling.test_scheduler import LIMIT, Device, expected, request, submit
 from tests.optional import need
 from tests.refused_threads import no_more_threads
 

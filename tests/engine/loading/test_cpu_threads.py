@@ -30,7 +30,7 @@ from qwen3_rerank_plugins.engine.loading.cpu_threads import (
     use_threads,
 )
 from qwen3_rerank_plugins.engine.loading.shape import PUBLISHED
-from qwen3_rerank_plugins.engine.model.packed_model.runner import PassRunner
+from qwen3_rerank_plugins.engine.model.runner import PassRunner
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.errors import SettingsError
 

@@ -26,18 +26,19 @@ from qwen3_rerank_plugins.engine.loading.budget import auto_budget, choose_budge
 from qwen3_rerank_plugins.engine.loading.device_map import choose_map
 from qwen3_rerank_plugins.engine.loading.loader import load_model
 from qwen3_rerank_plugins.engine.loading.shape import Shape
-from qwen3_rerank_plugins.engine.model.packed_model.attention import Attention
-from qwen3_rerank_plugins.engine.model.packed_model.batch import build_batch
-from qwen3_rerank_plugins.engine.model.packed_model.float32 import Float32Backbone
-from qwen3_rerank_plugins.engine.model.packed_model.head import YesNoHead
-from qwen3_rerank_plugins.engine.model.packed_model.layout import AttentionLayout
-from qwen3_rerank_plugins.engine.model.packed_model.packed_model import PackedModel, attention
-from qwen3_rerank_plugins.engine.model.packed_model.sdpa import sdpa_attention
+from qwen3_rerank_plugins.engine.model import attention
+from qwen3_rerank_plugins.engine.model.attention import Attention
+from qwen3_rerank_plugins.engine.model.batch import build_batch
+from qwen3_rerank_plugins.engine.model.float32 import Float32Backbone
+from qwen3_rerank_plugins.engine.model.head import YesNoHead
+from qwen3_rerank_plugins.engine.model.layout import AttentionLayout
+from qwen3_rerank_plugins.engine.model.packed_model import PackedModel
+from qwen3_rerank_plugins.engine.model.sdpa import sdpa_attention
 from qwen3_rerank_plugins.engine.scheduling.packing import Workload, plan_passes
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.errors import DeviceMemoryError
 from tests.checkpoints import SHAPES, load_reference
-from tests.engine.test_model import random_requests
+from tests.engine.model.test_packed_model import random_requests
 from tests.optional import PARTIAL
 from tests.pretend import GPUS, place, pretended_gpus
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import find_checkpoint
 from qwen3_rerank_plugins.engine.loading.loader import LoadedModel, load_model
-from qwen3_rerank_plugins.engine.model.packed_model.head import YesNoHead
+from qwen3_rerank_plugins.engine.model.head import YesNoHead
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.errors import (
     CheckpointError,

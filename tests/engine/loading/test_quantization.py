@@ -21,7 +21,7 @@ from qwen3_rerank_plugins.engine.loading.budget import Shape
 from qwen3_rerank_plugins.engine.loading.loader import load_model
 from qwen3_rerank_plugins.engine.loading.placement import choose_placement
 from qwen3_rerank_plugins.engine.loading.quantization import Int4Linear, Int8Linear, choose_quantization
-from qwen3_rerank_plugins.engine.model.packed_model.head import YesNoHead
+from qwen3_rerank_plugins.engine.model.head import YesNoHead
 from qwen3_rerank_plugins.engine.settings import EngineSettings, Quantization
 from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder
 from qwen3_rerank_plugins.errors import MissingExtraError, SettingsError

@@ -14,13 +14,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwen3_rerank_plugins.engine.model.packed_model.attention import adapt_varlen, choose_attention
-from qwen3_rerank_plugins.engine.model.packed_model.layout import AttentionLayout, count_parts
-from qwen3_rerank_plugins.engine.model.packed_model.packed_model import attention
-from qwen3_rerank_plugins.engine.model.packed_model.packed_model import layout as layout_module
-from qwen3_rerank_plugins.engine.model.packed_model.sdpa import sdpa_attention
+from qwen3_rerank_plugins.engine.model.attention import adapt_varlen, choose_attention
+from qwen3_rerank_plugins.engine.model.layout import AttentionLayout, count_parts
+from qwen3_rerank_plugins.engine.model.packed_model import attention
+from qwen3_rerank_plugins.engine.model.packed_model import layout as layout_module
+from qwen3_rerank_plugins.engine.model.sdpa import sdpa_attention
 from qwen3_rerank_plugins.errors import MissingExtraError, SettingsError
-from tests.engine.test_layout import layout_of, layouts
+from tests.engine.model.test_layout import layout_of, layouts
 
 CPU = torch.device("cpu")
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen3_rerank_plugins.engine.model.packed_model.batch import build_batch
+from qwen3_rerank_plugins.engine.model.batch import build_batch
 from qwen3_rerank_plugins.engine.scheduling.packing import PassPlan, Slice, Workload, plan_passes
 from qwen3_rerank_plugins.engine.text.tokenizer import TokenisedRequest
 

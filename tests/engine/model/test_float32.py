@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from qwen3_rerank_plugins.engine.model.packed_model.batch import build_batch
-from qwen3_rerank_plugins.engine.model.packed_model.float32 import Float32Backbone
-from qwen3_rerank_plugins.engine.model.packed_model.packed_model import PackedModel
-from qwen3_rerank_plugins.engine.model.packed_model.sdpa import sdpa_attention
+from qwen3_rerank_plugins.engine.model.batch import build_batch
+from qwen3_rerank_plugins.engine.model.float32 import Float32Backbone
+from qwen3_rerank_plugins.engine.model.packed_model import PackedModel
+from qwen3_rerank_plugins.engine.model.sdpa import sdpa_attention
 from qwen3_rerank_plugins.engine.scheduling.packing import Workload, plan_passes
 from tests.checkpoints import load_reference
-from tests.engine.test_model import CPU, random_requests
+from tests.engine.model.test_packed_model import CPU, random_requests
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

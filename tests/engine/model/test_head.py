@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from qwen3_rerank_plugins.engine.model.packed_model.head import YesNoHead
+from qwen3_rerank_plugins.engine.model.head import YesNoHead
 from tests.checkpoints import load_reference
 
 YES, NO = 9693, 2152

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers.models.qwen3.modeling_qwen3 import apply_rotary_pos_emb
 
-from qwen3_rerank_plugins.engine.model.packed_model.packed_model import layer as tokenwise
+from qwen3_rerank_plugins.engine.model.packed_model import layer as tokenwise
 from tests.checkpoints import load_reference
 
 ROWS = 9

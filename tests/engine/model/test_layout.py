@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen3_rerank_plugins.engine.model.packed_model.layout import AttentionLayout, Bundle, Segment
+from qwen3_rerank_plugins.engine.model.layout import AttentionLayout, Bundle, Segment
 
 CPU = torch.device("cpu")
 

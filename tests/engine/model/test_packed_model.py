@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from qwen3_rerank_plugins.engine.model.packed_model.batch import build_batch
-from qwen3_rerank_plugins.engine.model.packed_model.packed_model import PackedModel, rows_at_once
-from qwen3_rerank_plugins.engine.model.packed_model.sdpa import sdpa_attention
+from qwen3_rerank_plugins.engine.model.batch import build_batch
+from qwen3_rerank_plugins.engine.model.packed_model import PackedModel, rows_at_once
+from qwen3_rerank_plugins.engine.model.sdpa import sdpa_attention
 from qwen3_rerank_plugins.engine.scheduling.packing import Workload, plan_passes
 from qwen3_rerank_plugins.engine.text.tokenizer import TokenisedRequest
 from tests.checkpoints import SHAPES, load_reference

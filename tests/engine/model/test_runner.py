@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from qwen3_rerank_plugins.engine.model.packed_model.runner import PassRunner
+from qwen3_rerank_plugins.engine.model.runner import PassRunner
 from qwen3_rerank_plugins.engine.scheduling.packing import PassPlan, Slice
 from qwen3_rerank_plugins.engine.text.tokenizer import TokenisedRequest
 from qwen3_rerank_plugins.errors import DeviceMemoryError

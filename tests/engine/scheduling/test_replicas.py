@@ -24,7 +24,7 @@ from qwen3_rerank_plugins.engine.scheduling.sharding import Part, plan_parts
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.text.tokenizer import TokenisedRequest
 from qwen3_rerank_plugins.errors import ClosedError, PassError, SettingsError
-from tests.engine.test_worker import LIMIT, Device, Overflowing, expected, request
+from tests.engine.scheduling.test_scheduler import LIMIT, Device, Overflowing, expected, request
 
 QUERY = "What is the capital of China?"
 LONG = [f"Long words about city number {number}. " * (10 + 3 * (number % 9)) for number in range(24)]

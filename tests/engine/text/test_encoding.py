@@ -13,7 +13,7 @@ from qwen3_rerank_plugins.engine.text.encoding import Reading, read_documents
 from qwen3_rerank_plugins.engine.text.template import build_prompt
 from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder
 from qwen3_rerank_plugins.errors import LongDocumentError, NoRoomError
-from tests.engine.test_results import NeverSearched
+from tests.engine.test_ranking import NeverSearched
 
 LONG = "".join(f"Sentence number {number} is here. " for number in range(60))
 
