@@ -20,9 +20,9 @@ from qwen3_rerank_plugins.engine.loading.loader import LoadedModel
 from qwen3_rerank_plugins.engine.model.batch import PackedBatch, build_batch
 from qwen3_rerank_plugins.engine.model.head import YesNoHead
 from qwen3_rerank_plugins.engine.model.packed_model import PackedModel
-from qwen3_rerank_plugins.engine.scheduling.packing import Workload, plan_passes
+from qwen3_rerank_plugins.engine.scheduling.packing import Workload, plan_batches
 from qwen3_rerank_plugins.engine.text.template import build_prompt
-from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder, TokenisedRequest
+from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder, TokenizedRequest
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class SavingsResults:
     released_bytes: int
 
 
-Scoring = Callable[[Sequence[TokenisedRequest]], list[float]]
+Scoring = Callable[[Sequence[TokenizedRequest]], list[float]]
 
 
 class Twins:
@@ -75,58 +75,62 @@ class Twins:
         self._answers = [encoder.yes_id, encoder.no_id]
         self._budget = budget
 
-    def with_all_savings(self, requests: Sequence[TokenisedRequest]) -> list[float]:
+    def with_all_savings(self, requests: Sequence[TokenizedRequest]) -> list[float]:
         """As the engine does it."""
         return self._run(requests, lambda batch: self._head(self._model(batch)))
 
-    def without_shared_prefix(self, requests: Sequence[TokenisedRequest]) -> list[float]:
+    def without_shared_prefix(self, requests: Sequence[TokenizedRequest]) -> list[float]:
         """Every document behind a prefix of its own."""
         return self.with_all_savings(
             [
-                TokenisedRequest(request.prefix, (request.tails[tail],), (0,), (0,))
+                TokenizedRequest(request.prefix, (request.document_ids[document],), (0,), (0,))
                 for request in requests
-                for tail in request.tail_of
+                for document in request.inverse_index
             ]
         )
 
-    def without_short_last_layer(self, requests: Sequence[TokenisedRequest]) -> list[float]:
+    def without_short_last_layer(self, requests: Sequence[TokenizedRequest]) -> list[float]:
         """The last layer for all tokens, like every other layer."""
-        return self._run(requests, lambda batch: self._head(self._every_hidden_state(batch)[batch.last_rows]))
+        return self._run(requests, lambda batch: self._head(self._every_hidden_state(batch)[batch.last_token_indices]))
 
-    def without_two_row_head(self, requests: Sequence[TokenisedRequest]) -> list[float]:
+    def without_two_row_head(self, requests: Sequence[TokenizedRequest]) -> list[float]:
         """All logits at every position, as the model card's script has them computed."""
 
         def score(batch: PackedBatch) -> torch.Tensor:
             hidden = self._every_hidden_state(batch)
             logits = self._causal_lm.lm_head(hidden.to(self._causal_lm.lm_head.weight.dtype))
-            answers = logits[batch.last_rows][:, self._answers].float()
+            answers = logits[batch.last_token_indices][:, self._answers].float()
             yes, no = answers.unbind(-1)
             difference: torch.Tensor = yes - no
             return difference
 
         return self._run(requests, score)
 
-    def without_shared_tails(self, requests: Sequence[TokenisedRequest]) -> list[float]:
+    def without_shared_tails(self, requests: Sequence[TokenizedRequest]) -> list[float]:
         """Identical documents computed each for itself."""
         spelled_out = [
             dataclasses.replace(
                 request,
-                tails=tuple(request.tails[tail] for tail in request.tail_of),
-                tail_of=tuple(range(len(request.tail_of))),
+                document_ids=tuple(request.document_ids[document] for document in request.inverse_index),
+                inverse_index=tuple(range(len(request.inverse_index))),
             )
             for request in requests
         ]
         return self._run(spelled_out, lambda batch: self._head(self._model(batch)))
 
     @torch.inference_mode()
-    def _run(self, requests: Sequence[TokenisedRequest], score: Callable[[PackedBatch], torch.Tensor]) -> list[float]:
+    def _run(self, requests: Sequence[TokenizedRequest], score: Callable[[PackedBatch], torch.Tensor]) -> list[float]:
         """Log-odds of all documents, request after request."""
-        plans = plan_passes([Workload(len(r.prefix), tuple(map(len, r.tails))) for r in requests], self._budget)
+        plans = plan_batches([Workload(len(r.prefix), tuple(map(len, r.document_ids))) for r in requests], self._budget)
         by_tail: dict[tuple[int, int], float] = {}
         for plan in plans:
-            places = [(part.request, tail) for part in plan.slices for tail in part.tails]
+            places = [(part.request, document) for part in plan.slices for document in part.documents]
             by_tail.update(zip(places, score(build_batch(requests, plan, self._device)).tolist(), strict=True))
-        return [by_tail[position, tail] for position, request in enumerate(requests) for tail in request.tail_of]
+        return [
+            by_tail[position, document]
+            for position, request in enumerate(requests)
+            for document in request.inverse_index
+        ]
 
 
 class _EveryHiddenState(PackedModel):
@@ -164,7 +168,7 @@ def measure_savings(
     for workload in workloads:
         requests = [encoder.encode(build_prompt(request), request.max_length) for request in workload.requests]
         twice = [_with_every_document_twice(request) for request in requests]
-        pairs: list[tuple[str, Scoring, Sequence[TokenisedRequest]]] = [
+        pairs: list[tuple[str, Scoring, Sequence[TokenizedRequest]]] = [
             ("shared prefix", twins.without_shared_prefix, requests),
             ("two rows of the output matrix, last token only", twins.without_two_row_head, requests),
             ("last layer for the last tokens only", twins.without_short_last_layer, requests),
@@ -192,14 +196,14 @@ def measure_savings(
     return SavingsResults(rounds, tuple(found), _output_matrix_bytes(loaded))
 
 
-def _of(scoring: Scoring, requests: Sequence[TokenisedRequest]) -> Callable[[], list[float]]:
+def _of(scoring: Scoring, requests: Sequence[TokenizedRequest]) -> Callable[[], list[float]]:
     return lambda: scoring(requests)
 
 
-def _with_every_document_twice(request: TokenisedRequest) -> TokenisedRequest:
+def _with_every_document_twice(request: TokenizedRequest) -> TokenizedRequest:
     return dataclasses.replace(
         request,
-        tail_of=tuple(itertools.chain(request.tail_of, request.tail_of)),
+        inverse_index=tuple(itertools.chain(request.inverse_index, request.inverse_index)),
         truncated_tokens=request.truncated_tokens * 2,
     )
 

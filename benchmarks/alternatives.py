@@ -18,12 +18,12 @@ from qwen3_rerank_plugins.bench.stopwatch import Measured, Spread, ratios, take_
 from qwen3_rerank_plugins.engine.loading.loader import LoadedModel
 from qwen3_rerank_plugins.engine.model.attention import Attention
 from qwen3_rerank_plugins.engine.model.head import YesNoHead
-from qwen3_rerank_plugins.engine.model.layer import normalise
+from qwen3_rerank_plugins.engine.model.layer import rms_norm
 from qwen3_rerank_plugins.engine.model.layout import AttentionLayout
 from qwen3_rerank_plugins.engine.model.packed_model import PackedModel
-from qwen3_rerank_plugins.engine.model.runner import PassRunner
-from qwen3_rerank_plugins.engine.scheduling.packing import Workload, plan_passes
-from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder, TokenisedRequest
+from qwen3_rerank_plugins.engine.model.runner import ModelRunner
+from qwen3_rerank_plugins.engine.scheduling.packing import Workload, plan_batches
+from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder, TokenizedRequest
 
 _ROWS = (256, 512, 1024, 2048, 4096, None)
 
@@ -55,7 +55,7 @@ class ChoicesResults:
 
 
 def measure_choices(
-    requests: Sequence[TokenisedRequest],
+    requests: Sequence[TokenizedRequest],
     loaded: LoadedModel,
     other_dtype: LoadedModel,
     encoder: PromptEncoder,
@@ -86,8 +86,8 @@ def measure_choices(
         attend = attend or model.placement.attention.attend
         packed = kind(model.causal_lm.model, attend, rows_at_once=rows)
         head = YesNoHead(model.causal_lm, encoder.yes_id, encoder.no_id)
-        run = PassRunner(packed, head, device)
-        plans = plan_passes([Workload(len(r.prefix), tuple(map(len, r.tails))) for r in requests], budget)
+        run = ModelRunner(packed, head, device)
+        plans = plan_batches([Workload(len(r.prefix), tuple(map(len, r.document_ids))) for r in requests], budget)
         return lambda: [run(requests, plan) for plan in plans]
 
     dtypes = {str(model.placement.dtype).removeprefix("torch."): model for model in (loaded, other_dtype)}
@@ -125,7 +125,7 @@ def measure_choices(
 class ForgetfulModel(PackedModel):
     """Every call of a layer's MLP gets memory of its own."""
 
-    def _make_wide(self, *_: Any) -> None:
+    def _allocate_mlp_buffer(self, *_: Any) -> None:
         return None
 
 
@@ -136,8 +136,8 @@ def masked_attention(
     attended = torch.empty_like(query)
     for segment in layout.segments:
         rows = slice(segment.queries.start, segment.queries.stop)
-        pieces = [slice(piece.start, piece.stop) for piece in (segment.context, segment.own)]
-        keys, values = (torch.cat([states[piece] for piece in pieces]).transpose(0, 1) for states in (key, value))
+        key_ranges = [slice(piece.start, piece.stop) for piece in (segment.context, segment.own)]
+        keys, values = (torch.cat([states[piece] for piece in key_ranges]).transpose(0, 1) for states in (key, value))
         queries = query[rows].transpose(0, 1)
         mask = torch.ones(queries.shape[1], keys.shape[1], dtype=torch.bool, device=query.device)
         attended[rows] = functional.scaled_dot_product_attention(
@@ -179,7 +179,7 @@ def _head_norm(loaded: LoadedModel, rows: int) -> dict[str, Callable[[], Any]]:
 
     def ours() -> None:
         for _ in range(20):
-            normalise(norm, states)
+            rms_norm(norm, states)
 
     def torchs() -> None:
         for _ in range(20):

@@ -18,8 +18,8 @@ from qwen3_rerank_plugins.bench.workloads import BenchWorkload
 from qwen3_rerank_plugins.engine.loading.loader import LoadedModel
 from qwen3_rerank_plugins.engine.model.head import YesNoHead
 from qwen3_rerank_plugins.engine.model.packed_model import PackedModel
-from qwen3_rerank_plugins.engine.model.runner import PassRunner
-from qwen3_rerank_plugins.engine.scheduling.packing import Workload, plan_passes
+from qwen3_rerank_plugins.engine.model.runner import ModelRunner
+from qwen3_rerank_plugins.engine.scheduling.packing import Workload, plan_batches
 from qwen3_rerank_plugins.engine.text.template import build_prompt
 from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder
 
@@ -59,7 +59,7 @@ def measure_profile(
     model = PackedModel(
         loaded.causal_lm.model, loaded.placement.attention.attend, rows_at_once=loaded.placement.rows_at_once
     )
-    run = PassRunner(model, YesNoHead(loaded.causal_lm, encoder.yes_id, encoder.no_id), device)
+    run = ModelRunner(model, YesNoHead(loaded.causal_lm, encoder.yes_id, encoder.no_id), device)
     on_cuda = device.type == "cuda"
     activities = [ProfilerActivity.CUDA] if on_cuda else [ProfilerActivity.CPU]
     shares: list[Share] = []
@@ -67,7 +67,7 @@ def measure_profile(
         tell(workload.name)
         started = time.perf_counter()
         requests = [encoder.encode(build_prompt(request), request.max_length) for request in workload.requests]
-        plans = plan_passes([Workload(len(r.prefix), tuple(map(len, r.tails))) for r in requests], budget)
+        plans = plan_batches([Workload(len(r.prefix), tuple(map(len, r.document_ids))) for r in requests], budget)
         tokenising = time.perf_counter() - started
         for plan in plans:
             run(requests, plan)

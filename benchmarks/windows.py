@@ -17,7 +17,7 @@ from qwen3_rerank_plugins.bench.speed import OnStep
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import find_checkpoint
 from qwen3_rerank_plugins.engine.request import make_request
 from qwen3_rerank_plugins.engine.settings import EngineSettings, LongDocuments
-from qwen3_rerank_plugins.engine.text.encoding import read_documents
+from qwen3_rerank_plugins.engine.text.encoding import encode_request
 from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder
 from qwen3_rerank_plugins.errors import SettingsError
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
@@ -115,8 +115,8 @@ def _measure_way(
             ranked = reranker.rank(task["query"], texts, instruction=task.get("instruction"))
             hit = next(place for place, one in enumerate(ranked, 1) if candidates[one.index]["relevance"] > 0)
             places.setdefault(_place(task), []).append(hit)
-            read = read_documents(make_request(task["query"], texts, task.get("instruction"), max_length, how), encoder)
-            tokens += len(read.tokens.prefix) + sum(map(len, read.tokens.tails))
+            read = encode_request(make_request(task["query"], texts, task.get("instruction"), max_length, how), encoder)
+            tokens += len(read.tokens.prefix) + sum(map(len, read.tokens.document_ids))
             cut += sum(read.tokens.truncated_tokens)
     order = [place for place in (*PLACES, "any") if place in places]
     found = tuple(_found(place, places[place]) for place in order)

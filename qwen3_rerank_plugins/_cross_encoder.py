@@ -14,7 +14,7 @@ from qwen3_rerank_plugins.engine.request import AnyText, Instruction, make_reque
 from qwen3_rerank_plugins.engine.settings import positive_int
 from qwen3_rerank_plugins.errors import RequestError, SettingsError
 from qwen3_rerank_plugins.instructions import preset
-from qwen3_rerank_plugins.reranker import OWN, Own, Qwen3Reranker
+from qwen3_rerank_plugins.reranker import UNSET, Qwen3Reranker, Unset
 
 if TYPE_CHECKING:
     import torch
@@ -163,9 +163,9 @@ class Predictions:
         return answers[:most]
 
     @property
-    def _own_instruction(self) -> Instruction | Own | None:
+    def _own_instruction(self) -> Instruction | Unset | None:
         """Of calls without a prompt."""
-        return OWN
+        return UNSET
 
 
 class NoModelCard:
@@ -191,7 +191,7 @@ def _as_pairs(inputs: Any) -> tuple[Any, bool]:
     return ([listed] if single else listed), single
 
 
-def _log_odds(reranker: Qwen3Reranker, pairs: Any, instruction: Instruction | Own | None) -> torch.Tensor:
+def _log_odds(reranker: Qwen3Reranker, pairs: Any, instruction: Instruction | Unset | None) -> torch.Tensor:
     """float32, (pairs,). Log-odds of probabilities near 1 would not be exact."""
     groups = group_pairs(pairs, lambda query, documents: make_request(query, documents, None))
     scores = [0.0] * sum(len(group.positions) for group in groups)
@@ -208,7 +208,7 @@ def _tensor(numbers: list[float]) -> torch.Tensor:
     return torch.tensor(numbers, dtype=torch.float32)
 
 
-def _instruction(prompt: str | None, name: str | None, own: Instruction | Own | None) -> Instruction | Own | None:
+def _instruction(prompt: str | None, name: str | None, own: Instruction | Unset | None) -> Instruction | Unset | None:
     if prompt is not None and name is not None:
         raise SettingsError("prompt and prompt_name contradict each other; pass only one.")
     if name is not None:

@@ -38,17 +38,17 @@ from qwen3_rerank_plugins.engine.settings import (
     OnNonfinite,
     Quantization,
     Secret,
+    as_secret,
     device_name,
-    hidden,
 )
 from qwen3_rerank_plugins.errors import SettingsError
 from qwen3_rerank_plugins.remote.settings import (
     DEFAULT_TIMEOUT,
-    Protocol,
+    ProtocolName,
     ServerScores,
     Template,
     hidden_url,
-    words_of,
+    remote_options,
 )
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
@@ -220,7 +220,7 @@ class ScoringFields(CheckpointFields):
     remote: Annotated[str | None, AfterValidator(hidden_url)] = Field(
         default=None, description="URL of a server that runs the model instead of this process."
     )
-    protocol: Protocol = Field(default="auto", description='What the server speaks; "auto" asks what it is.')
+    protocol: ProtocolName = Field(default="auto", description='What the server speaks; "auto" asks what it is.')
     template: Template | None = Field(
         default=None, description='Who applies the prompt template, "server" or "client"; needed with remote.'
     )
@@ -271,7 +271,7 @@ class ScoringFields(CheckpointFields):
             return self.reranker
         secrets: dict[str, Any] = {name: revealed(getattr(self, name)) for name in _SECRETS}
         if self._made is None or not self._describe(self._made) or _secrets(self._made) != secrets:
-            own = {name: getattr(self, name) for name in (*_ENGINE_FIELDS, *_READING_FIELDS, *words_of(None))}
+            own = {name: getattr(self, name) for name in (*_ENGINE_FIELDS, *_READING_FIELDS, *remote_options(None))}
             self._made = Qwen3Reranker(**own | secrets)
             self._keep_resolved(self._made)
         return self._made
@@ -307,7 +307,7 @@ def _plain(name: str, value: Any) -> Any:
 def _settings(reranker: Qwen3Reranker) -> dict[str, Any]:
     """What a ready reranker decides by itself."""
     engine = {name: getattr(reranker.settings, name) for name in _ENGINE_FIELDS}
-    return engine | {name: getattr(reranker, name) for name in _READING_FIELDS} | words_of(reranker.remote)
+    return engine | {name: getattr(reranker, name) for name in _READING_FIELDS} | remote_options(reranker.remote)
 
 
 def _secrets(reranker: Qwen3Reranker) -> dict[str, str | None]:
@@ -316,7 +316,7 @@ def _secrets(reranker: Qwen3Reranker) -> dict[str, str | None]:
 
 def revealed(secret: SecretStr | str | None) -> str | None:
     """What a field of a secret holds; a string where it was assigned after the adapter was made."""
-    return hidden(secret.get_secret_value() if isinstance(secret, SecretStr) else secret) or None
+    return as_secret(secret.get_secret_value() if isinstance(secret, SecretStr) else secret) or None
 
 
 def _agree_on_place(name: str, given: Any, own: Any) -> bool:

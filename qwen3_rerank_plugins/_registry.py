@@ -21,11 +21,11 @@ from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.errors import ClosedError
 
 
-class Settings(Protocol):
+class SharedSettings(Protocol):
     """What decides which engine is loaded; hashable, and equal only to those of the same kind of engine."""
 
     @property
-    def identity(self) -> Self:
+    def cache_key(self) -> Self:
         """The same for every spelling of the same thing."""
         ...
 
@@ -35,7 +35,7 @@ class Settings(Protocol):
         ...
 
 
-class Engine(Protocol):
+class SharedEngine(Protocol):
     """A model in this process, whatever it computes."""
 
     def renew_token(self, token: str | None) -> None:
@@ -53,9 +53,9 @@ class _Entry:
     users: weakref.WeakSet[object]
 
 
-S = TypeVar("S", bound=Settings)
-E = TypeVar("E", bound=Engine)
-_entries: dict[Settings, _Entry] = {}
+S = TypeVar("S", bound=SharedSettings)
+E = TypeVar("E", bound=SharedEngine)
+_entries: dict[SharedSettings, _Entry] = {}
 _lock = threading.RLock()
 """Held for a few lines only, in which no file is read and no engine is closed. A signal handler or a finalizer may come
 back here in the middle of those lines, on the same thread: each of them leaves the entries as whoever returns expects.
@@ -74,7 +74,7 @@ def acquire(settings: EngineSettings, user: object) -> Scorer:
 
 def share(settings: S, make: Callable[[S], E], user: object | None = None) -> E:
     """`acquire` for any kind of engine; one that has no users stays until `close_all`."""
-    entry = _entries.get(settings.identity)
+    entry = _entries.get(settings.cache_key)
     if entry is None or not (user is None or user in entry.users):  # a user who is known takes no lock
         with inside_a_call(), _lock:
             entry = _join(settings, make, user)
@@ -86,7 +86,7 @@ def share(settings: S, make: Callable[[S], E], user: object | None = None) -> E:
 def _join(settings: S, make: Callable[[S], E], user: object | None) -> _Entry:
     if _exiting:
         raise ClosedError("The interpreter is exiting, and every engine was closed. Finish your calls before it does.")
-    key = settings.identity
+    key = settings.cache_key
     while True:
         entry = _entries.get(key) or _entries.setdefault(key, _Entry(make(settings), weakref.WeakSet()))
         if user is not None:
@@ -95,13 +95,13 @@ def _join(settings: S, make: Callable[[S], E], user: object | None) -> _Entry:
             return entry
 
 
-def release(settings: Settings, user: object) -> None:
+def release(settings: SharedSettings, user: object) -> None:
     """`user` is done; the engine is closed if nobody else uses it.
 
     The engine is gone when this returns. Only where this interrupts another call of the same thread, as a signal
     handler or a finalizer does, another thread closes it.
     """
-    key = settings.identity
+    key = settings.cache_key
     with inside_a_call(), _lock:
         entry = _entries.get(key)
         if entry is None:

@@ -16,15 +16,15 @@ from collections.abc import AsyncIterator, Callable, Iterable
 
 from qwen3_rerank_plugins.data.tasks import RankingTask
 from qwen3_rerank_plugins.engine.ranking import RankedDocument, rank_documents
-from qwen3_rerank_plugins.engine.report import Receipt, receipt_of
+from qwen3_rerank_plugins.engine.report import ScoringReport, report_of
 from qwen3_rerank_plugins.engine.request import Instruction, make_request
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.errors import RequestError
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
-WINDOW = 32
+MAX_IN_FLIGHT = 32
 """Tasks that wait at once: enough small ones for a full pass of the engine's largest automatic budget."""
-PIECE = 64
+SUBREQUEST_SIZE = 64
 """Documents of a piece. Each piece computes the query's prefix again, which 64 documents make cheap."""
 
 
@@ -40,7 +40,7 @@ class RankedTask:
 
     task: RankingTask
     documents: tuple[RankedDocument, ...]
-    receipt: Receipt
+    receipt: ScoringReport
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class TaskRanker:
         waiting: deque[asyncio.Task[RankedTask]] = deque()
         for task in tasks:
             waiting.append(asyncio.create_task(self.rank(task)))
-            if len(waiting) == WINDOW:
+            if len(waiting) == MAX_IN_FLIGHT:
                 yield await waiting.popleft()
         while waiting:
             yield await waiting.popleft()
@@ -83,13 +83,15 @@ class TaskRanker:
                     task.query, piece, instruction=request.instruction, top_n=None, min_score=None
                 )
             except RequestError as error:
-                if not task.place:
+                if not task.location:
                     raise
-                raise RequestError(f"{task.place}: {error}") from error
+                raise RequestError(f"{task.location}: {error}") from error
             found.update((document.text, document) for document in ranked)
             self.on_progress(len(piece) / len(texts))
 
-        await asyncio.gather(*(score(texts[start : start + PIECE]) for start in range(0, len(texts), PIECE)))
+        await asyncio.gather(
+            *(score(texts[start : start + SUBREQUEST_SIZE]) for start in range(0, len(texts), SUBREQUEST_SIZE))
+        )
         scores = Scores(
             tuple(found[text].logit for text in request.documents),
             tuple(found[text].truncated_tokens for text in request.documents),
@@ -97,4 +99,4 @@ class TaskRanker:
             tuple(index for index, text in enumerate(request.documents) if found[text].rescored),
         )
         kept = rank_documents(request, scores, self.top_n, self.min_score)
-        return RankedTask(task, tuple(kept), receipt_of(scores))
+        return RankedTask(task, tuple(kept), report_of(scores))

@@ -18,7 +18,7 @@ from qwen3_rerank_plugins.engine.ranking import (
     pair_probabilities,
     rank_documents,
 )
-from qwen3_rerank_plugins.engine.report import warn_once
+from qwen3_rerank_plugins.engine.report import log_report
 from qwen3_rerank_plugins.engine.request import AnyText, Instruction, RerankRequest, check_instruction, make_request
 from qwen3_rerank_plugins.engine.scorer import Scorer, Scores
 from qwen3_rerank_plugins.engine.settings import (
@@ -31,20 +31,20 @@ from qwen3_rerank_plugins.engine.settings import (
     LongDocuments,
     OnNonfinite,
     Quantization,
-    hidden,
+    as_secret,
     one_of,
     positive_int,
 )
-from qwen3_rerank_plugins.engine.submission import aask, ask
+from qwen3_rerank_plugins.engine.submission import asubmit_all, submit_all
 from qwen3_rerank_plugins.errors import ClosedError, SettingsError
 from qwen3_rerank_plugins.remote.settings import (
     DEFAULT_TIMEOUT,
-    Protocol,
+    ProtocolName,
     ServerScores,
     Template,
     choose_remote,
     hidden_url,
-    what_no_server_does,
+    unsupported_remotely,
 )
 
 if TYPE_CHECKING:
@@ -53,16 +53,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Own(enum.Enum):
+class Unset(enum.Enum):
     """The type of `OWN`, which stands for an option that a call leaves to whoever is called."""
 
-    OWN = "own"
+    UNSET = "own"
 
     def __repr__(self) -> str:
         return self.name
 
 
-OWN = Own.OWN
+UNSET = Unset.UNSET
 """None cannot say it: as an option None is a choice, such as no limit."""
 
 
@@ -141,7 +141,7 @@ class Qwen3Reranker:
         token: str | None = None,
         trust_remote_code: bool = False,
         remote: str | None = None,
-        protocol: Protocol = "auto",
+        protocol: ProtocolName = "auto",
         template: Template | None = None,
         scores: ServerScores = "auto",
         probe: bool = True,
@@ -150,7 +150,7 @@ class Qwen3Reranker:
         scorer: Scorer | None = None,
     ) -> None:
         # before anything here can fail, and be reported with its local variables
-        token, api_key, remote = hidden(token), hidden(api_key), hidden_url(remote)
+        token, api_key, remote = as_secret(token), as_secret(api_key), hidden_url(remote)
         if remote is not None and isinstance(model, (str, Path)) and str(model).strip():
             model = ModelName(plain.text(model))  # the server's word, whatever folders there are on this machine
         settings = EngineSettings(
@@ -199,7 +199,7 @@ class Qwen3Reranker:
         if self.remote is not None:
             if scorer is not None:
                 raise SettingsError("remote=... and scorer=... are two engines; pass only one.")
-            if refusal := what_no_server_does(max_length, long_documents, on_nonfinite):
+            if refusal := unsupported_remotely(max_length, long_documents, on_nonfinite):
                 raise SettingsError(refusal)
             import qwen3_rerank_plugins.remote.scorer  # noqa: F401  # a missing extra shows here, not at the first call
         check_instruction(instruction)
@@ -217,9 +217,9 @@ class Qwen3Reranker:
         query: str,
         documents: Iterable[AnyText],
         *,
-        instruction: Instruction | Own | None = OWN,
-        top_n: int | Own | None = OWN,
-        min_score: float | Own | None = OWN,
+        instruction: Instruction | Unset | None = UNSET,
+        top_n: int | Unset | None = UNSET,
+        min_score: float | Unset | None = UNSET,
     ) -> list[RankedDocument]:
         """Order documents by how well they meet the query, best first.
 
@@ -242,11 +242,11 @@ class Qwen3Reranker:
             ScoringError: the model gave no usable score; nothing is ever ordered by a broken one.
             Exception: whatever an instruction that is a function raises.
         """
-        most, lowest = check_top_n(_given(top_n, self.top_n)), check_min_score(_given(min_score, self.min_score))
+        most, lowest = check_top_n(_resolve(top_n, self.top_n)), check_min_score(_resolve(min_score, self.min_score))
         request = self._request(query, documents, instruction)
-        (scores,) = ask([request], self._scorer)
+        (scores,) = submit_all([request], self._scorer)
         ranked = rank_documents(request, scores, most, lowest)
-        warn_once([scores])
+        log_report([scores])
         return ranked
 
     async def arank(
@@ -254,20 +254,20 @@ class Qwen3Reranker:
         query: str,
         documents: Iterable[AnyText],
         *,
-        instruction: Instruction | Own | None = OWN,
-        top_n: int | Own | None = OWN,
-        min_score: float | Own | None = OWN,
+        instruction: Instruction | Unset | None = UNSET,
+        top_n: int | Unset | None = UNSET,
+        min_score: float | Unset | None = UNSET,
     ) -> list[RankedDocument]:
         """`rank` without blocking the event loop; cancelling the task drops what has not run yet."""
-        most, lowest = check_top_n(_given(top_n, self.top_n)), check_min_score(_given(min_score, self.min_score))
+        most, lowest = check_top_n(_resolve(top_n, self.top_n)), check_min_score(_resolve(min_score, self.min_score))
         request = self._request(query, documents, instruction)
-        (scores,) = await aask([request], self._scorer)
+        (scores,) = await asubmit_all([request], self._scorer)
         ranked = rank_documents(request, scores, most, lowest)
-        warn_once([scores])
+        log_report([scores])
         return ranked
 
     def score(
-        self, pairs: Iterable[tuple[str, AnyText]], *, instruction: Instruction | Own | None = OWN
+        self, pairs: Iterable[tuple[str, AnyText]], *, instruction: Instruction | Unset | None = UNSET
     ) -> list[float]:
         """Probability of "yes" for each (query, document) pair, in input order; pairs of one query share its prefix.
 
@@ -275,14 +275,14 @@ class Qwen3Reranker:
             RerankError: as `rank`.
         """
         groups = self._groups(pairs, instruction)
-        return _probabilities(groups, ask([group.request for group in groups], self._scorer))
+        return _probabilities(groups, submit_all([group.request for group in groups], self._scorer))
 
     async def ascore(
-        self, pairs: Iterable[tuple[str, AnyText]], *, instruction: Instruction | Own | None = OWN
+        self, pairs: Iterable[tuple[str, AnyText]], *, instruction: Instruction | Unset | None = UNSET
     ) -> list[float]:
         """`score` without blocking the event loop."""
         groups = self._groups(pairs, instruction)
-        return _probabilities(groups, await aask([group.request for group in groups], self._scorer))
+        return _probabilities(groups, await asubmit_all([group.request for group in groups], self._scorer))
 
     def warmup(self) -> None:
         """Load the model and run once, so that the first request does not pay for it."""
@@ -324,18 +324,18 @@ class Qwen3Reranker:
         return self
 
     def _request(
-        self, query: str, documents: Iterable[AnyText], instruction: Instruction | Own | None
+        self, query: str, documents: Iterable[AnyText], instruction: Instruction | Unset | None
     ) -> RerankRequest:
         return make_request(
             query,
             documents,
-            _given(instruction, self.instruction),
+            _resolve(instruction, self.instruction),
             self.max_length,
             self.long_documents,
             self.on_nonfinite,
         )
 
-    def _groups(self, pairs: Iterable[tuple[str, AnyText]], instruction: Instruction | Own | None) -> list[PairGroup]:
+    def _groups(self, pairs: Iterable[tuple[str, AnyText]], instruction: Instruction | Unset | None) -> list[PairGroup]:
         return group_pairs(pairs, lambda query, documents: self._request(query, documents, instruction))
 
     def _scorer(self) -> Scorer:
@@ -364,8 +364,8 @@ class Qwen3Reranker:
             registry.release(self.remote or self.settings, self)
 
 
-def _given(option: T | Own, own: T) -> T:
-    return own if isinstance(option, Own) else option
+def _resolve(option: T | Unset, own: T) -> T:
+    return own if isinstance(option, Unset) else option
 
 
 def check_top_n(top_n: int | None) -> int | None:
@@ -386,5 +386,5 @@ def check_min_score(min_score: float | None) -> float | None:
 
 def _probabilities(groups: Sequence[PairGroup], scores: Sequence[Scores]) -> list[float]:
     probabilities = pair_probabilities(groups, scores)
-    warn_once(scores)
+    log_report(scores)
     return probabilities

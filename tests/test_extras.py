@@ -36,10 +36,10 @@ WITHOUT = {
     ),
     ("compressed", "compressed-tensors", "compressed_tensors"): (
         "import torch\nfrom qwen3_rerank_plugins.engine.settings import EngineSettings\n"
-        "from qwen3_rerank_plugins.engine.checkpoints.quantization_config import StoredQuantization\n"
-        "from qwen3_rerank_plugins.engine.loading.dequantize import choose_stored\n"
-        "stored = StoredQuantization('compressed-tensors', None)\n"
-        "choose_stored(EngineSettings(), stored, torch.device('cpu'), torch.float32)"
+        "from qwen3_rerank_plugins.engine.checkpoints.quantization_config import CheckpointQuantization\n"
+        "from qwen3_rerank_plugins.engine.loading.dequantize import choose_checkpoint_quantization\n"
+        "stored = CheckpointQuantization('compressed-tensors', None)\n"
+        "choose_checkpoint_quantization(EngineSettings(), stored, torch.device('cpu'), torch.float32)"
     ),
     ("flash", "flash-attn", "flash_attn"): (
         f"{GPU}\nfrom qwen3_rerank_plugins.engine.model.attention import choose_attention\n"

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from qwen3_rerank_plugins.engine.loading.loader import LoadedModel
-from qwen3_rerank_plugins.engine.scheduling.packing import PassPlan, Slice
-from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder, TokenisedRequest
+from qwen3_rerank_plugins.engine.scheduling.packing import BatchPlan, RequestSlice
+from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder, TokenizedRequest
 from tests.fake_cuda import FakeCuda
 
 CPU = torch.device("cpu")
@@ -38,7 +38,7 @@ def test_in_float32_every_score_is_the_stock_paths_and_its_own_alone(tiny: tuple
 def test_scores_in_another_order_than_the_documents_fail_both_verdicts(
     tiny: tuple[LoadedModel, PromptEncoder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def as_planned(_: Sequence[TokenisedRequest], __: PassPlan, log_odds: Sequence[float]) -> torch.Tensor:
+    def as_planned(_: Sequence[TokenizedRequest], __: BatchPlan, log_odds: Sequence[float]) -> torch.Tensor:
         return torch.tensor(log_odds)
 
     monkeypatch.setattr(gpu_check, "in_document_order", as_planned)
@@ -46,8 +46,8 @@ def test_scores_in_another_order_than_the_documents_fail_both_verdicts(
 
 
 def test_a_plan_of_several_requests_is_undone() -> None:
-    requests = [TokenisedRequest((1,), ((1,),) * count, tuple(range(count)), (0,) * count) for count in (3, 2)]
-    plan = PassPlan((Slice(1, (1, 0), 3), Slice(0, (2, 0, 1), 4)))
+    requests = [TokenizedRequest((1,), ((1,),) * count, tuple(range(count)), (0,) * count) for count in (3, 2)]
+    plan = BatchPlan((RequestSlice(1, (1, 0), 3), RequestSlice(0, (2, 0, 1), 4)))
     found = gpu_check.in_document_order(requests, plan, [11.0, 10.0, 2.0, 0.0, 1.0])
     assert found.tolist() == [0.0, 1.0, 2.0, 10.0, 11.0]
 

@@ -15,7 +15,7 @@ import pytest
 
 from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins.engine.request import make_request
-from qwen3_rerank_plugins.engine.text.encoding import read_documents
+from qwen3_rerank_plugins.engine.text.encoding import encode_request
 from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder
 from tests.bundled_data import declaration
 from tests.references import CardReference
@@ -62,7 +62,7 @@ def test_a_documents_score_is_that_of_its_best_window_alone(checkpoint: Callable
     with Qwen3Reranker(str(folder), max_length=200, long_documents="windows") as reranker:
         (found,) = reranker.rank(QUERY, [LONG])
     request = make_request(QUERY, [LONG], None, 200, "windows")
-    windows = [piece.text for piece in read_documents(request, PromptEncoder(folder / "tokenizer.json")).pieces]
+    windows = [piece.text for piece in encode_request(request, PromptEncoder(folder / "tokenizer.json")).chunks]
     exact = CardReference(folder).log_odds([(QUERY, window) for window in windows])
     best = max(range(len(windows)), key=exact.__getitem__)
     assert found.passage == windows[best]

@@ -18,7 +18,7 @@ import torch
 from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins._fields import RerankerFields
 from qwen3_rerank_plugins._plain_values import number, plain, text, whole
-from qwen3_rerank_plugins.embedding.request import Reading
+from qwen3_rerank_plugins.embedding.request import EmbeddingOptions
 from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
 from qwen3_rerank_plugins.errors import RerankError, SettingsError
 from qwen3_rerank_plugins.evaluation import propose_threshold
@@ -172,7 +172,7 @@ def test_settings_of_every_kind_hold_plain_values() -> None:
         int,
     ]
     assert (type(server.requests_at_once), server.probe) == (int, True)
-    reading = Reading(max_length=np.int64(64), batch_size=torch.tensor(8))
+    reading = EmbeddingOptions(max_length=np.int64(64), batch_size=torch.tensor(8))
     assert (type(reading.max_length), type(reading.batch_size)) == (int, int)
     embedding = EmbeddingSettings(model=Path("some/folder"), dtype=Word.FLOAT32)
     assert (embedding.model, type(embedding.dtype)) == (str(Path("some/folder").absolute()), str)

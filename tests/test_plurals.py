@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qwen3_rerank_plugins._plurals import counted, share
-from qwen3_rerank_plugins.engine.report import Receipt
+from qwen3_rerank_plugins.engine.report import ScoringReport
 
 PACKAGE = Path(__file__).parents[1] / "qwen3_rerank_plugins"
 
@@ -32,10 +32,10 @@ def test_a_number_and_its_noun_and_verb_agree(words: str, expected: str) -> None
 
 
 def test_a_receipt_counts_in_english() -> None:
-    one = Receipt(documents=1, cut=1, cut_tokens=1, longest_cut=1, rescored=1).describe()
+    one = ScoringReport(documents=1, cut=1, cut_tokens=1, longest_cut=1, rescored=1).describe()
     assert one.startswith("1 of 1 document was cut to fit in max_length: 1 token was not read. Raise")
     assert "1 of 1 score overflowed in 16 bits and was computed again" in one
-    three = Receipt(documents=3, cut=2, cut_tokens=9, longest_cut=5).describe()
+    three = ScoringReport(documents=3, cut=2, cut_tokens=9, longest_cut=5).describe()
     assert three.startswith("2 of 3 documents were cut to fit in max_length: 9 tokens were not read, up to 5 of one")
 
 

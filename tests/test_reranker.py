@@ -273,7 +273,7 @@ def test_rerankers_with_equal_settings_share_one_engine_until_the_last_is_closed
     one.close()
     assert other.rank(QUERY, DOCUMENTS)
     other.close()
-    assert one.settings.identity not in registry._entries
+    assert one.settings.cache_key not in registry._entries
     with Qwen3Reranker("demo") as again:
         assert again.rank(QUERY, DOCUMENTS)
 

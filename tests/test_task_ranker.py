@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qwen3_rerank_plugins import Qwen3Reranker
-from qwen3_rerank_plugins._task_ranker import PIECE, WINDOW, RankedTask, TaskRanker
+from qwen3_rerank_plugins._task_ranker import MAX_IN_FLIGHT, SUBREQUEST_SIZE, RankedTask, TaskRanker
 from qwen3_rerank_plugins.data.tasks import Candidate, RankingTask
 from qwen3_rerank_plugins.engine.request import RerankRequest
 from qwen3_rerank_plugins.engine.scorer import Scores
@@ -77,35 +77,40 @@ def test_every_task_is_ranked_as_the_facade_ranks_it(
 
 
 def test_a_long_task_travels_in_pieces_and_comes_back_whole() -> None:
-    texts = [f"a{'a' * (number % 7)} {'b ' * (number % 3)}{number}" for number in range(3 * PIECE + 5)]
+    texts = [f"a{'a' * (number % 7)} {'b ' * (number % 3)}{number}" for number in range(3 * SUBREQUEST_SIZE + 5)]
     random.Random(1).shuffle(texts)
     scorer, shares = OverlapScorer(), list[float]()
     (ranked,) = rank_all(ranker(scorer, on_progress=shares.append), [a_task("b aaa", texts)])
     assert list(ranked.documents) == Qwen3Reranker(scorer=OverlapScorer()).rank("b aaa", texts)
-    assert sorted(len(request.documents) for request in scorer.requests) == [5, PIECE, PIECE, PIECE]
+    assert sorted(len(request.documents) for request in scorer.requests) == [
+        5,
+        SUBREQUEST_SIZE,
+        SUBREQUEST_SIZE,
+        SUBREQUEST_SIZE,
+    ]
     assert sum(shares) == pytest.approx(1)
 
 
 def test_equal_documents_are_scored_once_and_stay_in_order() -> None:
     scorer = OverlapScorer()
-    (ranked,) = rank_all(ranker(scorer), [a_task("b", ["a", "b", "a", "b"] * PIECE)])
+    (ranked,) = rank_all(ranker(scorer), [a_task("b", ["a", "b", "a", "b"] * SUBREQUEST_SIZE)])
     assert [request.documents for request in scorer.requests] == [("a", "b")]
     assert [document.index for document in ranked.documents[:4]] == [1, 3, 5, 7]
-    assert len(ranked.documents) == 4 * PIECE
+    assert len(ranked.documents) == 4 * SUBREQUEST_SIZE
 
 
 def test_tasks_wait_together_so_that_the_engine_can_merge_them() -> None:
-    scorer = WaitingScorer(company=WINDOW)
-    found = rank_all(ranker(scorer), [a_task(f"q{number}", ["q0", "x"]) for number in range(2 * WINDOW)])
-    assert [ranked.task.query for ranked in found] == [f"q{number}" for number in range(2 * WINDOW)]
-    assert scorer.most == WINDOW
+    scorer = WaitingScorer(company=MAX_IN_FLIGHT)
+    found = rank_all(ranker(scorer), [a_task(f"q{number}", ["q0", "x"]) for number in range(2 * MAX_IN_FLIGHT)])
+    assert [ranked.task.query for ranked in found] == [f"q{number}" for number in range(2 * MAX_IN_FLIGHT)]
+    assert scorer.most == MAX_IN_FLIGHT
 
 
 def test_no_more_tasks_are_drawn_than_the_window_holds() -> None:
     drawn = []
 
     def tasks() -> Iterator[RankingTask]:
-        for number in range(5 * WINDOW):
+        for number in range(5 * MAX_IN_FLIGHT):
             drawn.append(number)
             yield a_task("q", [str(number)])
 
@@ -114,7 +119,7 @@ def test_no_more_tasks_are_drawn_than_the_window_holds() -> None:
         await anext(answers)
 
     asyncio.run(first())
-    assert len(drawn) == WINDOW
+    assert len(drawn) == MAX_IN_FLIGHT
 
 
 def test_an_instruction_given_goes_before_the_tasks_own() -> None:

@@ -34,12 +34,12 @@ from qwen3_rerank_plugins.engine.loading.shape import PUBLISHED, Shape
 from qwen3_rerank_plugins.engine.model.attention import Attention, choose_attention
 from qwen3_rerank_plugins.engine.model.head import YesNoHead
 from qwen3_rerank_plugins.engine.model.packed_model import PackedModel
-from qwen3_rerank_plugins.engine.model.runner import PassRunner
+from qwen3_rerank_plugins.engine.model.runner import ModelRunner
 from qwen3_rerank_plugins.engine.model.sdpa import sdpa_attention
-from qwen3_rerank_plugins.engine.scheduling.packing import PassPlan, Workload, plan_passes
-from qwen3_rerank_plugins.engine.scheduling.scheduler import Engine, Worker
+from qwen3_rerank_plugins.engine.scheduling.packing import BatchPlan, Workload, plan_batches
+from qwen3_rerank_plugins.engine.scheduling.scheduler import LoadedEngine, Scheduler
 from qwen3_rerank_plugins.engine.settings import EngineSettings
-from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder, TokenisedRequest
+from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder, TokenizedRequest
 
 SMALL = Shape(
     hidden=512, layers=4, heads=8, key_value_heads=2, head_dim=128, intermediate=1024, vocabulary=9_216, tied=False
@@ -129,7 +129,7 @@ def loaded_model(shape: Shape, device: torch.device, dtype: torch.dtype) -> Iter
             torch.cuda.empty_cache()
 
 
-def random_requests(layout: Sequence[tuple[int, Sequence[int]]], seed: int = 0) -> list[TokenisedRequest]:
+def random_requests(layout: Sequence[tuple[int, Sequence[int]]], seed: int = 0) -> list[TokenizedRequest]:
     """Requests of given lengths; which ids they hold does not matter."""
     dice = torch.Generator().manual_seed(seed)
 
@@ -137,41 +137,43 @@ def random_requests(layout: Sequence[tuple[int, Sequence[int]]], seed: int = 0) 
         return tuple(torch.randint(0, 9_000, (length,), generator=dice).tolist())
 
     return [
-        TokenisedRequest(ids(prefix), tuple(map(ids, tails)), tuple(range(len(tails))), (0,) * len(tails))
+        TokenizedRequest(ids(prefix), tuple(map(ids, tails)), tuple(range(len(tails))), (0,) * len(tails))
         for prefix, tails in layout
     ]
 
 
-Score = Callable[[Sequence[TokenisedRequest]], torch.Tensor]
+Score = Callable[[Sequence[TokenizedRequest]], torch.Tensor]
 
 
 def scorer(loaded: LoadedModel, encoder: PromptEncoder, attend: Attention) -> Score:
     """Requests -> the log-odds of all tails, request by request and in the order of each request, from one pass."""
     model = PackedModel(loaded.causal_lm.model, attend, rows_at_once=loaded.placement.rows_at_once)
-    run = PassRunner(model, YesNoHead(loaded.causal_lm, encoder.yes_id, encoder.no_id), loaded.placement.device)
+    run = ModelRunner(model, YesNoHead(loaded.causal_lm, encoder.yes_id, encoder.no_id), loaded.placement.device)
 
-    def score(requests: Sequence[TokenisedRequest]) -> torch.Tensor:
-        lengths = [Workload(len(r.prefix), tuple(map(len, r.tails))) for r in requests]
-        (plan,) = plan_passes(lengths, sum(one.prefix + sum(one.tails) for one in lengths))
+    def score(requests: Sequence[TokenizedRequest]) -> torch.Tensor:
+        lengths = [Workload(len(r.prefix), tuple(map(len, r.document_ids))) for r in requests]
+        (plan,) = plan_batches(lengths, sum(one.prefix + sum(one.document_lengths) for one in lengths))
         return in_document_order(requests, plan, run(requests, plan))
 
     return score
 
 
-def in_document_order(requests: Sequence[TokenisedRequest], plan: PassPlan, log_odds: Sequence[float]) -> torch.Tensor:
+def in_document_order(requests: Sequence[TokenizedRequest], plan: BatchPlan, log_odds: Sequence[float]) -> torch.Tensor:
     """Log-odds in the order of a plan, which sorts tails by length -> in the order in which they were asked for."""
-    places = [(part.request, tail) for part in plan.slices for tail in part.tails]
+    places = [(part.request, tail) for part in plan.slices for tail in part.documents]
     found = dict(zip(places, log_odds, strict=True))
-    return torch.tensor([found[number, tail] for number, one in enumerate(requests) for tail in range(len(one.tails))])
+    return torch.tensor(
+        [found[number, tail] for number, one in enumerate(requests) for tail in range(len(one.document_ids))]
+    )
 
 
 @torch.inference_mode()
-def card_scores(causal_lm: Any, encoder: PromptEncoder, requests: Sequence[TokenisedRequest]) -> torch.Tensor:
+def card_scores(causal_lm: Any, encoder: PromptEncoder, requests: Sequence[TokenizedRequest]) -> torch.Tensor:
     """The slow twin: every prompt alone through the stock forward pass, in the model's own dtype."""
     device = next(causal_lm.parameters()).device
     found = []
     for request in requests:
-        for tail in request.tails:
+        for tail in request.document_ids:
             logits = causal_lm(torch.tensor([[*request.prefix, *tail]], device=device), logits_to_keep=1).logits[0, -1]
             found.append((logits[encoder.yes_id].float() - logits[encoder.no_id].float()).item())
     return torch.tensor(found)
@@ -219,8 +221,8 @@ def check_independence(loaded: LoadedModel, encoder: PromptEncoder, dtype: torch
     together = score([crowd])
     alone = torch.cat(
         [
-            score([dataclasses.replace(crowd, tails=(tail,), tail_of=(0,), truncated_tokens=(0,))])
-            for tail in crowd.tails
+            score([dataclasses.replace(crowd, document_ids=(tail,), inverse_index=(0,), truncated_tokens=(0,))])
+            for tail in crowd.document_ids
         ]
     )
     name = str(dtype).removeprefix("torch.")
@@ -292,16 +294,16 @@ def check_out_of_memory(loaded: LoadedModel, encoder: PromptEncoder, budget: int
     """A pass that cannot fit, through the worker: it has to be cut until it does, and give the same scores."""
     placement = loaded.placement
     model = PackedModel(loaded.causal_lm.model, placement.attention.attend, rows_at_once=placement.rows_at_once)
-    run = PassRunner(model, YesNoHead(loaded.causal_lm, encoder.yes_id, encoder.no_id), placement.device)
+    run = ModelRunner(model, YesNoHead(loaded.causal_lm, encoder.yes_id, encoder.no_id), placement.device)
     (request,) = random_requests([(90, [400] * ((budget - 90) // 400))])
     passes: list[int] = []
 
-    def counting(requests: Sequence[TokenisedRequest], plan: PassPlan) -> list[float]:
-        passes.append(plan.documents)
+    def counting(requests: Sequence[TokenizedRequest], plan: BatchPlan) -> list[float]:
+        passes.append(plan.document_count)
         return run(requests, plan)
 
     def through_worker() -> tuple[float, ...]:
-        worker = Worker(lambda: Engine(counting, budget))
+        worker = Scheduler(lambda: LoadedEngine(counting, budget))
         try:
             return worker.submit(request, lambda tails, _: tails).result()
         finally:

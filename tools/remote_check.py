@@ -21,9 +21,9 @@ from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins._records import make_record, note_circumstances, write_record
 from qwen3_rerank_plugins.data.bundled import QUESTIONS, read_corpus
 from qwen3_rerank_plugins.errors import RemoteTemplateError
-from qwen3_rerank_plugins.remote.settings import Protocol, Template
+from qwen3_rerank_plugins.remote.settings import ProtocolName, Template
 
-PROTOCOLS: dict[str, tuple[Protocol, ...]] = {
+PROTOCOLS: dict[str, tuple[ProtocolName, ...]] = {
     "vllm": ("vllm", "vllm-rerank", "cohere"),
     "infinity": ("infinity",),
 }
@@ -84,7 +84,7 @@ def attempt(
     url: str,
     started_with_template: bool,
     template: Template,
-    protocol: Protocol,
+    protocol: ProtocolName,
     passages: list[str],
     expected: list[float],
     *,

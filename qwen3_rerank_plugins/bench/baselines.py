@@ -25,7 +25,7 @@ from qwen3_rerank_plugins.engine.settings import EngineSettings
 Requests = Sequence[RerankRequest]
 
 
-class Peer(Protocol):
+class Baseline(Protocol):
     """One way to score. `note` says with which settings it ran."""
 
     note: str
@@ -175,7 +175,9 @@ class Vllm:
         return [_logit(answer.outputs.score) for answer in answers]
 
 
-def make_peers(folder: Path, settings: EngineSettings, device: torch.device, dtype: torch.dtype) -> dict[str, Makers]:
+def make_baselines(
+    folder: Path, settings: EngineSettings, device: torch.device, dtype: torch.dtype
+) -> dict[str, Makers]:
     """How to make each peer that is installed here, ours first."""
     makers: dict[str, Makers] = {
         "ours": lambda: Ours(settings),
@@ -188,7 +190,7 @@ def make_peers(folder: Path, settings: EngineSettings, device: torch.device, dty
     return {name: make for name, make in makers.items() if name not in needed or _is_installed(needed[name])}
 
 
-Makers = Callable[[], Peer]
+Makers = Callable[[], Baseline]
 
 _SUFFIX = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
 _PROMPT = (

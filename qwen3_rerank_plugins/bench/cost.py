@@ -19,8 +19,8 @@ from collections.abc import Sequence
 import torch
 
 from qwen3_rerank_plugins.engine.loading.shape import Shape
-from qwen3_rerank_plugins.engine.scheduling.packing import Workload, plan_passes
-from qwen3_rerank_plugins.engine.text.tokenizer import TokenisedRequest
+from qwen3_rerank_plugins.engine.scheduling.packing import Workload, plan_batches
+from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
 
 _PADDED_BATCH = 32
 
@@ -42,11 +42,13 @@ class TokenCount:
     passes: int
 
 
-def count_tokens(requests: Sequence[TokenisedRequest], budget: int) -> TokenCount:
+def count_tokens(requests: Sequence[TokenizedRequest], budget: int) -> TokenCount:
     """Count the tokens of a workload under a budget of unique tokens a pass."""
-    prompts = sorted((len(r.prefix) + len(r.tails[tail]) for r in requests for tail in r.tail_of), reverse=True)
+    prompts = sorted(
+        (len(r.prefix) + len(r.document_ids[document]) for r in requests for document in r.inverse_index), reverse=True
+    )
     batches = [prompts[start : start + _PADDED_BATCH] for start in range(0, len(prompts), _PADDED_BATCH)]
-    plans = plan_passes([_lengths(request) for request in requests], budget)
+    plans = plan_batches([_lengths(request) for request in requests], budget)
     return TokenCount(
         naive=sum(prompts),
         padded=sum(batch[0] * len(batch) for batch in batches),
@@ -55,15 +57,18 @@ def count_tokens(requests: Sequence[TokenisedRequest], budget: int) -> TokenCoun
     )
 
 
-def count_flops(requests: Sequence[TokenisedRequest], shape: Shape, budget: int) -> float:
+def count_flops(requests: Sequence[TokenizedRequest], shape: Shape, budget: int) -> float:
     """FLOPs of the unique tokens of a workload."""
     lengths = [_lengths(request) for request in requests]
-    plans = plan_passes(lengths, budget)
+    plans = plan_batches(lengths, budget)
     pairs = 0
     for part in (part for plan in plans for part in plan.slices):
         workload = lengths[part.request]
         pairs += _causal(workload.prefix)
-        pairs += sum(workload.tails[tail] * workload.prefix + _causal(workload.tails[tail]) for tail in part.tails)
+        pairs += sum(
+            workload.document_lengths[document] * workload.prefix + _causal(workload.document_lengths[document])
+            for document in part.documents
+        )
     tokens = sum(plan.tokens for plan in plans)
     return 2.0 * shape.layer_parameters * tokens + 4.0 * shape.layers * shape.heads * shape.head_dim * pairs
 
@@ -89,8 +94,8 @@ def _gemm_rate(rows: int, shape: Shape, dtype: torch.dtype, device: torch.device
     return statistics.median(rates[2:])  # the first two warm up
 
 
-def _lengths(request: TokenisedRequest) -> Workload:
-    return Workload(len(request.prefix), tuple(map(len, request.tails)))
+def _lengths(request: TokenizedRequest) -> Workload:
+    return Workload(len(request.prefix), tuple(map(len, request.document_ids)))
 
 
 def _causal(length: int) -> int:

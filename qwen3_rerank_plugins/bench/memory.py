@@ -20,10 +20,10 @@ from qwen3_rerank_plugins.engine.loading.budget import choose_budget
 from qwen3_rerank_plugins.engine.loading.loader import load_model
 from qwen3_rerank_plugins.engine.model.head import YesNoHead
 from qwen3_rerank_plugins.engine.model.packed_model import PackedModel
-from qwen3_rerank_plugins.engine.model.runner import PassRunner
-from qwen3_rerank_plugins.engine.scheduling.packing import Workload, plan_passes
+from qwen3_rerank_plugins.engine.model.runner import ModelRunner
+from qwen3_rerank_plugins.engine.scheduling.packing import Workload, plan_batches
 from qwen3_rerank_plugins.engine.settings import EngineSettings
-from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder, TokenisedRequest
+from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder, TokenizedRequest
 from qwen3_rerank_plugins.errors import SettingsError
 
 PREFIX, TAIL = 90, 400
@@ -86,7 +86,7 @@ def measure_memory(subject: Subject, settings: EngineSettings, tell: OnStep) -> 
     encoder = PromptEncoder(checkpoint.tokenizer_file)
     device, dtype, shape = loaded.placement.device, loaded.placement.dtype, subject.shape
     rows = loaded.placement.rows_at_once
-    run = PassRunner(
+    run = ModelRunner(
         PackedModel(loaded.causal_lm.model, loaded.placement.attention.attend, rows_at_once=rows),
         YesNoHead(loaded.causal_lm, encoder.yes_id, encoder.no_id),
         device,
@@ -96,11 +96,11 @@ def measure_memory(subject: Subject, settings: EngineSettings, tell: OnStep) -> 
     _grow(run, device, _request(1024, TAIL))  # the libraries' own buffers
     passes = []
     for tokens in sorted({min(budget, tokens) for tokens in (1024, 2048, 4096, 8192, budget)}):
-        for tail in (TAIL, tokens - PREFIX):
-            tell(f"a pass of {tokens} tokens, tails of {min(tail, tokens - PREFIX)}")
-            request = _request(tokens, tail)
+        for document in (TAIL, tokens - PREFIX):
+            tell(f"a pass of {tokens} tokens, tails of {min(document, tokens - PREFIX)}")
+            request = _request(tokens, document)
             growth = _grow(run, device, request)
-            passes.append(PassMemory(tokens, len(request.tails), growth, shape.pass_bytes(tokens, dtype, rows)))
+            passes.append(PassMemory(tokens, len(request.document_ids), growth, shape.pass_bytes(tokens, dtype, rows)))
     many = [one for one in passes if one.documents > 1]
     weights, released = loadings[0].weights, shape.output_matrix_bytes(dtype)
     needed = max(weights, weights - released + max(one.growth for one in passes))
@@ -116,20 +116,20 @@ def measure_memory(subject: Subject, settings: EngineSettings, tell: OnStep) -> 
     )
 
 
-def _request(tokens: int, tail: int) -> TokenisedRequest:
+def _request(tokens: int, document: int) -> TokenizedRequest:
     """A request of exactly so many unique tokens; which ids they are does not matter to memory."""
-    lengths = [tail] * ((tokens - PREFIX) // tail)
+    lengths = [document] * ((tokens - PREFIX) // document)
     rest = tokens - PREFIX - sum(lengths)
     lengths += [rest] if rest else []
     tails = tuple(
         tuple((position + place) % 1000 for place in range(length)) for position, length in enumerate(lengths)
     )
-    return TokenisedRequest(tuple(range(PREFIX)), tails, tuple(range(len(tails))), (0,) * len(tails))
+    return TokenizedRequest(tuple(range(PREFIX)), tails, tuple(range(len(tails))), (0,) * len(tails))
 
 
-def _grow(run: PassRunner, device: torch.device, request: TokenisedRequest) -> int:
-    lengths = Workload(len(request.prefix), tuple(map(len, request.tails)))
-    (plan,) = plan_passes([lengths], lengths.prefix + sum(lengths.tails))
+def _grow(run: ModelRunner, device: torch.device, request: TokenizedRequest) -> int:
+    lengths = Workload(len(request.prefix), tuple(map(len, request.document_ids)))
+    (plan,) = plan_batches([lengths], lengths.prefix + sum(lengths.document_lengths))
     growth = measure(lambda: run([request], plan), device).peak_growth
     if growth is None:
         raise SettingsError(f"Peak memory cannot be watched on {device} here. Use device='cuda', or Linux.")

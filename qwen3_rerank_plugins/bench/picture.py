@@ -19,7 +19,7 @@ except ModuleNotFoundError as error:
         raise
     raise MissingExtraError("matplotlib", "bench") from error
 
-_COLOURS = {"ours": "#5b3fd6", "st": "#e08e45", "card-last": "#7fa7a3", "card": "#b9bdc4", "vllm": "#3f8fd6"}
+_COLORS = {"ours": "#5b3fd6", "st": "#e08e45", "card-last": "#7fa7a3", "card": "#b9bdc4", "vllm": "#3f8fd6"}
 _NAMES = {
     "ours": "qwen3-rerank-plugins",
     "st": "sentence-transformers",
@@ -41,7 +41,7 @@ def draw_speed(record: Mapping[str, Any], path: Path) -> None:
         places = [group + order * thickness for group in range(len(workloads))]
         shares = [1 / row["ratio"]["median"] for row in rows]
         bars = axes.barh(
-            places, shares, thickness * 0.92, label=_NAMES.get(peer, peer), color=_COLOURS.get(peer, "#888888")
+            places, shares, thickness * 0.92, label=_NAMES.get(peer, peer), color=_COLORS.get(peer, "#888888")
         )
         labels = [
             f"{row['documents_per_second']:.3g}/s"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from tokenizers import Tokenizer
 
-from qwen3_rerank_plugins.bench.baselines import Peer, make_peers
+from qwen3_rerank_plugins.bench.baselines import Baseline, make_baselines
 from qwen3_rerank_plugins.bench.cost import TokenCount, count_flops, count_tokens, measure_gemm_rate
 from qwen3_rerank_plugins.bench.stopwatch import Measured, Spread, ratios, take_turns
 from qwen3_rerank_plugins.bench.subject import Subject
@@ -22,7 +22,7 @@ from qwen3_rerank_plugins.bench.workloads import RECIPES, ROUNDS, BenchWorkload,
 from qwen3_rerank_plugins.engine.loading.budget import LARGEST_AUTO_BUDGET
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.text.template import build_prompt
-from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder, TokenisedRequest
+from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder, TokenizedRequest
 
 OnStep = Callable[[str], None]
 """Told what comes next."""
@@ -124,7 +124,7 @@ def measure_speed(
     encoder = PromptEncoder(subject.folder / "tokenizer.json")
     text = RealText(plan.passages, Tokenizer.from_file(str(subject.folder / "tokenizer.json")), plan.seed)
     gemm_rate = measure_gemm_rate(subject.shape, dtype, device)
-    makers = make_peers(subject.folder, settings, device, dtype)
+    makers = make_baselines(subject.folder, settings, device, dtype)
     peers = {name: makers[name]() for name in plan.peers}
     found = []
     for name in plan.workloads:
@@ -144,17 +144,17 @@ def measure_speed(
     return SpeedResults(plan.rounds or ROUNDS, plan.seed, plan.texts, gemm_rate, tuple(found))
 
 
-def _scoring(peer: Peer, workload: BenchWorkload) -> Callable[[], list[float]]:
+def _scoring(peer: Baseline, workload: BenchWorkload) -> Callable[[], list[float]]:
     return lambda: peer.score(workload.requests)
 
 
 def _results(
     workload: BenchWorkload,
-    tokenised: Sequence[TokenisedRequest],
+    tokenised: Sequence[TokenizedRequest],
     subject: Subject,
     settings: EngineSettings,
     gemm_rate: float,
-    peers: dict[str, Peer],
+    peers: dict[str, Baseline],
     turns: dict[str, list[Measured]],
 ) -> WorkloadResults:
     budget = LARGEST_AUTO_BUDGET if settings.max_batch_tokens == "auto" else settings.max_batch_tokens
@@ -176,7 +176,11 @@ def _results(
                 peak_growth=max(growths) if growths else None,
             )
         )
-    lengths = [len(ids) for request in tokenised for ids in (request.tails[tail] for tail in request.tail_of)]
+    lengths = [
+        len(ids)
+        for request in tokenised
+        for ids in (request.document_ids[document] for document in request.inverse_index)
+    ]
     return WorkloadResults(
         name=workload.name,
         rounds=len(ours),

@@ -54,10 +54,10 @@ class Spread:
 def measure(call: Callable[[], Any], device: torch.device) -> Measured:
     """Run once, with the clock and the memory watched."""
     with _watched_peak(device) as peak_growth:
-        _synchronise(device)
+        _synchronize(device)
         started = time.perf_counter()
         answer = call()
-        _synchronise(device)
+        _synchronize(device)
         seconds = time.perf_counter() - started
     return Measured(seconds, peak_growth(), answer)
 
@@ -111,6 +111,6 @@ def resident_bytes(field: str = "VmRSS") -> int:
     raise RuntimeError(f"/proc/self/status has no {field}.")
 
 
-def _synchronise(device: torch.device) -> None:
+def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -21,7 +21,7 @@ from benchmarks.profile import measure_profile
 from benchmarks.quantization import measure_quantization
 from benchmarks.windows import measure_windows
 from qwen3_rerank_plugins._records import make_record, note_circumstances
-from qwen3_rerank_plugins.bench.baselines import make_peers
+from qwen3_rerank_plugins.bench.baselines import make_baselines
 from qwen3_rerank_plugins.bench.memory import measure_memory
 from qwen3_rerank_plugins.bench.speed import OnStep, SpeedPlan, measure_speed
 from qwen3_rerank_plugins.bench.subject import ShapeName, Subject, open_subject
@@ -112,7 +112,7 @@ class _Bench:
 
     def _speed(self) -> Any:
         device, dtype = self._placement.device, self._placement.dtype
-        installed = list(make_peers(self._subject.folder, self._settings, device, dtype))
+        installed = list(make_baselines(self._subject.folder, self._settings, device, dtype))
         missing = [name for name in self._study.peers if name not in installed]
         if missing:
             raise SettingsError(f"The peer {missing[0]!r} is not installed here; there are {', '.join(installed)}.")

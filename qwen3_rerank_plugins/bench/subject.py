@@ -110,13 +110,13 @@ def write_random_checkpoint(folder: Path, shape: Shape, dtype: torch.dtype, toke
             causal_lm = Qwen3ForCausalLM(config)
     finally:
         torch.set_default_dtype(before)
-    _randomise(causal_lm, torch.Generator(device).manual_seed(seed))
+    _randomize(causal_lm, torch.Generator(device).manual_seed(seed))
     causal_lm.save_pretrained(folder)
     _add_tokenizer(folder, tokenizer)
 
 
 @torch.no_grad()
-def _randomise(causal_lm: Any, generator: torch.Generator) -> None:
+def _randomize(causal_lm: Any, generator: torch.Generator) -> None:
     for name, parameter in causal_lm.named_parameters():
         if "norm" in name:
             parameter.uniform_(0.5, 1.5, generator=generator)

@@ -10,11 +10,11 @@ import json
 import random
 import re
 from collections.abc import Iterable, Sequence
-from importlib import resources
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from qwen3_rerank_plugins.data.bundled import CORPUS
 from qwen3_rerank_plugins.data.readers import open_records, require_objects
 from qwen3_rerank_plugins.data.tasks import parse_task
 
@@ -75,8 +75,7 @@ class RealText:
 def read_passages(sets: Sequence[Path]) -> list[str]:
     """The candidate texts of reranking sets, or the bundled passages where none is given."""
     if not sets:
-        bundled = resources.files("qwen3_rerank_plugins") / "corpus.jsonl"
-        return [json.loads(line)["text"] for line in bundled.read_text(encoding="utf-8").strip().split("\n")]
+        return [json.loads(line)["text"] for line in CORPUS.read_text(encoding="utf-8").strip().split("\n")]
     found: list[str] = []
     for file in map(str, sets):
         with open_records(file) as records:

@@ -138,15 +138,15 @@ class Checkup:
         from qwen3_rerank_plugins.engine.loading.placement import choose_placement
 
         try:
-            placements = [choose_placement(settings, checkpoint.stored) for settings in each]
+            placements = [choose_placement(settings, checkpoint.quantization) for settings in each]
             if checkpoint.adapter:
                 self._add("model", "adapter", checkpoint.adapter.base, "its base, into which it is merged at load")
                 check_peft()
         except (RerankError, ImportError) as error:
             self._add("model", "loading", None, str(error), shown="impossible", passed=False)
             return []
-        if checkpoint.stored:
-            self._add("model", "stored as", checkpoint.stored.method, placements[0].quantization.reason)
+        if checkpoint.quantization:
+            self._add("model", "stored as", checkpoint.quantization.method, placements[0].quantization.reason)
         return [*placements]
 
     def _examine_shape(self, checkpoint: Checkpoint | None) -> Shape | None:

@@ -85,10 +85,10 @@ class TaskReader:
             names = ", ".join(map(repr, list(fields)[:8])) or "none at all"
             kind, all_of_them = ("field", "fields") if record.typed else ("column", "columns")
             raise RequestError(
-                f"{record.place} has no {kind} {self.text_field!r} (its {all_of_them}: {names}). Name the one that "
+                f"{record.location} has no {kind} {self.text_field!r} (its {all_of_them}: {names}). Name the one that "
                 "holds the text with --text-field, or rank the lines as they stand with --format lines."
             )
-        return Candidate(take(fields, self.text_field, str, record.place))
+        return Candidate(take(fields, self.text_field, str, record.location))
 
 
 def _counting(documents: Iterable[Candidate], limit: Limit) -> Iterator[Candidate]:

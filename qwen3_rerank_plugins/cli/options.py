@@ -16,7 +16,7 @@ from qwen3_rerank_plugins.engine.settings import Dtype as DtypeName
 from qwen3_rerank_plugins.engine.settings import LongDocuments as LongDocumentsName
 from qwen3_rerank_plugins.engine.settings import OnNonfinite as OnNonfiniteName
 from qwen3_rerank_plugins.engine.settings import Quantization as QuantizationName
-from qwen3_rerank_plugins.remote.settings import Protocol as ProtocolName
+from qwen3_rerank_plugins.remote.settings import ProtocolName
 from qwen3_rerank_plugins.remote.settings import ServerScores as ServerScoresName
 from qwen3_rerank_plugins.remote.settings import Template as TemplateName
 

@@ -21,7 +21,7 @@ from rich.text import Text
 from qwen3_rerank_plugins._plurals import share
 from qwen3_rerank_plugins.cli.tables import printable
 from qwen3_rerank_plugins.verify.comparison import Comparison
-from qwen3_rerank_plugins.verify.provenance import Making
+from qwen3_rerank_plugins.verify.provenance import Provenance
 from qwen3_rerank_plugins.verify.questions import Question
 from qwen3_rerank_plugins.verify.recording import Recording
 from qwen3_rerank_plugins.verify.verification import CaseVerdict, Recheck
@@ -71,7 +71,7 @@ def recheck_table(recheck: Recheck) -> RenderableType:
     return Group(table, "", Text(since), verdict.append(f"{recheck.tolerance:g} in log-odds."))
 
 
-def cases_to_json(verdicts: Sequence[CaseVerdict], made: Making) -> str:
+def cases_to_json(verdicts: Sequence[CaseVerdict], made: Provenance) -> str:
     """One line of strict JSON in ASCII."""
     cases = [
         {

@@ -28,7 +28,7 @@ class Line:
     text: str
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Where to look for it."""
         return f"{shown(self.file)} line {self.number}"
 

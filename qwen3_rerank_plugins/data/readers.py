@@ -46,7 +46,7 @@ class Record:
     """
 
     fields: Mapping[str, Any]
-    place: str
+    location: str
     typed: bool = True
 
 
@@ -120,7 +120,7 @@ def parse_object(line: Line) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise RequestError(f"{line.place} is not a JSON object. JSONL and sets hold one object on each line.")
+        raise RequestError(f"{line.location} is not a JSON object. JSONL and sets hold one object on each line.")
     return found
 
 
@@ -152,10 +152,10 @@ class _Reader:
     blank: int
 
     def lines(self) -> Iterator[Record]:
-        return (Record({self.text_field: line.text}, line.place) for line in self._filled_lines())
+        return (Record({self.text_field: line.text}, line.location) for line in self._filled_lines())
 
     def jsonl(self) -> Iterator[Record]:
-        return (Record(parse_object(line), line.place) for line in self._filled_lines())
+        return (Record(parse_object(line), line.location) for line in self._filled_lines())
 
     def json(self) -> Iterator[Record]:
         """An array of strings or objects, or a single object over several lines."""
@@ -167,16 +167,16 @@ class _Reader:
         try:
             found = json.loads(text)
         except (ValueError, RecursionError) as error:
-            place = f": {error}" if isinstance(error, ValueError) else ""
+            location = f": {error}" if isinstance(error, ValueError) else ""
             raise RequestError(
-                f"{shown(self.file)} is not valid JSON{place}. A JSON file is an array of texts or objects; with an "
+                f"{shown(self.file)} is not valid JSON{location}. A JSON file is an array of texts or objects; with an "
                 "object on each line it is JSONL."
             ) from None
         for number, item in enumerate(found if isinstance(found, list) else [found], 1):
-            place = f"{shown(self.file)} item {number}"
+            location = f"{shown(self.file)} item {number}"
             if not isinstance(item, (str, dict)):
-                raise RequestError(f"{place} is neither a text nor a JSON object. Write one of the two.")
-            yield Record({self.text_field: item} if isinstance(item, str) else item, place)
+                raise RequestError(f"{location} is neither a text nor a JSON object. Write one of the two.")
+            yield Record({self.text_field: item} if isinstance(item, str) else item, location)
 
     def table(self, delimiters: Sequence[str] = DELIMITERS["csv"]) -> Iterator[Record]:
         """Rows below a header. Of several delimiters it is the first that makes the text field a column."""
@@ -192,16 +192,16 @@ class _Reader:
         if twice is not None:
             raise RequestError(f"{shown(self.file)} has two columns {twice!r}. Rename or remove one of them.")
         for number, cells in rows:
-            place = f"{shown(self.file)} line {number}"
+            location = f"{shown(self.file)} line {number}"
             if not cells:
                 self.blank += 1
             elif len(cells) != len(columns):
                 raise RequestError(
-                    f"{place} has {len(cells)} cells, and the header has {len(columns)}. A cell that holds the "
+                    f"{location} has {len(cells)} cells, and the header has {len(columns)}. A cell that holds the "
                     'delimiter stands in "quotes"; for files without a header there is --format lines.'
                 )
             else:
-                yield Record(dict(zip(columns, cells, strict=True)), place, typed=False)
+                yield Record(dict(zip(columns, cells, strict=True)), location, typed=False)
         self._tell_blank()
 
     def parquet(self) -> Iterator[Record]:

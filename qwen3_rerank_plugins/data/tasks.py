@@ -39,66 +39,66 @@ class RankingTask:
         candidates: where to look.
         query_id: its name, where the format gives it one.
         instruction: what relevant means, where the set says so.
-        place: the file and the line, row or item that it came from, where it is one.
+        location: the file and the line, row or item that it came from, where it is one.
     """
 
     query: str
     candidates: tuple[Candidate, ...]
     query_id: str | int | None = None
     instruction: str | None = None
-    place: str = ""
+    location: str = ""
 
 
 def parse_task(record: Record) -> RankingTask:
     """The query and the candidates of a set's record."""
-    return task_of(record.fields, record.place)
+    return task_of(record.fields, record.location)
 
 
-def task_of(fields: Mapping[str, Any], place: str) -> RankingTask:
+def task_of(fields: Mapping[str, Any], location: str) -> RankingTask:
     """The query and the candidates that an object holds; mere texts may stand as `documents` instead.
 
     Args:
         fields: as JSON has them.
-        place: where they stood, for messages.
+        location: where they stood, for messages.
     """
     return RankingTask(
-        query=take(fields, "query", str, place),
-        candidates=_candidates(fields, place),
-        query_id=_take_name(fields, "query_id", place),
-        instruction=take(fields, "instruction", str, place) if fields.get("instruction") is not None else None,
-        place=place,
+        query=take(fields, "query", str, location),
+        candidates=_candidates(fields, location),
+        query_id=_take_name(fields, "query_id", location),
+        instruction=take(fields, "instruction", str, location) if fields.get("instruction") is not None else None,
+        location=location,
     )
 
 
-def _candidates(fields: Mapping[str, Any], place: str) -> tuple[Candidate, ...]:
+def _candidates(fields: Mapping[str, Any], location: str) -> tuple[Candidate, ...]:
     if fields.get("documents") is None:
-        return tuple(_parse_candidate(candidate, place) for candidate in take(fields, "candidates", list, place))
+        return tuple(_parse_candidate(candidate, location) for candidate in take(fields, "candidates", list, location))
     if fields.get("candidates") is not None:
-        raise RequestError(f"{place} has both 'candidates' and 'documents': drop one of the two.")
-    texts = take(fields, "documents", list, place)
+        raise RequestError(f"{location} has both 'candidates' and 'documents': drop one of the two.")
+    texts = take(fields, "documents", list, location)
     for number, text in enumerate(texts):
         if not isinstance(text, str):
-            raise RequestError(f"{place}: documents[{number}] must be a string, got {_json_kind(text)}.")
+            raise RequestError(f"{location}: documents[{number}] must be a string, got {_json_kind(text)}.")
     return tuple(map(Candidate, texts))
 
 
-def _parse_candidate(fields: object, place: str) -> Candidate:
+def _parse_candidate(fields: object, location: str) -> Candidate:
     if not isinstance(fields, dict):
-        raise RequestError(f'{place}: every candidate must be an object like {{"doc_id": "a", "text": "..."}}.')
+        raise RequestError(f'{location}: every candidate must be an object like {{"doc_id": "a", "text": "..."}}.')
     relevance = fields.get("relevance")
     judged = relevance if isinstance(relevance, (int, float)) else None
-    return Candidate(take(fields, "text", str, place), _take_name(fields, "doc_id", place), judged)
+    return Candidate(take(fields, "text", str, location), _take_name(fields, "doc_id", location), judged)
 
 
 _KINDS: dict[type, str] = {str: "a string", list: "a list"}
 
 
-def take(fields: Mapping[str, Any], name: str, kind: type, place: str) -> Any:
+def take(fields: Mapping[str, Any], name: str, kind: type, location: str) -> Any:
     """A field that must be there, and of a kind."""
     if name not in fields:
-        raise RequestError(f"{place} lacks {name!r}. A set's line is {_SET_LINE}.")
+        raise RequestError(f"{location} lacks {name!r}. A set's line is {_SET_LINE}.")
     if not isinstance(fields[name], kind):
-        raise RequestError(f"{place}: {name!r} must be {_KINDS[kind]}, got {_json_kind(fields[name])}.")
+        raise RequestError(f"{location}: {name!r} must be {_KINDS[kind]}, got {_json_kind(fields[name])}.")
     return fields[name]
 
 
@@ -108,10 +108,10 @@ _SET_LINE = (
 )
 
 
-def _take_name(fields: Mapping[str, Any], name: str, place: str) -> str | int | None:
+def _take_name(fields: Mapping[str, Any], name: str, location: str) -> str | int | None:
     found = fields.get(name)
     if found is not None and (not isinstance(found, (str, int)) or isinstance(found, bool)):
-        raise RequestError(f"{place}: {name!r} must be a string or a whole number, got {_json_kind(found)}.")
+        raise RequestError(f"{location}: {name!r} must be a string or a whole number, got {_json_kind(found)}.")
     return found
 
 

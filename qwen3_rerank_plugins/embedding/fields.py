@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from qwen3_rerank_plugins import _registry as registry
 from qwen3_rerank_plugins._fields import CheckpointFields, ModelField, revealed
 from qwen3_rerank_plugins.embedding.embedder import LocalEmbedder
-from qwen3_rerank_plugins.embedding.request import EmbeddingRequest, Reading, make_request, query_prompt
+from qwen3_rerank_plugins.embedding.request import EmbeddingOptions, EmbeddingRequest, make_request, query_prompt
 from qwen3_rerank_plugins.embedding.settings import DEFAULT_EMBEDDING_MODEL, EmbeddingSettings
 
 _SETTINGS = ("model", "revision", "device", "dtype", "threads", "cache_dir", "local_files_only", "trust_remote_code")
@@ -51,9 +51,9 @@ class EmbeddingFields(CheckpointFields):
         return settings
 
     @property
-    def _reading(self) -> Reading:
+    def _reading(self) -> EmbeddingOptions:
         """Adapters add what their host says of batches and progress."""
-        return Reading(self.max_length, self.truncate_dim)
+        return EmbeddingOptions(self.max_length, self.truncate_dim)
 
     def _embed(self, request: EmbeddingRequest) -> list[list[float]]:
         return registry.share(self._settings, LocalEmbedder).embed(request)

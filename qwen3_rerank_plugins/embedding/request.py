@@ -17,7 +17,7 @@ from qwen3_rerank_plugins.errors import InputTypeError, RequestError
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Reading:
+class EmbeddingOptions:
     """How texts are read; every one of these may change from call to call of one loaded model.
 
     Attributes:
@@ -53,7 +53,7 @@ class EmbeddingRequest:
 
     texts: tuple[str, ...]
     prompt: str
-    reading: Reading
+    reading: EmbeddingOptions
 
 
 def query_prompt(instruction: str | None) -> str:
@@ -61,7 +61,7 @@ def query_prompt(instruction: str | None) -> str:
     return f"Instruct: {DEFAULT_INSTRUCTION if instruction is None else well_formed(instruction)}\nQuery:"
 
 
-def make_request(texts: object, reading: Reading, prompt: str = "") -> EmbeddingRequest:
+def make_request(texts: object, reading: EmbeddingOptions, prompt: str = "") -> EmbeddingRequest:
     """Check a caller's texts and freeze them.
 
     Raises:

@@ -59,7 +59,7 @@ class EmbeddingSettings:
         return EngineSettings(**{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
 
     @property
-    def identity(self) -> EmbeddingSettings:
+    def cache_key(self) -> EmbeddingSettings:
         """See `EngineSettings.identity`."""
         return self
 

@@ -36,7 +36,7 @@ A request travels in one straight line; each station is one file and one idea:
 
 Torch is imported only from here on:
 
-32. `layout`      who attends to whom: segments, their parts, their bundles
+32. `layout`      who attends to whom: segments, their parts, their padded_groups
 33. `attention`   one signature, several kernels
 34. `batch`       a planned pass -> tensors
 35. `rotation`    positions -> cosines and sines, for each prompt those that it has alone

@@ -22,13 +22,13 @@ from qwen3_rerank_plugins.engine.checkpoints.nonfinite_weights import describe_d
 from qwen3_rerank_plugins.engine.concurrency.lifetime import closed_at_exit, loading_alone, refuse_at_exit
 from qwen3_rerank_plugins.engine.memory import trim_malloc
 from qwen3_rerank_plugins.engine.request import RerankRequest, make_request
-from qwen3_rerank_plugins.engine.scheduling.replicas import Gathering, Replicas, cut_out
-from qwen3_rerank_plugins.engine.scheduling.scheduler import Engine, Finish, Run, Worker
-from qwen3_rerank_plugins.engine.scheduling.sharding import Part
+from qwen3_rerank_plugins.engine.scheduling.replicas import Replicas, ShardCollector, cut_out
+from qwen3_rerank_plugins.engine.scheduling.scheduler import LoadedEngine, ResultBuilder, RunBatch, Scheduler
+from qwen3_rerank_plugins.engine.scheduling.sharding import Shard
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, EngineSettings
-from qwen3_rerank_plugins.engine.text.encoding import Reading, read_documents
-from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder, TokenisedRequest
+from qwen3_rerank_plugins.engine.text.encoding import EncodedRequest, encode_request
+from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder, TokenizedRequest
 from qwen3_rerank_plugins.errors import (
     ClosedError,
     DeviceMemoryError,
@@ -75,7 +75,7 @@ class LocalScorer:
         def finish(tails: Sequence[float], rescored: Collection[int]) -> Scores:
             return self._explain(reading.scores(tails, rescored), all(map(math.isfinite, tails)))
 
-        return self._submit(reading.tokens, finish, rescue=request.on_nonfinite == "float32")
+        return self._submit(reading.tokens, finish, float32_fallback=request.on_nonfinite == "float32")
 
     def warmup(self) -> None:
         """Load tokenizer and weights, on every device, and run one pass there."""
@@ -124,14 +124,14 @@ class LocalScorer:
                 self._opened = checkpoint, PromptEncoder(checkpoint.tokenizer_file)
             return self._opened
 
-    def _read(self, request: RerankRequest) -> Reading:
+    def _read(self, request: RerankRequest) -> EncodedRequest:
         checkpoint, encoder = self._open()
         if request.may_shorten and request.max_length > checkpoint.positions:
             request = dataclasses.replace(request, max_length=checkpoint.positions)
             self._note_limit(checkpoint)
         _check_length(request, checkpoint)
-        _check_rescue(request, checkpoint)
-        return read_documents(request, encoder)
+        _check_float32_fallback(request, checkpoint)
+        return encode_request(request, encoder)
 
     def _note_limit(self, checkpoint: Checkpoint) -> None:
         with self._opening:
@@ -143,29 +143,35 @@ class LocalScorer:
                 *(checkpoint.name, checkpoint.positions, DEFAULT_MAX_LENGTH),
             )
 
-    def _submit(self, request: TokenisedRequest, finish: Finish[Scores], *, rescue: bool) -> Future[Scores]:
+    def _submit(
+        self, request: TokenizedRequest, finish: ResultBuilder[Scores], *, float32_fallback: bool
+    ) -> Future[Scores]:
         """Queue a request; as several, where its documents cannot share the keys of their prefix.
 
         With a RoPE whose frequencies depend on the length of the prompt, short and long documents rotate the same
         prefix differently.
         """
-        prefix, tails = len(request.prefix), list(map(len, request.tails))
+        prefix, tails = len(request.prefix), list(map(len, request.document_ids))
         groups = self._open()[0].rope.groups(prefix, tails)
         if len(groups) == 1:
-            return self._serving.submit(request, finish, rescue=rescue)
-        gathering = Gathering(len(tails), len(groups), finish)
+            return self._serving.submit(request, finish, float32_fallback=float32_fallback)
+        gathering = ShardCollector(len(tails), len(groups), finish)
         sent: list[Future[Any]] = []
         try:
             for group in groups:
-                part = Part(0, tuple(group), prefix + sum(tails[tail] for tail in group))
-                sent.append(self._serving.submit(cut_out(request, part), gathering.finish_of(part), rescue=rescue))
+                part = Shard(0, tuple(group), prefix + sum(tails[tail] for tail in group))
+                sent.append(
+                    self._serving.submit(
+                        cut_out(request, part), gathering.finish_of(part), float32_fallback=float32_fallback
+                    )
+                )
         except BaseException:  # closed in between: nobody will read what is on its way
             for future in sent:
                 future.cancel()
             raise
         return gathering.attend(sent)
 
-    def _make_workers(self) -> list[Worker]:
+    def _make_workers(self) -> list[Scheduler]:
         replicas = self._settings.replicas
         workers = []
         for number, replica in enumerate(replicas):
@@ -173,16 +179,16 @@ class LocalScorer:
             workers.append(self._make_worker(functools.partial(self._load_engine, number), place))
         return workers
 
-    def _make_worker(self, load: Callable[[], Engine], place: str) -> Worker:
-        return Worker(load, place)
+    def _make_worker(self, load: Callable[[], LoadedEngine], place: str) -> Scheduler:
+        return Scheduler(load, place)
 
-    def _load_engine(self, number: int) -> Engine:
+    def _load_engine(self, number: int) -> LoadedEngine:
         """The engine of one replica, on its worker's thread."""
         checkpoint, encoder = self._open()
         with closed_at_exit(), loading_alone():
             return self._load_alone(number, checkpoint, encoder)
 
-    def _load_alone(self, number: int, checkpoint: Checkpoint, encoder: PromptEncoder) -> Engine:
+    def _load_alone(self, number: int, checkpoint: Checkpoint, encoder: PromptEncoder) -> LoadedEngine:
         """Torch is first imported here."""
         import torch
 
@@ -193,11 +199,11 @@ class LocalScorer:
         from qwen3_rerank_plugins.engine.memory import is_out_of_memory
         from qwen3_rerank_plugins.engine.model.head import YesNoHead
         from qwen3_rerank_plugins.engine.model.packed_model import PackedModel
-        from qwen3_rerank_plugins.engine.model.runner import PassRunner
+        from qwen3_rerank_plugins.engine.model.runner import ModelRunner
 
         settings = self._settings.replicas[number]  # not kept: a newer token may have come
         shape = Shape.from_config(complete_config(checkpoint.config))
-        check_weights_fit(checkpoint.name, shape, choose_placement(settings, checkpoint.stored))
+        check_weights_fit(checkpoint.name, shape, choose_placement(settings, checkpoint.quantization))
         sharing = models_on_device(self._settings, settings)
         try:
             loaded = load_model(settings, checkpoint, sharing=sharing)
@@ -225,11 +231,11 @@ class LocalScorer:
             rows_at_once=placement.rows_at_once,
         )
         check = MemoryCheck(shape, placement.dtype, placement.rows_at_once, placement.device)
-        return Engine(
-            PassRunner(model, head, placement.device, check),
+        return LoadedEngine(
+            ModelRunner(model, head, placement.device, check),
             choose_budget(settings.max_batch_tokens, loaded, sharing=sharing),
-            company=placement.rows_at_once,
-            rescue=_float32_runner(loaded, head, shape),
+            max_merged_tokens=placement.rows_at_once,
+            float32_fallback=_float32_runner(loaded, head, shape),
         )
 
     def _check_process(self) -> None:
@@ -240,14 +246,14 @@ class LocalScorer:
             )
 
 
-def _float32_runner(loaded: LoadedModel, head: YesNoHead, shape: Shape) -> Run | None:
+def _float32_runner(loaded: LoadedModel, head: YesNoHead, shape: Shape) -> RunBatch | None:
     """The same model in float32, for single scores that overflowed; None where there is nothing wider to try."""
     import torch
 
     from qwen3_rerank_plugins.engine.loading.budget import MemoryCheck
     from qwen3_rerank_plugins.engine.model.float32 import Float32Backbone
     from qwen3_rerank_plugins.engine.model.packed_model import CPU_ROWS_AT_ONCE, PackedModel
-    from qwen3_rerank_plugins.engine.model.runner import PassRunner
+    from qwen3_rerank_plugins.engine.model.runner import ModelRunner
     from qwen3_rerank_plugins.engine.model.sdpa import sdpa_attention
 
     placement = loaded.placement
@@ -257,7 +263,7 @@ def _float32_runner(loaded: LoadedModel, head: YesNoHead, shape: Shape) -> Run |
     # few rows at once: it is there for the memory that is left, not for speed
     model = PackedModel(backbone, sdpa_attention, rows_at_once=CPU_ROWS_AT_ONCE)
     check = MemoryCheck(shape, torch.float32, CPU_ROWS_AT_ONCE, placement.device)
-    return PassRunner(model, head, placement.device, check)
+    return ModelRunner(model, head, placement.device, check)
 
 
 def _check_vocabulary(checkpoint: Checkpoint, encoder: PromptEncoder, loaded: LoadedModel) -> None:
@@ -282,9 +288,9 @@ def _check_length(request: RerankRequest, checkpoint: Checkpoint) -> None:
         )
 
 
-def _check_rescue(request: RerankRequest, checkpoint: Checkpoint) -> None:
-    if request.on_nonfinite == "float32" and checkpoint.stored and checkpoint.stored.kept_as:
+def _check_float32_fallback(request: RerankRequest, checkpoint: Checkpoint) -> None:
+    if request.on_nonfinite == "float32" and checkpoint.quantization and checkpoint.quantization.packed_mode:
         raise RequestError(
             f"on_nonfinite='float32' needs the weights as they were, and {checkpoint.name!r} is quantized by "
-            f"{checkpoint.stored.method}. Use on_nonfinite='error', or the checkpoint that it was made from."
+            f"{checkpoint.quantization.method}. Use on_nonfinite='error', or the checkpoint that it was made from."
         )

@@ -14,7 +14,7 @@ from qwen3_rerank_plugins.engine.scorer import Scores
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Receipt:
+class ScoringReport:
     """What was not read, and what was computed twice.
 
     Attributes:
@@ -31,8 +31,8 @@ class Receipt:
     longest_cut: int = 0
     rescored: int = 0
 
-    def __add__(self, other: Receipt) -> Receipt:
-        return Receipt(
+    def __add__(self, other: ScoringReport) -> ScoringReport:
+        return ScoringReport(
             self.documents + other.documents,
             self.cut + other.cut,
             self.cut_tokens + other.cut_tokens,
@@ -61,14 +61,14 @@ class Receipt:
         return f", up to {self.longest_cut:,} of one document" if self.cut > 1 else ""
 
 
-def receipt_of(scores: Scores) -> Receipt:
+def report_of(scores: Scores) -> ScoringReport:
     """The receipt of one request."""
     cuts = [tokens for tokens in scores.truncated_tokens if tokens]
-    return Receipt(len(scores.log_odds), len(cuts), sum(cuts), max(cuts, default=0), len(scores.rescored))
+    return ScoringReport(len(scores.log_odds), len(cuts), sum(cuts), max(cuts, default=0), len(scores.rescored))
 
 
-def warn_once(scores: Sequence[Scores]) -> None:
+def log_report(scores: Sequence[Scores]) -> None:
     """Log what there is to know about a call, if there is anything."""
-    described = sum(map(receipt_of, scores), Receipt()).describe()
+    described = sum(map(report_of, scores), ScoringReport()).describe()
     if described:
         logger.warning(described)

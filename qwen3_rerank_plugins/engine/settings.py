@@ -37,7 +37,7 @@ class Secret(str):
         return "'***'"
 
 
-def hidden(token: str | None) -> str | None:
+def as_secret(token: str | None) -> str | None:
     """A token as a `Secret`; what is no string is left for the settings to refuse."""
     return Secret(token) if isinstance(token, str) else token
 
@@ -105,7 +105,7 @@ class EngineSettings:
                 "token must be None or one run of visible ASCII characters. A file that is read whole ends with a line "
                 "break: strip it."
             )
-        object.__setattr__(self, "token", hidden(self.token))
+        object.__setattr__(self, "token", as_secret(self.token))
         self._check_devices()
         one_of("dtype", self.dtype, get_args(Dtype))
         one_of("attention", self.attention, get_args(AttentionName))
@@ -156,7 +156,7 @@ class EngineSettings:
         return tuple(dataclasses.replace(self, device=device, devices=None) for device in self.devices)
 
     @property
-    def identity(self) -> EngineSettings:
+    def cache_key(self) -> EngineSettings:
         """These settings: two spellings of one folder became equal when they were made."""
         return self
 

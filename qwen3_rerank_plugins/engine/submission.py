@@ -13,7 +13,7 @@ from qwen3_rerank_plugins.engine.request import RerankRequest
 from qwen3_rerank_plugins.engine.scorer import Scorer, Scores
 
 
-def ask(requests: Sequence[RerankRequest], find_scorer: Callable[[], Scorer]) -> list[Scores]:
+def submit_all(requests: Sequence[RerankRequest], find_scorer: Callable[[], Scorer]) -> list[Scores]:
     """All answers, or the first failure; whatever then still waits is dropped."""
     call = _Call()
     with inside_a_call():
@@ -27,7 +27,7 @@ def ask(requests: Sequence[RerankRequest], find_scorer: Callable[[], Scorer]) ->
             call.let_go()
 
 
-async def aask(requests: Sequence[RerankRequest], find_scorer: Callable[[], Scorer]) -> list[Scores]:
+async def asubmit_all(requests: Sequence[RerankRequest], find_scorer: Callable[[], Scorer]) -> list[Scores]:
     """`ask` without blocking the event loop of asyncio or trio; cancelling the task drops what has not run yet.
 
     Tokenizing takes time, so it happens on threads of the package's own.

@@ -14,7 +14,7 @@ from pathlib import Path
 from qwen3_rerank_plugins._task_ranker import TaskRanker
 from qwen3_rerank_plugins.engine.request import Instruction
 from qwen3_rerank_plugins.evaluation.comparison import OnProgress, refuse_running_loop
-from qwen3_rerank_plugins.evaluation.pairs import LabelledTasks, read_labelled
+from qwen3_rerank_plugins.evaluation.pairs import LabeledTasks, read_labeled
 from qwen3_rerank_plugins.evaluation.thresholds import Calibration, check_counts, propose_threshold
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
@@ -58,7 +58,7 @@ async def acalibrate(
     on_progress: OnProgress = lambda share: None,
 ) -> Calibration:
     """`calibrate` on the running event loop, as in a notebook."""
-    labelled = read_labelled([str(file) for file in files])
+    labelled = read_labeled([str(file) for file in files])
     check_enough(labelled)
     return await calibrate_on(
         reranker, labelled, precision=precision, instruction=instruction, seed=seed, on_progress=on_progress
@@ -67,7 +67,7 @@ async def acalibrate(
 
 async def calibrate_on(
     reranker: Qwen3Reranker,
-    labelled: LabelledTasks,
+    labelled: LabeledTasks,
     *,
     precision: float | None,
     instruction: Instruction | None,
@@ -91,7 +91,7 @@ async def calibrate_on(
     return dataclasses.replace(found, unlabelled=labelled.unlabelled)
 
 
-def check_enough(labelled: LabelledTasks) -> None:
+def check_enough(labelled: LabeledTasks) -> None:
     """Refuse too few pairs before a model is loaded for them."""
     labels = [candidate.relevant for task in labelled.tasks for candidate in task.candidates]
     check_counts(sum(map(bool, labels)), len(labels) - sum(map(bool, labels)))

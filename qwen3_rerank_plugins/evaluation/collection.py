@@ -92,13 +92,15 @@ def _pool(name: str, tasks: Iterable[RankingTask]) -> Collection:
         for candidate, grade in zip(task.candidates, grades(task), strict=True):
             passage = _name_of(candidate)
             if passages.setdefault(passage, candidate.text) != candidate.text:
-                raise RequestError(f"{task.place}: doc_id {passage!r} stood for another text before. Use one for each.")
+                raise RequestError(
+                    f"{task.location}: doc_id {passage!r} stood for another text before. Use one for each."
+                )
             if grade:
                 relevant[passage] = max(grade, relevant.get(passage, 0))
         if relevant:
             query = JudgedQuery(_query_id(task, number), task.query, relevant)
             if queries.setdefault(query.query_id, query) is not query:
-                raise RequestError(f"{task.place}: query_id {query.query_id!r} is there twice. Use one for each.")
+                raise RequestError(f"{task.location}: query_id {query.query_id!r} is there twice. Use one for each.")
         if task.instruction is not None:
             instructions[task.query] = task.instruction
     if not queries:

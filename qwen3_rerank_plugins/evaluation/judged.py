@@ -110,7 +110,7 @@ def _has_relevant(task: RankingTask) -> bool:
 def _grade(candidate: Candidate, task: RankingTask) -> int:
     relevance = candidate.relevance or 0
     if not -_HIGHEST <= relevance <= _HIGHEST or relevance != int(relevance):
-        raise RequestError(f"{task.place}: a relevance must be a whole number up to {_HIGHEST}, got {relevance}.")
+        raise RequestError(f"{task.location}: a relevance must be a whole number up to {_HIGHEST}, got {relevance}.")
     return max(0, int(relevance))
 
 

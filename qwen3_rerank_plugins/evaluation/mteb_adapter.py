@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, DEFAULT_MODEL
 from qwen3_rerank_plugins.errors import MissingExtraError
-from qwen3_rerank_plugins.reranker import OWN, Own, Qwen3Reranker
+from qwen3_rerank_plugins.reranker import UNSET, Qwen3Reranker, Unset
 
-_ORGANISATION = "qwen3-rerank-plugins"
+_ORGANIZATION = "qwen3-rerank-plugins"
 
 
 def mteb_model(
@@ -86,10 +86,10 @@ class MtebReranker:
             scores += [found.logit for found in sorted(ranked, key=lambda found: found.index)]
         return np.array(scores, dtype=np.float64)
 
-    def _queries(self, batches: Iterable[Mapping[str, Any]], task: Any) -> Iterator[tuple[str, str | Own | None]]:
+    def _queries(self, batches: Iterable[Mapping[str, Any]], task: Any) -> Iterator[tuple[str, str | Unset | None]]:
         """Each query with its instruction. mteb appends a query's own instruction to its text, too."""
         for_task = self._instructions.get(task.name)
-        general = _prompt_of(task) or OWN
+        general = _prompt_of(task) or UNSET
         for batch in batches:
             own = batch.get("instruction") or [None] * len(batch["text"])
             bare = batch.get("query") or batch["text"]
@@ -121,7 +121,7 @@ def _describe(reranker: Qwen3Reranker) -> Any:
     settings = reranker.settings
     on_hub = settings.model.count("/") == 1 and not Path(settings.model).is_dir()
     described = {
-        "name": f"{_ORGANISATION}/{Path(settings.model).name}",
+        "name": f"{_ORGANIZATION}/{Path(settings.model).name}",
         "revision": settings.revision or "main",
         "adapted_from": settings.model if on_hub else None,
         "max_tokens": reranker.max_length or DEFAULT_MAX_LENGTH,

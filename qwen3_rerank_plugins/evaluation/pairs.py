@@ -20,7 +20,7 @@ _PAIR_LINE = '{"query": ..., "text": ..., "label": 0 or 1}'
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class LabelledTasks:
+class LabeledTasks:
     """What there is to calibrate on.
 
     Attributes:
@@ -32,7 +32,7 @@ class LabelledTasks:
     unlabelled: int
 
 
-def read_labelled(files: Sequence[str]) -> LabelledTasks:
+def read_labeled(files: Sequence[str]) -> LabeledTasks:
     """All files, as one collection.
 
     Raises:
@@ -51,33 +51,33 @@ def read_labelled(files: Sequence[str]) -> LabelledTasks:
         RankingTask(query, tuple(candidates), instruction=instruction)
         for (query, instruction), candidates in grouped.items()
     )
-    return LabelledTasks(tuple(tasks), unlabelled)
+    return LabeledTasks(tuple(tasks), unlabelled)
 
 
 def _tasks(file: str) -> Iterator[RankingTask]:
     with open_records(file) as found:
         if found.kind == "lines":
             for record in found.records:
-                raise RequestError(f"{record.place} is not a JSON object. A pair's line is {_PAIR_LINE}.")
+                raise RequestError(f"{record.location} is not a JSON object. A pair's line is {_PAIR_LINE}.")
         yield from map(_parse, found.records)
 
 
 def _parse(record: Record) -> RankingTask:
-    fields, place = record.fields, record.place
+    fields, location = record.fields, record.location
     if "candidates" in fields and record.typed:
         return parse_task(record)
     missing = [name for name in ("query", "text", "label") if name not in fields]
     if missing:
         raise RequestError(
-            f"{place} lacks {missing[0]!r}. A pair's line is {_PAIR_LINE}, or a row of a table with these columns; "
+            f"{location} lacks {missing[0]!r}. A pair's line is {_PAIR_LINE}, or a row of a table with these columns; "
             "sets do as well."
         )
     given = fields.get("instruction")
     instruction = (
-        None if given is None or (given == "" and not record.typed) else take(fields, "instruction", str, place)
+        None if given is None or (given == "" and not record.typed) else take(fields, "instruction", str, location)
     )
-    candidate = Candidate(take(fields, "text", str, place), relevance=_label(record))
-    return RankingTask(take(fields, "query", str, place), (candidate,), instruction=instruction)
+    candidate = Candidate(take(fields, "text", str, location), relevance=_label(record))
+    return RankingTask(take(fields, "query", str, location), (candidate,), instruction=instruction)
 
 
 def _label(record: Record) -> float:
@@ -86,7 +86,7 @@ def _label(record: Record) -> float:
         label = _number(label)
     if not isinstance(label, (int, float)) or math.isnan(label):
         raise RequestError(
-            f"{record.place}: 'label' must be true, false or a number, got {record.fields['label']!r:.40}."
+            f"{record.location}: 'label' must be true, false or a number, got {record.fields['label']!r:.40}."
         )
     return label
 

@@ -37,9 +37,9 @@ def write_run(file: str | Path, collection: Collection, rankings: Sequence[Seque
     _write(
         file,
         (
-            (_word("query", query.query_id), "Q0", _word("passage", passage), place, len(ranking) - place, tag)
+            (_word("query", query.query_id), "Q0", _word("passage", passage), location, len(ranking) - location, tag)
             for query, ranking in zip(collection.queries, rankings, strict=True)
-            for place, passage in enumerate(ranking, 1)
+            for location, passage in enumerate(ranking, 1)
         ),
     )
 

@@ -23,7 +23,7 @@ from qwen3_rerank_plugins.langchain.callbacks import callbacks_of
 from qwen3_rerank_plugins.langchain.document_text import check_metadata, with_metadata
 from qwen3_rerank_plugins.langchain.metadata import AnyDocument, Relevance, annotated, relevances
 from qwen3_rerank_plugins.langchain.runnable import RerankInput, RerankStep
-from qwen3_rerank_plugins.reranker import OWN, Own
+from qwen3_rerank_plugins.reranker import UNSET, Unset
 
 CALL_OPTIONS = ("instruction", "top_n", "min_score")
 FIELDS_TOP_N = -1
@@ -70,9 +70,9 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
         query: str,
         callbacks: Callbacks | None = None,
         *,
-        instruction: Instruction | Own | None = OWN,
-        top_n: int | Own | None = OWN,
-        min_score: float | Own | None = OWN,
+        instruction: Instruction | Unset | None = UNSET,
+        top_n: int | Unset | None = UNSET,
+        min_score: float | Unset | None = UNSET,
     ) -> list[Document]:
         """Keep the best documents, best first.
 
@@ -100,9 +100,9 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
         query: str,
         callbacks: Callbacks | None = None,
         *,
-        instruction: Instruction | Own | None = OWN,
-        top_n: int | Own | None = OWN,
-        min_score: float | Own | None = OWN,
+        instruction: Instruction | Unset | None = UNSET,
+        top_n: int | Unset | None = UNSET,
+        min_score: float | Unset | None = UNSET,
     ) -> list[Document]:
         """`compress_documents` without blocking the event loop; cancelling the task drops what has not run yet."""
         step = RerankInput(query=query, documents=_listed(documents))
@@ -122,9 +122,9 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
         documents: Iterable[AnyDocument],
         query: str,
         *,
-        top_n: int | Own | None = OWN,
-        instruction: Instruction | Own | None = OWN,
-        min_score: float | Own | None = OWN,
+        top_n: int | Unset | None = UNSET,
+        instruction: Instruction | Unset | None = UNSET,
+        min_score: float | Unset | None = UNSET,
     ) -> list[Relevance]:
         """Order anything that has text, and say where it stood; nothing is copied, and nothing is traced.
 
@@ -148,9 +148,9 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
         documents: Iterable[AnyDocument],
         query: str,
         *,
-        top_n: int | Own | None = OWN,
-        instruction: Instruction | Own | None = OWN,
-        min_score: float | Own | None = OWN,
+        top_n: int | Unset | None = UNSET,
+        instruction: Instruction | Unset | None = UNSET,
+        min_score: float | Unset | None = UNSET,
     ) -> list[Relevance]:
         """`rerank` without blocking the event loop."""
         options, listed = self._options_of_call(top_n, instruction, min_score), _listed(documents)
@@ -197,13 +197,13 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
 
     def _options_of_call(
         self,
-        top_n: int | Own | None = OWN,
-        instruction: Instruction | Own | None = OWN,
-        min_score: float | Own | None = OWN,
+        top_n: int | Unset | None = UNSET,
+        instruction: Instruction | Unset | None = UNSET,
+        min_score: float | Unset | None = UNSET,
     ) -> dict[str, Any]:
-        limit = OWN if whole(top_n) == FIELDS_TOP_N else top_n
+        limit = UNSET if whole(top_n) == FIELDS_TOP_N else top_n
         given = {"top_n": limit, "instruction": instruction, "min_score": min_score}
-        return self._options | {name: value for name, value in given.items() if value is not OWN}
+        return self._options | {name: value for name, value in given.items() if value is not UNSET}
 
 
 def _take(step: Mapping[str, Any], name: str) -> Any:

@@ -10,7 +10,7 @@ from langchain_core.embeddings import Embeddings
 from pydantic import Field
 
 from qwen3_rerank_plugins.embedding.fields import EmbeddingFields
-from qwen3_rerank_plugins.embedding.request import Reading
+from qwen3_rerank_plugins.embedding.request import EmbeddingOptions
 
 
 class Qwen3Embeddings(EmbeddingFields, Embeddings):
@@ -27,8 +27,8 @@ class Qwen3Embeddings(EmbeddingFields, Embeddings):
     show_progress: bool = Field(default=False, description="Draw a progress bar over the batches of a call.")
 
     @property
-    def _reading(self) -> Reading:
-        return Reading(self.max_length, self.truncate_dim, self.batch_size, self.show_progress)
+    def _reading(self) -> EmbeddingOptions:
+        return EmbeddingOptions(self.max_length, self.truncate_dim, self.batch_size, self.show_progress)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """One vector for each text, in order; documents take no prompt."""

@@ -12,7 +12,7 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from pydantic import Field, model_validator
 
 from qwen3_rerank_plugins.embedding.fields import EmbeddingFields
-from qwen3_rerank_plugins.embedding.request import Reading
+from qwen3_rerank_plugins.embedding.request import EmbeddingOptions
 from qwen3_rerank_plugins.embedding.settings import DEFAULT_EMBEDDING_MODEL
 from qwen3_rerank_plugins.errors import SettingsError
 
@@ -50,8 +50,8 @@ class Qwen3Embedding(EmbeddingFields, BaseEmbedding):
         return given | {"model_name": host_word}
 
     @property
-    def _reading(self) -> Reading:
-        return Reading(self.max_length, self.truncate_dim, self.embed_batch_size)
+    def _reading(self) -> EmbeddingOptions:
+        return EmbeddingOptions(self.max_length, self.truncate_dim, self.embed_batch_size)
 
     def to_payload(self) -> dict[str, Any]:
         """What the host's events say of this embedding; `model` may have been assigned since it was made."""

@@ -14,12 +14,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Literal, get_args
 
-from qwen3_rerank_plugins._task_ranker import WINDOW, RankedTask, TaskRanker
+from qwen3_rerank_plugins._task_ranker import MAX_IN_FLIGHT, RankedTask, TaskRanker
 from qwen3_rerank_plugins.data.results import as_object
 from qwen3_rerank_plugins.data.tasks import RankingTask
 from qwen3_rerank_plugins.engine.concurrency.lifetime import closed_at_exit
 from qwen3_rerank_plugins.engine.concurrency.threads import start_thread
-from qwen3_rerank_plugins.engine.report import Receipt
+from qwen3_rerank_plugins.engine.report import ScoringReport
 from qwen3_rerank_plugins.engine.settings import one_of
 from qwen3_rerank_plugins.errors import DeviceMemoryError, NonFiniteScoreError, RequestError
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
@@ -44,7 +44,7 @@ class Answer:
 
     results: list[dict[str, Any]] | None
     error: str | None
-    receipt: Receipt
+    receipt: ScoringReport
 
 
 class Answerer:
@@ -87,7 +87,7 @@ class Answerer:
         return answered.result()
 
     async def _answer(self, questions: Sequence[Question]) -> list[Answer]:
-        window = asyncio.Semaphore(WINDOW)
+        window = asyncio.Semaphore(MAX_IN_FLIGHT)
 
         async def answer(question: Question) -> Answer:
             async with window:
@@ -96,7 +96,7 @@ class Answerer:
                 except _OF_A_ROW as error:
                     if self.on_error == "raise":
                         raise
-                    return Answer(None, f"{type(error).__name__}: {' '.join(str(error).split())}", Receipt())
+                    return Answer(None, f"{type(error).__name__}: {' '.join(str(error).split())}", ScoringReport())
 
         return await asyncio.gather(*map(answer, questions))
 
@@ -105,7 +105,7 @@ class Answerer:
             return await self._ranker.rank(task)
         except (NonFiniteScoreError, DeviceMemoryError) as error:  # others say where they are from
             placed = copy.copy(error)
-            placed.args = (f"{task.place}: {error}",)
+            placed.args = (f"{task.location}: {error}",)
             raise placed from error
 
 

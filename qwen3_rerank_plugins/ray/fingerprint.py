@@ -157,7 +157,7 @@ def _there(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, Path]]:
 def _fingerprint(settings: EngineSettings, checkpoint: Checkpoint, files: Mapping[str, Path]) -> Fingerprint:
     from qwen3_rerank_plugins.engine.loading.placement import choose_placement, dtype_name
 
-    placement = choose_placement(settings.replicas[0], checkpoint.stored)
+    placement = choose_placement(settings.replicas[0], checkpoint.quantization)
     return Fingerprint(settings.model, checkpoint.commit, _digests(files), dtype_name(placement.dtype))
 
 

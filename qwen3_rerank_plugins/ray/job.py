@@ -15,7 +15,7 @@ import ray.data
 
 from qwen3_rerank_plugins._plurals import counted, share
 from qwen3_rerank_plugins._printable import logger
-from qwen3_rerank_plugins.engine.report import Receipt
+from qwen3_rerank_plugins.engine.report import ScoringReport
 from qwen3_rerank_plugins.engine.settings import positive_int
 from qwen3_rerank_plugins.errors import BatchError
 from qwen3_rerank_plugins.ray.answers import OnError
@@ -49,7 +49,7 @@ class Summary:
     partitions: int
     resumed: int
     redone: int
-    receipt: Receipt
+    receipt: ScoringReport
 
 
 def rerank_files(
@@ -98,13 +98,13 @@ def rerank_files(
         _check_model(folder, reranker, missing)
         done = source.rows - sum(partition.rows for partition in missing)
         on_progress(done, source.rows)
-        receipt = Receipt()
+        receipt = ScoringReport()
         if missing:
             with cluster(address):
                 pool = choose_pool(actors, gpus_per_actor, cpus_per_actor, work=len(missing))
                 for found in _run(missing, pool, (reranker, on_error, str(folder.resolve()))):
                     done += found.pop("rows")
-                    receipt += Receipt(**found)
+                    receipt += ScoringReport(**found)
                     on_progress(done, source.rows)
         resumed = len(source.partitions) - len(missing)
         return _summary(source, folder, resumed=resumed, redone=redone, receipt=receipt)
@@ -187,7 +187,7 @@ def _run(missing: Sequence[Partition], pool: Pool, settings: tuple[Any, ...]) ->
         log.setLevel(level)
 
 
-def _summary(source: Source, folder: Path, *, resumed: int, redone: int, receipt: Receipt) -> Summary:
+def _summary(source: Source, folder: Path, *, resumed: int, redone: int, receipt: ScoringReport) -> Summary:
     """Every answer counted, in the files as they are."""
     finished = read_finished(folder)
     reviews = {partition: review(folder, partition, finished) for partition in source.partitions}

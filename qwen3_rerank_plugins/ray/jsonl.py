@@ -91,15 +91,15 @@ def _read(partition: Partition) -> Iterator[Raw]:
 
 def _fields(file: str, line: Raw) -> tuple[dict[str, Any], str]:
     decoded = decode(file, *line)
-    return parse_object(decoded), decoded.place
+    return parse_object(decoded), decoded.location
 
 
 def _task(file: str, line: Raw) -> RankingTask:
-    fields, place = _fields(file, line)
+    fields, location = _fields(file, line)
     taken = [name for name in WRITTEN if name in fields]
     if taken:
-        raise RequestError(f"{place} has a field {taken[0]!r}, which its answer needs: rename it.")
-    return task_of(fields, place)
+        raise RequestError(f"{location} has a field {taken[0]!r}, which its answer needs: rename it.")
+    return task_of(fields, location)
 
 
 def _carried(file: str, line: Raw) -> dict[str, Any]:

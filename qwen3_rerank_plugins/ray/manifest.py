@@ -40,7 +40,7 @@ def manifest_of(source: Source, partition_rows: int, reranker: Qwen3Reranker) ->
             "An instruction that is a function cannot be compared between two runs of a job. Write what it says into "
             "the rows, as their instruction."
         )
-    engine = dataclasses.asdict(reranker.settings.identity)
+    engine = dataclasses.asdict(reranker.settings.cache_key)
     manifest: Manifest = {
         "version": _VERSION,
         "package": __version__,

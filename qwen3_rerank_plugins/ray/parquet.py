@@ -45,7 +45,7 @@ class Parquet:
     ) -> list[Answer]:
         """The columns that are not read for the question are handed on as they are."""
         table = _read(partition)
-        places = [f"{partition.path} row {partition.line + place}" for place in range(len(table))]
+        places = [f"{partition.path} row {partition.line + location}" for location in range(len(table))]
         answers = ask(questions_of(table, places, WRITTEN))
         rows = pa.array(range(partition.first_row, partition.first_row + len(table)), pa.int64())
         answered = with_answers(table, answers, errors=True).add_column(0, "row", rows)

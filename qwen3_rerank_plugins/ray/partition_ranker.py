@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from qwen3_rerank_plugins._plurals import counted
-from qwen3_rerank_plugins.engine.report import Receipt
+from qwen3_rerank_plugins.engine.report import ScoringReport
 from qwen3_rerank_plugins.errors import BatchError, RerankError
 from qwen3_rerank_plugins.ray.answers import Answer, Answerer, OnError
 from qwen3_rerank_plugins.ray.fingerprint import LoadedModel
@@ -64,7 +64,7 @@ class PartitionRanker:
     def __call__(self, batch: pa.Table) -> pa.Table:
         """A foreseen error is data here: Ray would wrap it, and log it at length."""
         (fields,) = batch.to_pylist()
-        receipt, failure = Receipt(), None
+        receipt, failure = ScoringReport(), None
         try:
             receipt = self._answer(Partition(**fields))
         except RerankError as error:
@@ -81,7 +81,7 @@ class PartitionRanker:
         }
         return pa.table({name: pa.array([value]) for name, value in row.items()})
 
-    def _answer(self, partition: Partition) -> Receipt:
+    def _answer(self, partition: Partition) -> ScoringReport:
         self._load()
         file = answers_file(self._folder, partition)
         kind = FORMATS[Path(partition.path).suffix.lower()]
@@ -90,7 +90,7 @@ class PartitionRanker:
             answers: list[Answer] = kind.answer(partition, self._answerer.answer, content)
             if self._model:
                 self._model.check_unchanged()
-        return sum((answer.receipt for answer in answers), Receipt())
+        return sum((answer.receipt for answer in answers), ScoringReport())
 
     def _load(self) -> None:
         """The model, and what it may be known by, before anything is answered with it. A server has its own."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from qwen3_rerank_plugins.engine.settings import DEFAULT_MODEL, hidden
+from qwen3_rerank_plugins.engine.settings import DEFAULT_MODEL, as_secret
 from qwen3_rerank_plugins.ray.answers import Answerer, OnError
 from qwen3_rerank_plugins.ray.tables import as_table, questions_of, with_answers
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
@@ -47,7 +47,7 @@ class Qwen3Rerank:
         **settings: Any,
     ) -> None:
         # before anything here can fail, and be reported with its local variables
-        token, api_key = hidden(token), hidden(api_key)
+        token, api_key = as_secret(token), as_secret(api_key)
         self._answerer = Answerer(Qwen3Reranker(model, token=token, api_key=api_key, **settings), on_error)
 
     def __call__(self, batch: object) -> pa.Table:

@@ -55,7 +55,7 @@ def questions_of(table: pa.Table, places: Sequence[str], adding: Sequence[str]) 
             f"{', '.join(table.column_names) or 'none'}. Rename with Dataset.rename_columns."
         )
     rows = table.select([name for name in READ if name in table.column_names]).to_pylist()
-    return [partial(_task, row, place) for row, place in zip(rows, places, strict=True)]
+    return [partial(_task, row, location) for row, location in zip(rows, places, strict=True)]
 
 
 def with_answers(table: pa.Table, answers: Sequence[Answer], *, errors: bool) -> pa.Table:
@@ -65,9 +65,11 @@ def with_answers(table: pa.Table, answers: Sequence[Answer], *, errors: bool) ->
     return table.append_column("error", pa.array([one.error for one in answers], pa.string())) if errors else table
 
 
-def _task(row: dict[str, Any], place: str) -> RankingTask:
+def _task(row: dict[str, Any], location: str) -> RankingTask:
     # lists that came through NumPy are arrays still
-    return task_of({name: value.tolist() if hasattr(value, "tolist") else value for name, value in row.items()}, place)
+    return task_of(
+        {name: value.tolist() if hasattr(value, "tolist") else value for name, value in row.items()}, location
+    )
 
 
 def _result_type(schema: pa.Schema) -> pa.StructType:

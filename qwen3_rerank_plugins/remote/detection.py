@@ -12,7 +12,7 @@ from typing import Protocol as TypingProtocol
 from urllib.parse import urlsplit, urlunsplit
 
 from qwen3_rerank_plugins.errors import RemoteRefusedError, SettingsError
-from qwen3_rerank_plugins.remote.protocols import DIALECTS
+from qwen3_rerank_plugins.remote.protocols import PROTOCOLS
 
 _RERANKING = ("cohere", "vllm-rerank", "sglang", "tei", "infinity")
 _SPOKEN_AT = {
@@ -142,7 +142,7 @@ async def detect(client: Asks, address: Address) -> Found:
         return Found("cohere")
     raise SettingsError(
         f"The server at {address.root} does not say what it is. Pass protocol=... with one of "
-        f"{', '.join(map(repr, DIALECTS))}; 'cohere' is the most common."
+        f"{', '.join(map(repr, PROTOCOLS))}; 'cohere' is the most common."
     )
 
 

@@ -18,7 +18,7 @@ from qwen3_rerank_plugins.engine.request import make_request
 from qwen3_rerank_plugins.errors import RemoteTemplateError
 from qwen3_rerank_plugins.remote.server import Server
 from qwen3_rerank_plugins.remote.settings import Template
-from qwen3_rerank_plugins.remote.texts import Wording, word
+from qwen3_rerank_plugins.remote.texts import RequestTexts, request_texts
 
 OTHER_INSTRUCTION = "Given a question, retrieve timetables and news about trains, and nothing that answers the question"
 _ONE_TEXT = ("1", "2 How do bees make honey? 3", "4 Bees make honey from nectar. 5", "6")
@@ -106,7 +106,9 @@ async def _ask_plainly(server: Server) -> Evidence:
     """For a server that lays texts into the template: send them as they are."""
     pair = _pair("server")
     relevant, irrelevant = await server.log_odds(pair)
-    cuts = [Wording("".join(_ONE_TEXT[:place]), ("".join(_ONE_TEXT[place:]),), pair.instruction) for place in (1, 2, 3)]
+    cuts = [
+        RequestTexts("".join(_ONE_TEXT[:place]), ("".join(_ONE_TEXT[place:]),), pair.instruction) for place in (1, 2, 3)
+    ]
     found = [(await server.log_odds(cut))[0] for cut in cuts]
     instructed = None
     if server.takes_instructions:
@@ -123,9 +125,10 @@ async def _ask_in_the_template(server: Server) -> Evidence:
         dataclasses.replace(pair, documents=(*pair.documents, *bare))
     )
     # behind the first control token and before the second: every tokenizer cuts there, and there is no white space
-    places = (pair.query.index(">") + 1, pair.query.index("<", 1))
+    text_indices = (pair.query.index(">") + 1, pair.query.index("<", 1))
     cuts = [
-        Wording(pair.query[:place], tuple(pair.query[place:] + half for half in pair.documents)) for place in places
+        RequestTexts(pair.query[:place], tuple(pair.query[place:] + half for half in pair.documents))
+        for place in text_indices
     ]
     found = [await server.log_odds(cut) for cut in cuts]
     return Evidence(
@@ -136,5 +139,5 @@ async def _ask_in_the_template(server: Server) -> Evidence:
     )
 
 
-def _pair(template: Template) -> Wording:
-    return word(make_request(QUESTION, [RELEVANT, IRRELEVANT], None), template)
+def _pair(template: Template) -> RequestTexts:
+    return request_texts(make_request(QUESTION, [RELEVANT, IRRELEVANT], None), template)

@@ -18,7 +18,7 @@ from qwen3_rerank_plugins.errors import RemoteAnswerError
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Dialect:
+class ProtocolSpec:
     """The names of one server's fields.
 
     Attributes:
@@ -45,8 +45,8 @@ class Dialect:
     always: Mapping[str, bool] = dataclasses.field(default_factory=dict)
 
 
-DIALECTS: Mapping[str, Dialect] = {
-    "vllm": Dialect(
+PROTOCOLS: Mapping[str, ProtocolSpec] = {
+    "vllm": ProtocolSpec(
         path="score",
         query="text_1",
         documents="text_2",
@@ -55,11 +55,11 @@ DIALECTS: Mapping[str, Dialect] = {
         instruction="instruction",
         logits={"use_activation": False},
     ),
-    "vllm-rerank": Dialect(path="v1/rerank", instruction="instruction", logits={"use_activation": False}),
-    "sglang": Dialect(
+    "vllm-rerank": ProtocolSpec(path="v1/rerank", instruction="instruction", logits={"use_activation": False}),
+    "sglang": ProtocolSpec(
         path="v1/rerank", results=None, score="score", instruction="instruct", always={"return_documents": False}
     ),
-    "tei": Dialect(
+    "tei": ProtocolSpec(
         path="rerank",
         documents="texts",
         results=None,
@@ -68,14 +68,14 @@ DIALECTS: Mapping[str, Dialect] = {
         logits={"raw_scores": True},
         always={"truncate": False},
     ),
-    "infinity": Dialect(path="rerank", logits={"raw_scores": True}),
-    "cohere": Dialect(path="v1/rerank", count="top_n"),
+    "infinity": ProtocolSpec(path="rerank", logits={"raw_scores": True}),
+    "cohere": ProtocolSpec(path="v1/rerank", count="top_n"),
 }
 """Cohere's is also Jina's, and that of most gateways."""
 
 
 def body_of(
-    dialect: Dialect, model: str, query: str, documents: Sequence[str], instruction: str | None, *, logits: bool
+    dialect: ProtocolSpec, model: str, query: str, documents: Sequence[str], instruction: str | None, *, logits: bool
 ) -> dict[str, Any]:
     """The JSON of one request."""
     body: dict[str, Any] = {dialect.query: query, dialect.documents: list(documents), **dialect.always}
@@ -101,7 +101,7 @@ _ROUNDING = 1e-4
 
 
 def read_answer(
-    answer: object, dialect: Dialect, documents: int, scale: Scale, quote: Callable[[object], str]
+    answer: object, dialect: ProtocolSpec, documents: int, scale: Scale, quote: Callable[[object], str]
 ) -> tuple[float, ...]:
     """Log-odds by the index that the server gave each of them.
 
@@ -148,7 +148,7 @@ class _OddError(Exception):
         self.what, self.shown, self.remedy = what, shown, remedy
 
 
-def _results(answer: object, dialect: Dialect) -> list[object]:
+def _results(answer: object, dialect: ProtocolSpec) -> list[object]:
     results = answer
     if dialect.results is not None:
         results = answer.get(dialect.results) if isinstance(answer, dict) else None

@@ -17,8 +17,8 @@ from qwen3_rerank_plugins.remote.event_loop import BackgroundLoop
 from qwen3_rerank_plugins.remote.probe import check_server
 from qwen3_rerank_plugins.remote.redaction import Redaction
 from qwen3_rerank_plugins.remote.server import Server
-from qwen3_rerank_plugins.remote.settings import RemoteSettings, what_no_server_does
-from qwen3_rerank_plugins.remote.texts import Wording, word
+from qwen3_rerank_plugins.remote.settings import RemoteSettings, unsupported_remotely
+from qwen3_rerank_plugins.remote.texts import RequestTexts, request_texts
 
 
 class RemoteScorer:
@@ -52,9 +52,9 @@ class RemoteScorer:
         self._check_process()
         if self._loop is None:
             refuse_at_exit()
-        if refusal := what_no_server_does(request.max_length, request.long_documents, request.on_nonfinite):
+        if refusal := unsupported_remotely(request.max_length, request.long_documents, request.on_nonfinite):
             raise RequestError(refusal)
-        wording = word(request, self._settings.template)  # on the caller's thread: many texts take their time
+        wording = request_texts(request, self._settings.template)  # on the caller's thread: many texts take their time
         with self._lock:
             if self._closed:
                 raise ClosedError("This connection was closed meanwhile. Ask again to connect anew.")
@@ -88,7 +88,7 @@ class RemoteScorer:
             loop.call(self._closing.set)
             loop.stop(self._disconnect(), self._settings.timeout)
 
-    async def _score(self, instruction: str, wording: Wording) -> Scores:
+    async def _score(self, instruction: str, wording: RequestTexts) -> Scores:
         """The scores of a request, or an error that shows nothing of how it came about."""
         failure: RerankError
         try:
@@ -161,11 +161,11 @@ def _has_failed(task: asyncio.Task[Server]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
 
 
-def _scores(wording: Wording, found: tuple[float, ...]) -> Scores:
-    log_odds = tuple(-math.inf if place is None else found[place] for place in wording.places)
+def _scores(wording: RequestTexts, found: tuple[float, ...]) -> Scores:
+    log_odds = tuple(-math.inf if place is None else found[place] for place in wording.text_indices)
     broken = [
         document
-        for document, place in enumerate(wording.places)
+        for document, place in enumerate(wording.text_indices)
         if place is not None and not math.isfinite(log_odds[document])
     ]
     if broken:

@@ -11,9 +11,9 @@ from qwen3_rerank_plugins._printable import logger
 from qwen3_rerank_plugins.errors import RemoteRefusedError
 from qwen3_rerank_plugins.remote.client import HttpClient
 from qwen3_rerank_plugins.remote.detection import Address, Found, ask_tei, detect
-from qwen3_rerank_plugins.remote.protocols import DIALECTS, Scale, body_of, read_answer
+from qwen3_rerank_plugins.remote.protocols import PROTOCOLS, Scale, body_of, read_answer
 from qwen3_rerank_plugins.remote.settings import RemoteSettings
-from qwen3_rerank_plugins.remote.texts import Wording
+from qwen3_rerank_plugins.remote.texts import RequestTexts
 
 CHARACTERS_PER_REQUEST = 400_000
 """Of documents; in UTF-8 that stays below the two megabytes at which Text Embeddings Inference refuses a request."""
@@ -43,7 +43,7 @@ class Server:
         self.protocol = found.protocol
         self._client = client
         self._settings = settings
-        self._dialect = DIALECTS[found.protocol]
+        self._dialect = PROTOCOLS[found.protocol]
         self._endpoint = Address(settings.url).endpoint_of(self._dialect.path)
         self._most = min(settings.documents_per_request, found.documents_per_request or math.inf)
         can_ask = self._dialect.logits is not None
@@ -65,7 +65,7 @@ class Server:
         """Whether its requests have a field for one."""
         return self._dialect.instruction is not None
 
-    async def log_odds(self, wording: Wording) -> tuple[float, ...]:
+    async def log_odds(self, wording: RequestTexts) -> tuple[float, ...]:
         """Of each document, in their order; the first failure stops what has not been sent.
 
         The requests of one call take turns with those of others.
@@ -87,7 +87,7 @@ class Server:
                 task.cancel()
         return tuple(score for scores in found for score in scores)
 
-    async def _ask(self, wording: Wording, documents: Sequence[str], caller: object) -> tuple[float, ...]:
+    async def _ask(self, wording: RequestTexts, documents: Sequence[str], caller: object) -> tuple[float, ...]:
         if len(documents) > self._most:  # found out since the batch was made
             return await self._ask_in_parts(wording, documents, int(self._most), caller)
         body = body_of(
@@ -114,7 +114,7 @@ class Server:
         return await self._ask_in_parts(wording, documents, half, caller)
 
     async def _ask_in_parts(
-        self, wording: Wording, documents: Sequence[str], most: int, caller: object
+        self, wording: RequestTexts, documents: Sequence[str], most: int, caller: object
     ) -> tuple[float, ...]:
         found: tuple[float, ...] = ()
         for start in range(0, len(documents), most):

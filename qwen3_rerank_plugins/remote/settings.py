@@ -17,7 +17,7 @@ from qwen3_rerank_plugins.engine.settings import (
     DEFAULT_MODEL,
     EngineSettings,
     Secret,
-    hidden,
+    as_secret,
     make_plain,
     one_of,
     positive_int,
@@ -25,7 +25,7 @@ from qwen3_rerank_plugins.engine.settings import (
 from qwen3_rerank_plugins.errors import SettingsError
 from qwen3_rerank_plugins.remote.detection import Address
 
-Protocol = Literal["auto", "vllm", "vllm-rerank", "sglang", "tei", "infinity", "cohere"]
+ProtocolName = Literal["auto", "vllm", "vllm-rerank", "sglang", "tei", "infinity", "cohere"]
 Template = Literal["server", "client"]
 ServerScores = Literal["auto", "probability", "logit"]
 
@@ -60,7 +60,7 @@ class RemoteSettings:
     url: str
     template: Template
     model: str = DEFAULT_MODEL
-    protocol: Protocol = "auto"
+    protocol: ProtocolName = "auto"
     scores: ServerScores = "auto"
     probe: bool = True
     timeout: float = DEFAULT_TIMEOUT
@@ -70,7 +70,7 @@ class RemoteSettings:
     documents_per_request: int = 32
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "api_key", hidden(self.api_key))  # before anything fails, and shows itself
+        object.__setattr__(self, "api_key", as_secret(self.api_key))  # before anything fails, and shows itself
         make_plain(self)
         object.__setattr__(self, "url", hidden_url(self.url))
         if fault := _fault_of(self.url):
@@ -78,7 +78,7 @@ class RemoteSettings:
         if not isinstance(self.model, str) or not self.model.strip():
             raise SettingsError(f"model must be a non-empty string, got {self.model!r}.")
         one_of("template", self.template, get_args(Template))
-        one_of("protocol", self.protocol, get_args(Protocol))
+        one_of("protocol", self.protocol, get_args(ProtocolName))
         if refusal := Address(self.url).refuses(self.protocol):
             raise SettingsError(refusal)
         one_of("scores", self.scores, get_args(ServerScores))
@@ -94,7 +94,7 @@ class RemoteSettings:
                 object.__setattr__(self, name, positive_int(name, getattr(self, name)))
 
     @property
-    def identity(self) -> RemoteSettings:
+    def cache_key(self) -> RemoteSettings:
         """These settings with one spelling of the URL. The key is part of it: callers never use each other's."""
         parts = urlsplit(self.url)
         same = parts._replace(scheme=parts.scheme.lower(), netloc=parts.netloc.lower(), path=parts.path.rstrip("/"))
@@ -150,13 +150,13 @@ def choose_remote(url: str | None, engine: EngineSettings, **words: Any) -> Remo
     return RemoteSettings(url=url, model=engine.model, **words)
 
 
-def words_of(settings: RemoteSettings | None) -> dict[str, Any]:
+def remote_options(settings: RemoteSettings | None) -> dict[str, Any]:
     """The facade's words that give these settings, but for the key; without a server, those that say nothing."""
     words = {name: getattr(settings, name, default) for name, default in WORDS.items() if name != "api_key"}
     return {"remote": settings.url if settings else None, **words}
 
 
-def what_no_server_does(max_length: int | None, long_documents: str, on_nonfinite: str) -> str | None:
+def unsupported_remotely(max_length: int | None, long_documents: str, on_nonfinite: str) -> str | None:
     """Why a request cannot be asked of a server; None if it can."""
     if max_length not in (None, DEFAULT_MAX_LENGTH):
         return f"max_length={max_length} counts tokens, and those are counted by the server: set its own limit."

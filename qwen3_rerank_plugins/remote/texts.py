@@ -1,6 +1,6 @@
 """A request -> the texts that a server is sent, in the template or out of it.
 
-Comes in: `RerankRequest`. Goes out: `Wording`.
+Comes in: `RerankRequest`. Goes out: `RequestTexts`.
 Must not know: dialects, HTTP. What the template says stands in `engine/text/template.py` and nowhere else.
 """
 
@@ -16,7 +16,7 @@ from qwen3_rerank_plugins.remote.settings import Template
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Wording:
+class RequestTexts:
     """What a server is sent.
 
     Attributes:
@@ -29,10 +29,10 @@ class Wording:
     query: str
     documents: tuple[str, ...]
     instruction: str | None = None
-    places: tuple[int | None, ...] = ()
+    text_indices: tuple[int | None, ...] = ()
 
 
-def word(request: RerankRequest, template: Template) -> Wording:
+def request_texts(request: RerankRequest, template: Template) -> RequestTexts:
     """The texts of a request, neutralised; those of its documents that hold anything, each once.
 
     Args:
@@ -41,7 +41,7 @@ def word(request: RerankRequest, template: Template) -> Wording:
             joins them has the whole: the second one begins with the line of the document.
     """
     positions: dict[str, int] = {}
-    places = tuple(
+    text_indices = tuple(
         positions.setdefault(harmless(document), len(positions)) if document.strip() else None
         for document in request.documents
     )
@@ -52,12 +52,12 @@ def word(request: RerankRequest, template: Template) -> Wording:
         documents=tuple(positions),
     )
     if template == "server":
-        return Wording(plain.query, plain.documents, plain.instruction, places)
+        return RequestTexts(plain.query, plain.documents, plain.instruction, text_indices)
     prompt = build_prompt(plain)
     head, line_break, opening = spell_out(prompt.head).rpartition("\n")
     ending = spell_out(prompt.suffix)
     halves = tuple(f"{opening}{document.characters}{ending}" for document in prompt.documents)
-    return Wording(head + line_break, halves, None, places)
+    return RequestTexts(head + line_break, halves, None, text_indices)
 
 
 CONTROL_SPELLINGS = CONTROL_TOKENS

@@ -122,7 +122,7 @@ def cases_for(checkpoint: Checkpoint) -> tuple[Case, ...]:
 
 
 def _read_case(fields: Fields) -> Case:
-    question = Question(fields.text("query"), fields.texts("documents"), fields.text("instruction"), fields.place)
+    question = Question(fields.text("query"), fields.texts("documents"), fields.text("instruction"), fields.location)
     judged = fields.section("judged")
     measure = cast(Measure, _one_of(judged, "measure", get_args(Measure)))
     tolerances = judged.section("tolerance")
@@ -140,7 +140,7 @@ def _read_case(fields: Fields) -> Case:
     for part in (tolerances, judged, fields):
         part.end()
     if len(case.expected) != len(question.documents):
-        raise RequestError(f"{fields.place} has not one figure for each document.")
+        raise RequestError(f"{fields.location} has not one figure for each document.")
     return case
 
 
@@ -160,5 +160,5 @@ def _log_odds(probability: float) -> float:
 def _one_of(fields: Fields, name: str, allowed: tuple[str, ...]) -> str:
     found = fields.text(name)
     if found not in allowed:
-        raise RequestError(f"{fields.place}: {name!r} must be one of {', '.join(allowed)}, got {found!r}.")
+        raise RequestError(f"{fields.location}: {name!r} must be one of {', '.join(allowed)}, got {found!r}.")
     return found

@@ -41,11 +41,11 @@ class Fields:
         RequestError: (by all methods) a field is missing, of the wrong kind, or unknown.
     """
 
-    def __init__(self, content: object, place: str) -> None:
+    def __init__(self, content: object, location: str) -> None:
         if not isinstance(content, dict):
-            raise RequestError(f"{place} must be an object.")
+            raise RequestError(f"{location} must be an object.")
         self._left: dict[str, Any] = dict(content)
-        self.place = place
+        self.location = location
 
     def text(self, name: str) -> str:
         """A string."""
@@ -79,11 +79,11 @@ class Fields:
 
     def section(self, name: str) -> Fields:
         """An object in this one."""
-        return Fields(self._take(name), f"{self.place}, {name}")
+        return Fields(self._take(name), f"{self.location}, {name}")
 
     def rows(self, name: str) -> list[Fields]:
         """A list of objects; the places count from 1."""
-        return [Fields(found, f"{self.place}, {name} {number}") for number, found in enumerate(self._list(name), 1)]
+        return [Fields(found, f"{self.location}, {name} {number}") for number, found in enumerate(self._list(name), 1)]
 
     def has(self, name: str) -> bool:
         """Whether a field is there to be taken."""
@@ -92,11 +92,11 @@ class Fields:
     def end(self) -> None:
         """Refuse what nobody has taken."""
         if self._left:
-            raise RequestError(f"{self.place} has fields that do not belong there: {', '.join(self._left)}.")
+            raise RequestError(f"{self.location} has fields that do not belong there: {', '.join(self._left)}.")
 
     def _take(self, name: str) -> Any:
         if name not in self._left:
-            raise RequestError(f"{self.place} lacks {name!r}.")
+            raise RequestError(f"{self.location} lacks {name!r}.")
         return self._left.pop(name)
 
     def _list(self, name: str) -> list[Any]:
@@ -107,11 +107,11 @@ class Fields:
             return float(found)
         if isinstance(found, float) and math.isfinite(found):
             return found
-        raise RequestError(f"{self.place}: {name!r} must be finite numbers.")
+        raise RequestError(f"{self.location}: {name!r} must be finite numbers.")
 
     def _checked(self, name: str, found: object, kind: type[T], words: str) -> T:
         if not isinstance(found, kind) or isinstance(found, bool):
-            raise RequestError(f"{self.place}: {name!r} must be {words}.")
+            raise RequestError(f"{self.location}: {name!r} must be {words}.")
         return found
 
 

@@ -17,7 +17,7 @@ from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Making:
+class Provenance:
     """Everything beside the texts that scores depend on.
 
     Attributes:
@@ -53,7 +53,7 @@ class Change:
     now: str
 
 
-def note_making(reranker: Qwen3Reranker) -> Making:
+def collect_provenance(reranker: Qwen3Reranker) -> Provenance:
     """What makes the scores of a reranker whose model is on this machine; nothing is fetched.
 
     Raises:
@@ -65,7 +65,7 @@ def note_making(reranker: Qwen3Reranker) -> Making:
 
     checkpoint = find_checkpoint(dataclasses.replace(reranker.settings, local_files_only=True))
     placement = choose_placement(reranker.settings)
-    return Making(
+    return Provenance(
         model=reranker.settings.model,
         commit=checkpoint.commit,
         template=template_hash(),
@@ -81,11 +81,11 @@ def note_making(reranker: Qwen3Reranker) -> Making:
     )
 
 
-def list_changes(before: Making, now: Making) -> list[Change]:
+def list_changes(before: Provenance, now: Provenance) -> list[Change]:
     """The fields that differ, in the order of the fields."""
     return [
         Change(field.name, _shown(getattr(before, field.name)), _shown(getattr(now, field.name)))
-        for field in dataclasses.fields(Making)
+        for field in dataclasses.fields(Provenance)
         if getattr(before, field.name) != getattr(now, field.name)
     ]
 

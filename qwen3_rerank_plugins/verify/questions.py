@@ -33,7 +33,7 @@ class Question:
     query: str
     documents: tuple[str, ...]
     instruction: str | None = None
-    place: str = dataclasses.field(default="", compare=False)
+    location: str = dataclasses.field(default="", compare=False)
 
 
 def ignore_progress(documents: int) -> None:
@@ -74,9 +74,9 @@ def _score(reranker: Qwen3Reranker, question: Question, on_progress: OnProgress)
         try:
             ranked = reranker.rank(question.query, piece, instruction=question.instruction, top_n=None, min_score=None)
         except RequestError as error:
-            if not question.place:
+            if not question.location:
                 raise
-            raise RequestError(f"{question.place}: {error}") from error
+            raise RequestError(f"{question.location}: {error}") from error
         found += (document.logit for document in sorted(ranked, key=lambda document: document.index))
         on_progress(len(piece))
     return tuple(found)

@@ -15,7 +15,7 @@ from typing import Any
 
 from qwen3_rerank_plugins.errors import RequestError
 from qwen3_rerank_plugins.verify.json_fields import Fields, read_json
-from qwen3_rerank_plugins.verify.provenance import Making
+from qwen3_rerank_plugins.verify.provenance import Provenance
 from qwen3_rerank_plugins.verify.questions import Question
 
 FORMAT, VERSION = "qwen3-rerank golden scores", 1
@@ -34,7 +34,7 @@ class RecordedQuestion:
 class Recording:
     """Questions as they were once answered, and what made the answers."""
 
-    made: Making
+    made: Provenance
     questions: tuple[RecordedQuestion, ...]
 
 
@@ -119,8 +119,8 @@ def _as_object(recorded: RecordedQuestion) -> dict[str, Any]:
     return {"query": question.query, "instruction": question.instruction, "documents": documents}
 
 
-def _read_making(fields: Fields) -> Making:
-    made = Making(
+def _read_making(fields: Fields) -> Provenance:
+    made = Provenance(
         model=fields.text("model"),
         commit=fields.text_or_none("commit"),
         template=fields.text("template"),
@@ -147,4 +147,4 @@ def _read_question(fields: Fields) -> RecordedQuestion:
         log_odds.append(-math.inf if found is None else found)
         document.end()
     fields.end()
-    return RecordedQuestion(Question(query, tuple(texts), instruction, fields.place), tuple(log_odds))
+    return RecordedQuestion(Question(query, tuple(texts), instruction, fields.location), tuple(log_odds))

@@ -15,7 +15,7 @@ from qwen3_rerank_plugins.errors import RequestError
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
 from qwen3_rerank_plugins.verify.cases import Case, built_in_questions, cases_for
 from qwen3_rerank_plugins.verify.comparison import TOLERANCES, Comparison
-from qwen3_rerank_plugins.verify.provenance import Change, Making, list_changes, note_making
+from qwen3_rerank_plugins.verify.provenance import Change, Provenance, collect_provenance, list_changes
 from qwen3_rerank_plugins.verify.questions import OnProgress, Question, ignore_progress, score_questions
 from qwen3_rerank_plugins.verify.recording import RecordedQuestion, Recording
 
@@ -45,7 +45,7 @@ class Recheck:
     """
 
     recording: Recording
-    made: Making
+    made: Provenance
     tolerance: float
     comparisons: tuple[Comparison, ...]
 
@@ -78,7 +78,7 @@ def verify(
     if cases is None:
         cases = cases_for(find_checkpoint(reranker.settings))
     found = score_questions(reranker, [case.question for case in cases], on_progress)
-    dtype = note_making(reranker).dtype
+    dtype = collect_provenance(reranker).dtype
     return [_judge(case, log_odds, dtype) for case, log_odds in zip(cases, found, strict=True)]
 
 
@@ -100,7 +100,7 @@ def record(
         questions = built_in_questions()
     found = score_questions(reranker, questions, on_progress)
     recorded = tuple(RecordedQuestion(question, scores) for question, scores in zip(questions, found, strict=True))
-    return Recording(note_making(reranker), recorded)
+    return Recording(collect_provenance(reranker), recorded)
 
 
 def check(
@@ -123,7 +123,7 @@ def check(
     if tolerance is not None and not tolerance >= 0:  # NaN is not either
         raise RequestError(f"tolerance must be a number of at least 0, got {tolerance!r}.")
     found = score_questions(reranker, [recorded.question for recorded in recording.questions], on_progress)
-    made = note_making(reranker)
+    made = collect_provenance(reranker)
     if tolerance is None:
         # a format that is not known here is a coarse one
         tolerance = max(TOLERANCES.get(dtype, TOLERANCES["bfloat16"]) for dtype in (recording.made.dtype, made.dtype))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from qwen3_rerank_plugins.bench.baselines import make_peers
+from qwen3_rerank_plugins.bench.baselines import make_baselines
 from qwen3_rerank_plugins.bench.subject import Subject
 from qwen3_rerank_plugins.bench.texts import RealText
 from qwen3_rerank_plugins.engine.request import make_request
@@ -24,7 +24,7 @@ def test_a_peer_gives_our_log_odds(peer: str, subject: Subject, text: RealText) 
         make_request(text.draw(9), [text.draw(length) for length in (5, 80, 33)], None),
         make_request(text.draw(12), [text.draw(20)], None),
     ]
-    makers = make_peers(subject.folder, EngineSettings(model=str(subject.folder)), CPU, torch.float32)
+    makers = make_baselines(subject.folder, EngineSettings(model=str(subject.folder)), CPU, torch.float32)
     scored = {}
     for name in ("ours", peer):
         scorer = makers[name]()
@@ -39,5 +39,5 @@ def test_a_peer_that_is_not_installed_is_not_offered(subject: Subject, monkeypat
     from qwen3_rerank_plugins.bench import baselines as peers
 
     monkeypatch.setattr(peers.importlib.util, "find_spec", lambda name: None)
-    makers = make_peers(subject.folder, EngineSettings(), CPU, torch.float32)
+    makers = make_baselines(subject.folder, EngineSettings(), CPU, torch.float32)
     assert list(makers) == ["ours", "card-last", "card"]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwen3_rerank_plugins.bench.cost import count_flops, count_tokens, measure_gemm_rate
-from qwen3_rerank_plugins.engine.text.tokenizer import TokenisedRequest
+from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
 from tests.bench.conftest import SMALL
 
 lengths = st.lists(
@@ -17,10 +17,12 @@ lengths = st.lists(
 )
 
 
-def requests_of(sizes: list[tuple[int, list[int]]]) -> list[TokenisedRequest]:
-    def request(prefix: int, tails: list[int]) -> TokenisedRequest:
+def requests_of(sizes: list[tuple[int, list[int]]]) -> list[TokenizedRequest]:
+    def request(prefix: int, tails: list[int]) -> TokenizedRequest:
         count = len(tails)
-        return TokenisedRequest((0,) * prefix, tuple((1,) * tail for tail in tails), tuple(range(count)), (0,) * count)
+        return TokenizedRequest(
+            (0,) * prefix, tuple((1,) * document for document in tails), tuple(range(count)), (0,) * count
+        )
 
     return [request(prefix, tails) for prefix, tails in sizes]
 
@@ -31,9 +33,9 @@ def test_flops_are_those_of_every_token_and_every_pair(sizes: list[tuple[int, li
     for prefix, tails in sizes:
         for position in range(prefix):
             tokens, pairs = tokens + 1, pairs + position + 1
-        for tail, position in ((t, p) for t in tails for p in range(t)):
+        for document, position in ((t, p) for t in tails for p in range(t)):
             tokens, pairs = tokens + 1, pairs + prefix + position + 1
-            assert position < tail
+            assert position < document
     per_pair = 2 * 2 * SMALL.layers * SMALL.heads * SMALL.head_dim
     expected = 2 * SMALL.layer_parameters * tokens + per_pair * pairs
     assert count_flops(requests_of(sizes), SMALL, budget=10_000) == expected
@@ -45,7 +47,7 @@ def test_unique_tokens_are_never_more_than_naive_ones_and_padded_ones_never_fewe
 ) -> None:
     counted = count_tokens(requests_of(sizes), budget=10_000)
     assert counted.unique <= counted.naive <= counted.padded
-    assert counted.naive == sum(prefix + tail for prefix, tails in sizes for tail in tails)
+    assert counted.naive == sum(prefix + document for prefix, tails in sizes for document in tails)
     assert counted.unique == sum(prefix + sum(tails) for prefix, tails in sizes)
     assert counted.passes == 1
 
@@ -61,7 +63,7 @@ def test_a_small_budget_counts_prefixes_again() -> None:
 
 
 def test_identical_documents_count_as_often_as_they_were_given_but_only_once_as_unique() -> None:
-    request = TokenisedRequest((0,) * 5, ((1,) * 4,), (0, 0, 0), (0, 0, 0))
+    request = TokenizedRequest((0,) * 5, ((1,) * 4,), (0, 0, 0), (0, 0, 0))
     counted = count_tokens([request], budget=100)
     assert (counted.naive, counted.unique) == (27, 9)
 

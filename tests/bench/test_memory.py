@@ -17,9 +17,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tell
 
 
 @pytest.mark.parametrize(("tokens", "tail"), [(1024, 400), (1024, 934), (500, 7)])
-def test_a_made_up_request_has_exactly_its_unique_tokens(tokens: int, tail: int) -> None:
-    request = _request(tokens, tail)
-    assert len(request.prefix) + sum(map(len, request.tails)) == tokens
+def test_a_made_up_request_has_exactly_its_unique_tokens(tokens: int, document: int) -> None:
+    request = _request(tokens, document)
+    assert len(request.prefix) + sum(map(len, request.document_ids)) == tokens
     assert len(request.prefix) == PREFIX
 
 

@@ -15,7 +15,7 @@ from qwen3_rerank_plugins.engine.loading.loader import LoadedModel, load_model
 from qwen3_rerank_plugins.engine.request import make_request
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.text.template import build_prompt
-from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder, TokenisedRequest
+from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder, TokenizedRequest
 from tests.bench.conftest import SMALL
 
 
@@ -31,7 +31,7 @@ def encoder(subject: Subject) -> PromptEncoder:
 
 
 @pytest.fixture
-def requests(text: RealText, encoder: PromptEncoder) -> list[TokenisedRequest]:
+def requests(text: RealText, encoder: PromptEncoder) -> list[TokenizedRequest]:
     twice = text.draw(25)
     asked = [
         make_request(text.draw(9), [twice, text.draw(70), twice, text.draw(3)], None),
@@ -44,7 +44,7 @@ def requests(text: RealText, encoder: PromptEncoder) -> list[TokenisedRequest]:
     "twin", ["without_shared_prefix", "without_short_last_layer", "without_two_row_head", "without_shared_tails"]
 )
 def test_a_saving_changes_no_score(
-    twin: str, loaded: LoadedModel, encoder: PromptEncoder, requests: list[TokenisedRequest]
+    twin: str, loaded: LoadedModel, encoder: PromptEncoder, requests: list[TokenizedRequest]
 ) -> None:
     twins = Twins(loaded, encoder, budget=300)
     fast, slow = twins.with_all_savings(requests), getattr(twins, twin)(requests)

@@ -14,11 +14,11 @@ from qwen3_rerank_plugins._task_ranker import RankedTask
 from qwen3_rerank_plugins.cli.tables import as_table, printable, to_json
 from qwen3_rerank_plugins.data.tasks import Candidate, RankingTask
 from qwen3_rerank_plugins.engine.ranking import RankedDocument
-from qwen3_rerank_plugins.engine.report import Receipt
+from qwen3_rerank_plugins.engine.report import ScoringReport
 
 
 def ranked(*documents: RankedDocument, candidates: list[Candidate], query: str = "q") -> RankedTask:
-    return RankedTask(RankingTask(query, tuple(candidates), "id-1"), documents, Receipt())
+    return RankedTask(RankingTask(query, tuple(candidates), "id-1"), documents, ScoringReport())
 
 
 def printed(result: RenderableType, width: int = 80) -> list[str]:

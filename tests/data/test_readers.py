@@ -32,7 +32,7 @@ def documents(*files: Path | str, format: FormatName = "auto", text_field: str =
 
 def places(file: Path) -> list[str]:
     with open_records(str(file)) as found:
-        return [record.place.removeprefix(f"{file} ") for record in found.records]
+        return [record.location.removeprefix(f"{file} ") for record in found.records]
 
 
 def table(delimiter: str, end: str = "\n", mark: str = "") -> bytes:
@@ -223,6 +223,6 @@ def test_a_set_in_a_json_array_or_in_parquet_is_a_set(tmp_path: Path) -> None:
     ]
     (tmp_path / "a.json").write_text(json.dumps(rows))
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
-    for name, place in (("a.json", "item 2"), ("a.parquet", "row 2")):
+    for name, location in (("a.json", "item 2"), ("a.parquet", "row 2")):
         one, two = TaskReader("auto", None, "text", lambda _: None).read([str(tmp_path / name)])
-        assert (one.query, one.candidates[0].doc_id, two.place) == ("q", "a", f"{tmp_path / name} {place}")
+        assert (one.query, one.candidates[0].doc_id, two.location) == ("q", "a", f"{tmp_path / name} {location}")

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from qwen3_rerank_plugins.embedding.checkpoint import find_embedding_checkpoint
 from qwen3_rerank_plugins.embedding.model import LoadedEmbedder
-from qwen3_rerank_plugins.embedding.request import Reading, make_request
+from qwen3_rerank_plugins.embedding.request import EmbeddingOptions, make_request
 from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import DEMO_FOLDER
 from qwen3_rerank_plugins.errors import (
@@ -162,7 +162,7 @@ def test_weights_that_are_not_complete_are_refused(what: str, folder: Path) -> N
 def test_weights_may_be_named_as_those_of_a_language_model(named: str, folder: Path) -> None:
     weights = {named + name: weight for name, weight in load_file(folder / "model.safetensors").items()}
     weights["lm_head.weight"] = weights[named + "embed_tokens.weight"].clone()
-    question = make_request(["a text"], Reading())
+    question = make_request(["a text"], EmbeddingOptions())
     plain = LoadedEmbedder(EmbeddingSettings(model=str(folder))).embed(question)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     assert LoadedEmbedder(EmbeddingSettings(model=str(folder))).embed(question) == plain

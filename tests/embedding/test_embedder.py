@@ -17,7 +17,7 @@ from qwen3_rerank_plugins import close_all
 from qwen3_rerank_plugins.embedding import model as model_module
 from qwen3_rerank_plugins.embedding.checkpoint import find_embedding_checkpoint
 from qwen3_rerank_plugins.embedding.embedder import LocalEmbedder
-from qwen3_rerank_plugins.embedding.request import EmbeddingRequest, Reading, make_request
+from qwen3_rerank_plugins.embedding.request import EmbeddingOptions, EmbeddingRequest, make_request
 from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
 from qwen3_rerank_plugins.engine.concurrency import lifetime
 from qwen3_rerank_plugins.errors import ClosedError, InputTypeError, UnsupportedCheckpointError
@@ -27,7 +27,7 @@ TEXTS = [f"Text number {number} about {'glaciers ' * (number % 7)}." for number 
 
 
 def ask(*texts: str) -> EmbeddingRequest:
-    return make_request(texts, Reading())
+    return make_request(texts, EmbeddingOptions())
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,9 @@ def test_32_threads_with_limits_of_their_own_do_not_disturb_each_other(
     """The limit is state of the tokenizer, which is why one thread owns it."""
 
     def cut(limit: int) -> list[float]:
-        return embedder.embed(make_request(["one two three four five six seven"], Reading(max_length=limit)))[0]
+        return embedder.embed(make_request(["one two three four five six seven"], EmbeddingOptions(max_length=limit)))[
+            0
+        ]
 
     expected = {limit: cut(limit) for limit in (2, 3, 5, 8)}
     with ThreadPoolExecutor(32) as threads:
@@ -185,7 +187,7 @@ def test_what_is_cancelled_while_it_waits_never_runs(gate: Gate) -> None:
 
 def test_a_failure_is_nobody_elses(embedder: LocalEmbedder, alone: list[list[float]]) -> None:
     with pytest.raises(ValueError, match="truncate_dim=1000"):
-        embedder.embed(make_request(["a"], Reading(truncate_dim=1000)))
+        embedder.embed(make_request(["a"], EmbeddingOptions(truncate_dim=1000)))
     assert embedder.embed(ask(TEXTS[0])) == alone[:1]
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from qwen3_rerank_plugins.embedding.model import LoadedEmbedder
-from qwen3_rerank_plugins.embedding.request import Reading, make_request, query_prompt
+from qwen3_rerank_plugins.embedding.request import EmbeddingOptions, make_request, query_prompt
 from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
 from qwen3_rerank_plugins.errors import (
     DeviceMemoryError,
@@ -32,7 +32,7 @@ def model(embedding_checkpoint: Path) -> LoadedEmbedder:
 
 
 def embed(model: LoadedEmbedder, *texts: str, prompt: str = "", **reading: Any) -> list[list[float]]:
-    return model.embed(make_request(texts, Reading(**reading), prompt))
+    return model.embed(make_request(texts, EmbeddingOptions(**reading), prompt))
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from qwen3_rerank_plugins.embedding.request import Reading, make_request, query_prompt
+from qwen3_rerank_plugins.embedding.request import EmbeddingOptions, make_request, query_prompt
 from qwen3_rerank_plugins.engine.request import DEFAULT_INSTRUCTION
 from qwen3_rerank_plugins.errors import InputTypeError, RequestError, SettingsError
 from tests.embedding_checkpoints import QUERY_PROMPT
@@ -25,7 +25,7 @@ def test_an_instruction_takes_the_place_of_the_default_one() -> None:
 
 def test_texts_are_kept_as_they_are_except_for_lone_surrogates() -> None:
     texts = ["", " two  spaces ", "NUL \0", "👩\u200d🚀", "lone \ud83d", "pair \ud83d\ude80"]
-    kept = make_request(iter(texts), Reading()).texts
+    kept = make_request(iter(texts), EmbeddingOptions()).texts
     assert kept == (*texts[:4], "lone \ufffd", "pair 🚀")
 
 
@@ -42,11 +42,11 @@ def test_texts_are_kept_as_they_are_except_for_lone_surrogates() -> None:
 )
 def test_what_is_not_text_is_refused_with_its_position(texts: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        make_request(texts, Reading())
+        make_request(texts, EmbeddingOptions())
 
 
 @pytest.mark.parametrize("name", ["max_length", "truncate_dim", "batch_size"])
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "8"])
 def test_a_number_that_is_not_a_positive_whole_one_is_refused(name: str, wrong: Any) -> None:
     with pytest.raises(SettingsError, match=f"{name} must be a positive whole number"):
-        Reading(**{name: wrong})
+        EmbeddingOptions(**{name: wrong})

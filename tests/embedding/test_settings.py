@@ -32,8 +32,8 @@ def test_a_value_outside_of_the_words_is_refused(wrong: dict[str, Any]) -> None:
 def test_two_spellings_of_a_folder_are_one_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model").mkdir()
-    assert EmbeddingSettings(model="model").identity == EmbeddingSettings(model=str(tmp_path / "model")).identity
-    assert EmbeddingSettings(model="owner/name").identity.model == "owner/name"
+    assert EmbeddingSettings(model="model").cache_key == EmbeddingSettings(model=str(tmp_path / "model")).cache_key
+    assert EmbeddingSettings(model="owner/name").cache_key.model == "owner/name"
 
 
 def test_the_token_is_in_no_text_pickle_or_comparison() -> None:
@@ -41,4 +41,4 @@ def test_the_token_is_in_no_text_pickle_or_comparison() -> None:
     assert "hf_secret" not in repr(settings)
     assert b"hf_secret" not in pickle.dumps(settings)
     assert settings == EmbeddingSettings(model="owner/name")
-    assert settings.identity.token == "hf_secret"
+    assert settings.cache_key.token == "hf_secret"

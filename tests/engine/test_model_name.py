@@ -296,7 +296,7 @@ def test_a_stage_of_ray_keeps_its_model_after_a_change_of_directory(
 _WATCHED = """
 import os, pathlib, sys, threading
 from qwen3_rerank_plugins import Qwen3Reranker, _registry as registry
-from qwen3_rerank_plugins.engine import lifetime
+from qwen3_rerank_plugins.engine.concurrency import lifetime
 
 reranker = Qwen3Reranker(sys.argv[1])
 documents = ["The capital of China is Beijing.", "Gravity pulls."]

@@ -100,9 +100,9 @@ def test_two_spellings_of_a_folder_are_one_identity(tmp_path: Path, monkeypatch:
     (tmp_path / "model").mkdir()
     monkeypatch.chdir(tmp_path)
     absolute = EngineSettings(model=str(tmp_path / "model"))
-    assert EngineSettings(model="model").identity == EngineSettings(model="./model").identity == absolute.identity
+    assert EngineSettings(model="model").cache_key == EngineSettings(model="./model").cache_key == absolute.cache_key
 
 
 def test_the_shortest_max_length_is_what_the_real_tokenizer_needs_for_one_token(qwen_tokenizer_file: Path) -> None:
     tokens = PromptEncoder(qwen_tokenizer_file).encode(build_prompt(RerankRequest("", ("x",), "")), 8192)
-    assert len(tokens.prefix) + len(tokens.tails[0]) == SHORTEST_MAX_LENGTH
+    assert len(tokens.prefix) + len(tokens.document_ids[0]) == SHORTEST_MAX_LENGTH

@@ -13,7 +13,7 @@ import pytest
 
 from qwen3_rerank_plugins.engine.request import RerankRequest, make_request
 from qwen3_rerank_plugins.engine.scorer import Scores
-from qwen3_rerank_plugins.engine.submission import aask, ask
+from qwen3_rerank_plugins.engine.submission import asubmit_all, submit_all
 from qwen3_rerank_plugins.errors import PassError, RequestError
 from tests.doubles import OverlapScorer
 
@@ -54,8 +54,8 @@ def test_answers_come_in_the_order_of_the_requests_whichever_is_ready_first() ->
             threading.Timer(0.05, lambda: [scorer.answer(position) for position in (2, 1, 0)]).start()
 
     scorer._meanwhile = answer_backwards
-    assert [scores.log_odds[0] for scores in ask(REQUESTS, scorer.found)] == [0, 1, 2]
-    assert ask([], scorer.found) == []
+    assert [scores.log_odds[0] for scores in submit_all(REQUESTS, scorer.found)] == [0, 1, 2]
+    assert submit_all([], scorer.found) == []
 
 
 @pytest.mark.asyncio
@@ -67,11 +67,11 @@ async def test_the_asynchronous_twin_answers_alike() -> None:
             threading.Timer(0.05, lambda: [scorer.answer(position) for position in (2, 1, 0)]).start()
 
     scorer._meanwhile = answer_backwards
-    assert [scores.log_odds[0] for scores in await aask(REQUESTS, scorer.found)] == [0, 1, 2]
-    assert await aask([], scorer.found) == []
+    assert [scores.log_odds[0] for scores in await asubmit_all(REQUESTS, scorer.found)] == [0, 1, 2]
+    assert await asubmit_all([], scorer.found) == []
 
 
-@pytest.mark.parametrize("way", ["ask", "aask"])
+@pytest.mark.parametrize("way", ["ask", "asubmit_all"])
 def test_a_refused_request_takes_back_those_that_were_submitted_before_it(way: str) -> None:
     def refuse_the_second(count: int) -> None:
         if count == 1:
@@ -79,11 +79,11 @@ def test_a_refused_request_takes_back_those_that_were_submitted_before_it(way: s
 
     scorer = Pending(refuse_the_second)
     with pytest.raises(RequestError, match="too long"):
-        asyncio.run(aask(REQUESTS, scorer.found)) if way == "aask" else ask(REQUESTS, scorer.found)
+        asyncio.run(asubmit_all(REQUESTS, scorer.found)) if way == "asubmit_all" else submit_all(REQUESTS, scorer.found)
     assert [future.cancelled() for future in scorer.futures] == [True]
 
 
-@pytest.mark.parametrize("way", ["ask", "aask"])
+@pytest.mark.parametrize("way", ["ask", "asubmit_all"])
 def test_a_failed_request_takes_back_those_that_still_wait(way: str) -> None:
     scorer = Pending()
 
@@ -93,7 +93,7 @@ def test_a_failed_request_takes_back_those_that_still_wait(way: str) -> None:
 
     scorer._meanwhile = break_the_first
     with pytest.raises(PassError, match="broken"):
-        asyncio.run(aask(REQUESTS, scorer.found)) if way == "aask" else ask(REQUESTS, scorer.found)
+        asyncio.run(asubmit_all(REQUESTS, scorer.found)) if way == "asubmit_all" else submit_all(REQUESTS, scorer.found)
     assert [future.cancelled() for future in scorer.futures] == [False, True, True]
 
 
@@ -108,7 +108,7 @@ async def test_a_task_that_is_cancelled_while_it_submits_leaves_nothing_to_run()
             assert going_on.wait(LIMIT)
 
     scorer = Pending(wait_in_the_second)
-    task = asyncio.create_task(aask(REQUESTS, scorer.found))
+    task = asyncio.create_task(asubmit_all(REQUESTS, scorer.found))
     assert await asyncio.to_thread(submitting.wait, LIMIT)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -120,7 +120,7 @@ async def test_a_task_that_is_cancelled_while_it_submits_leaves_nothing_to_run()
     assert [future.cancelled() for future in scorer.futures] == [True, True], "the third is not even submitted"
 
 
-@pytest.mark.parametrize("way", ["ask", "aask"])
+@pytest.mark.parametrize("way", ["ask", "asubmit_all"])
 def test_a_failed_call_is_no_circle_that_only_the_garbage_collector_would_find(way: str) -> None:
     scorer = Pending()
 
@@ -133,7 +133,9 @@ def test_a_failed_call_is_no_circle_that_only_the_garbage_collector_would_find(w
     gc.disable()
     try:
         with pytest.raises(PassError):
-            asyncio.run(aask(REQUESTS, scorer.found)) if way == "aask" else ask(REQUESTS, scorer.found)
+            asyncio.run(asubmit_all(REQUESTS, scorer.found)) if way == "asubmit_all" else submit_all(
+                REQUESTS, scorer.found
+            )
         gone = [weakref.ref(future) for future in scorer.futures]
         scorer.futures.clear()
         assert [future() for future in gone] == [None, None, None]
@@ -155,9 +157,9 @@ async def test_a_small_asynchronous_call_is_answered_while_twelve_large_ones_are
     scorer = Slow()
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(4))
     large = make_request("question", ["word " * 600_000], None, 512)
-    waiting = [asyncio.create_task(aask([large], lambda: scorer)) for _ in range(12)]
+    waiting = [asyncio.create_task(asubmit_all([large], lambda: scorer)) for _ in range(12)]
     await asyncio.sleep(0)
-    await asyncio.wait_for(aask([REQUESTS[0]], lambda: scorer), LIMIT / 2)
+    await asyncio.wait_for(asubmit_all([REQUESTS[0]], lambda: scorer), LIMIT / 2)
     answered.set()
     assert len(await asyncio.gather(*waiting)) == 12
 
@@ -165,7 +167,7 @@ async def test_a_small_asynchronous_call_is_answered_while_twelve_large_ones_are
 @pytest.mark.asyncio
 async def test_the_first_failure_is_raised_though_an_earlier_request_still_waits() -> None:
     scorer = Pending()
-    task = asyncio.create_task(aask(REQUESTS, scorer.found))
+    task = asyncio.create_task(asubmit_all(REQUESTS, scorer.found))
     while len(scorer.futures) < 3:
         await asyncio.sleep(0.001)
     scorer.futures[1].set_exception(PassError("broken"))

@@ -20,13 +20,13 @@ import torch
 from qwen3_rerank_plugins import _registry as registry
 from qwen3_rerank_plugins import close_all
 from qwen3_rerank_plugins.engine.local import LocalScorer
-from qwen3_rerank_plugins.engine.model.runner import PassRunner
+from qwen3_rerank_plugins.engine.model.runner import ModelRunner
 from qwen3_rerank_plugins.engine.request import RerankRequest
-from qwen3_rerank_plugins.engine.scheduling.packing import PassPlan, Slice
-from qwen3_rerank_plugins.engine.scheduling.scheduler import Engine, Finish, TailScores, Worker
+from qwen3_rerank_plugins.engine.scheduling.packing import BatchPlan, RequestSlice
+from qwen3_rerank_plugins.engine.scheduling.scheduler import DocumentScores, LoadedEngine, ResultBuilder, Scheduler
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.engine.settings import EngineSettings
-from qwen3_rerank_plugins.engine.text.tokenizer import TokenisedRequest
+from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
 from tests.load.call_trace import TICKET, Moment, Ticket
 from tests.load.faults import BROKEN, NAN, NO_MEMORY_CUT, NO_MEMORY_LONE, PassFault, Rates, draw_pass_fault
 
@@ -41,12 +41,12 @@ class Journey:
     ticket: Ticket
     number: int
     request: RerankRequest
-    tokens: TokenisedRequest
+    tokens: TokenizedRequest
 
-    def documents_of(self, tail: int) -> list[int]:
+    def documents_of(self, document: int) -> list[int]:
         """Positions of the documents that are scored by a tail."""
-        readable = zip(self.request.readable, self.tokens.tail_of, strict=True)
-        return [document for document, its_tail in readable if its_tail == tail]
+        readable = zip(self.request.readable, self.tokens.inverse_index, strict=True)
+        return [document for document, its_tail in readable if its_tail == document]
 
 
 class Watch:
@@ -77,7 +77,7 @@ class Watch:
         with self._lock:
             self.waiting -= self._journeys.pop(id(journey.tokens), None) is not None
 
-    def concerned(self, requests: Sequence[TokenisedRequest], plan: PassPlan) -> list[tuple[Journey, Slice]]:
+    def concerned(self, requests: Sequence[TokenizedRequest], plan: BatchPlan) -> list[tuple[Journey, RequestSlice]]:
         """Who has documents in a pass, and still waits."""
         with self._lock:
             found = [(self._journeys.get(id(requests[part.request])), part) for part in plan.slices]
@@ -96,32 +96,34 @@ class WatchedScorer(LocalScorer):
         self._asked.request = request
         return super().submit(request)
 
-    def _make_worker(self, load: Callable[[], Engine], place: str) -> Worker:
+    def _make_worker(self, load: Callable[[], LoadedEngine], place: str) -> Scheduler:
         return _WatchedWorker(load, place, self._watch, self._asked)
 
-    def _load_engine(self, number: int) -> Engine:
+    def _load_engine(self, number: int) -> LoadedEngine:
         engine = super()._load_engine(number)
         self._watch.engines += 1
         dice = random.Random(f"{self._watch.seed}/engine {self._watch.engines}")
-        return dataclasses.replace(engine, run=_WatchedPass(cast(PassRunner, engine.run), self._watch, dice))
+        return dataclasses.replace(engine, run=_WatchedPass(cast(ModelRunner, engine.run), self._watch, dice))
 
 
-class _WatchedWorker(Worker):
-    def __init__(self, load: Callable[[], Engine], place: str, watch: Watch, asked: threading.local) -> None:
+class _WatchedWorker(Scheduler):
+    def __init__(self, load: Callable[[], LoadedEngine], place: str, watch: Watch, asked: threading.local) -> None:
         super().__init__(load, place)
         self._watch, self._asked = watch, asked
 
-    def submit(self, request: TokenisedRequest, finish: Finish[Any], *, rescue: bool = False) -> Future[Any]:
+    def submit(
+        self, request: TokenizedRequest, finish: ResultBuilder[Any], *, float32_fallback: bool = False
+    ) -> Future[Any]:
         ticket = TICKET.get() or Ticket()
         journey = Journey(ticket, ticket.take_number(), self._asked.request, request)
 
-        def arriving(tails: TailScores, rescued: Collection[int]) -> Any:
+        def arriving(tails: DocumentScores, rescored: Collection[int]) -> Any:
             self._watch.arrive(journey)  # here, as callers hear of a result before its callbacks do
-            return finish(tails, rescued)
+            return finish(tails, rescored)
 
         self._watch.depart(journey)
         try:
-            future = super().submit(request, arriving, rescue=rescue)
+            future = super().submit(request, arriving, float32_fallback=float32_fallback)
         except BaseException:
             self._watch.arrive(journey)
             raise
@@ -134,7 +136,7 @@ class _WatchedWorker(Worker):
 class _WatchedPass:
     """A pass of the engine around a model and a head that do what the dice say."""
 
-    def __init__(self, run: PassRunner, watch: Watch, dice: random.Random) -> None:
+    def __init__(self, run: ModelRunner, watch: Watch, dice: random.Random) -> None:
         self._run, self._watch, self._dice = run, watch, dice
         self._model, self._head = run._model, run._head
         run._model, run._head = cast(Any, self._forward), cast(Any, self._score)
@@ -142,11 +144,11 @@ class _WatchedPass:
         self._tokens = 0
         self._nan_rows: list[int] = []
 
-    def __call__(self, requests: Sequence[TokenisedRequest], plan: PassPlan) -> list[float]:
+    def __call__(self, requests: Sequence[TokenizedRequest], plan: BatchPlan) -> list[float]:
         self._watch.passes += 1
         concerned = self._watch.concerned(requests, plan)
         self._fault, self._tokens = draw_pass_fault(self._dice, self._watch.rates), plan.tokens
-        self._nan_rows = self._dice.sample(range(plan.documents), min(self._fault.nan_rows, plan.documents))
+        self._nan_rows = self._dice.sample(range(plan.document_count), min(self._fault.nan_rows, plan.document_count))
         self._note(concerned, plan)
         for journey, _ in concerned:
             journey.ticket.reach(Moment.RUNNING)
@@ -172,25 +174,28 @@ class _WatchedPass:
     def _no_memory(self) -> bool:
         return self._fault.memory is not None and self._tokens > self._fault.memory
 
-    def _note(self, concerned: Sequence[tuple[Journey, Slice]], plan: PassPlan) -> None:
+    def _note(self, concerned: Sequence[tuple[Journey, RequestSlice]], plan: BatchPlan) -> None:
         """Before anything happens, so that no caller can be faster than the note."""
-        rows = iter(range(plan.documents))
+        rows = iter(range(plan.document_count))
         struck = {
-            (part.request, tail) for part in plan.slices for tail in part.tails if next(rows) in set(self._nan_rows)
+            (part.request, document)
+            for part in plan.slices
+            for document in part.documents
+            if next(rows) in set(self._nan_rows)
         }
         for journey, part in concerned:
             ticket = journey.ticket
             if self._fault.error is not None:
                 ticket.broken = True
                 ticket.met.add(BROKEN)
-            elif self._no_memory and plan.documents == 1:
+            elif self._no_memory and plan.document_count == 1:
                 ticket.no_memory = True
                 ticket.met.add(NO_MEMORY_LONE)
             elif self._no_memory:
                 ticket.met.add(NO_MEMORY_CUT)
-            for tail in part.tails:
-                if (part.request, tail) in struck:
-                    ticket.note_nan(journey.number, journey.documents_of(tail))
+            for document in part.documents:
+                if (part.request, document) in struck:
+                    ticket.note_nan(journey.number, journey.documents_of(document))
                     ticket.met.add(NAN)
 
 

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from qwen3_rerank_plugins import Qwen3Reranker, RankedDocument, close_all
-from qwen3_rerank_plugins.engine.model.runner import PassRunner
-from qwen3_rerank_plugins.engine.scheduling.packing import PassPlan
-from qwen3_rerank_plugins.engine.scheduling.scheduler import Worker
-from qwen3_rerank_plugins.engine.text.tokenizer import TokenisedRequest
+from qwen3_rerank_plugins.engine.model.runner import ModelRunner
+from qwen3_rerank_plugins.engine.scheduling.packing import BatchPlan
+from qwen3_rerank_plugins.engine.scheduling.scheduler import Scheduler
+from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
 from qwen3_rerank_plugins.errors import ClosedError, PassError
 from tests.load.call_trace import Moment
 from tests.load.expected_answers import ask_serially
@@ -74,13 +74,13 @@ class Gate:
     def __init__(self) -> None:
         self.open = threading.Event()
         self.submitted, self.entered, self.left = (threading.Semaphore(0) for _ in range(3))
-        self.plans: list[PassPlan] = []
-        self.break_on: Callable[[Sequence[TokenisedRequest], PassPlan], bool] = lambda *_: False
+        self.plans: list[BatchPlan] = []
+        self.break_on: Callable[[Sequence[TokenizedRequest], BatchPlan], bool] = lambda *_: False
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> Gate:
-        run, submit = PassRunner.__call__, Worker.submit
+        run, submit = ModelRunner.__call__, Scheduler.submit
 
-        def gated_run(runner: PassRunner, requests: Sequence[TokenisedRequest], plan: PassPlan) -> list[float]:
+        def gated_run(runner: ModelRunner, requests: Sequence[TokenizedRequest], plan: BatchPlan) -> list[float]:
             self.plans.append(plan)
             self.entered.release()
             assert self.open.wait(LIMIT)
@@ -88,14 +88,14 @@ class Gate:
                 raise RuntimeError("the kernel fell over")
             return run(runner, requests, plan)
 
-        def noted_submit(worker: Worker, *arguments: Any, **options: Any) -> Future[Any]:
+        def noted_submit(worker: Scheduler, *arguments: Any, **options: Any) -> Future[Any]:
             future = submit(worker, *arguments, **options)
             future.add_done_callback(lambda _: self.left.release())
             self.submitted.release()
             return future
 
-        monkeypatch.setattr(PassRunner, "__call__", gated_run)
-        monkeypatch.setattr(Worker, "submit", noted_submit)
+        monkeypatch.setattr(ModelRunner, "__call__", gated_run)
+        monkeypatch.setattr(Scheduler, "submit", noted_submit)
         return self
 
 
@@ -135,7 +135,7 @@ async def test_a_call_that_is_cancelled_before_its_pass_never_runs(reranker: Qwe
         await queued
     gate.open.set()
     assert alike(await first, await reranker.arank(QUERY, DOCUMENTS))
-    assert [plan.documents for plan in gate.plans] == [3, 3]
+    assert [plan.document_count for plan in gate.plans] == [3, 3]
 
 
 @pytest.mark.asyncio
@@ -150,7 +150,7 @@ async def test_a_call_that_is_cancelled_while_a_pass_runs_gets_no_further_one(
     gate.open.set()
     assert (await reranker.arank(QUERY, DOCUMENTS))[0].index == 1
     assert len(gate.plans) == 2
-    assert gate.plans[0].documents < len(LONG)
+    assert gate.plans[0].document_count < len(LONG)
 
 
 @pytest.mark.asyncio
@@ -179,7 +179,7 @@ async def test_the_synchronous_methods_work_inside_a_running_loop(reranker: Qwen
 def test_a_broken_pass_fails_its_caller_while_the_others_who_wait_get_their_answers(
     reranker: Qwen3Reranker, gate: Gate
 ) -> None:
-    gate.break_on = lambda requests, _: any(len(request.tails) == 5 for request in requests)
+    gate.break_on = lambda requests, _: any(len(request.document_ids) == 5 for request in requests)
     with ThreadPoolExecutor(4) as pool:
         first = pool.submit(reranker.rank, QUERY, DOCUMENTS)
         pass_through(gate.entered)

@@ -15,10 +15,10 @@ import pytest
 
 from qwen3_rerank_plugins._records import make_record
 from qwen3_rerank_plugins.bench.report import as_markdown
-from qwen3_rerank_plugins.engine.model.runner import PassRunner
+from qwen3_rerank_plugins.engine.model.runner import ModelRunner
 from qwen3_rerank_plugins.engine.ranking import probability
-from qwen3_rerank_plugins.engine.scheduling.scheduler import Worker
-from qwen3_rerank_plugins.engine.text.tokenizer import TokenisedRequest
+from qwen3_rerank_plugins.engine.scheduling.scheduler import Scheduler
+from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
 from tests.load.expected_answers import Answer, Entry, Expected, judge
 from tests.load.faults import Rates
 from tests.load.picture import draw_trial
@@ -95,13 +95,13 @@ def small(**options: Any) -> TrialPlan:
 
 def spoil_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     """One score of a pass with company is a thousandth off: what mixing up callers looks like at its smallest."""
-    run = PassRunner.__call__
+    run = ModelRunner.__call__
 
-    def spoiling(runner: PassRunner, requests: Any, plan: Any) -> list[float]:
+    def spoiling(runner: ModelRunner, requests: Any, plan: Any) -> list[float]:
         log_odds = run(runner, requests, plan)
         return [log_odds[0] + 1e-3, *log_odds[1:]] if len(plan.slices) > 1 else log_odds
 
-    monkeypatch.setattr(PassRunner, "__call__", spoiling)
+    monkeypatch.setattr(ModelRunner, "__call__", spoiling)
 
 
 def test_a_trial_sees_scores_that_depend_on_the_company(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,14 +115,14 @@ def test_a_trial_sees_scores_that_depend_on_the_company(monkeypatch: pytest.Monk
 def test_a_trial_sees_a_caller_who_never_gets_an_answer(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    submit, submitted = Worker.submit, itertools.count()
+    submit, submitted = Scheduler.submit, itertools.count()
     forgotten: Future[Any] = Future()
 
-    def forgetful(worker: Worker, *arguments: Any, **options: Any) -> Future[Any]:
+    def forgetful(worker: Scheduler, *arguments: Any, **options: Any) -> Future[Any]:
         future = submit(worker, *arguments, **options)
         return forgotten if next(submitted) == 40 else future  # the serial run has submitted 20
 
-    monkeypatch.setattr(Worker, "submit", forgetful)
+    monkeypatch.setattr(Scheduler, "submit", forgetful)
     results = run_trial(small(patience=10.0, coroutines=0), TEXTS)  # long enough to load the engine on a busy machine
     forgotten.cancel()
     assert results.lost == 1, results
@@ -166,13 +166,13 @@ def test_a_trial_sees_what_the_package_would_keep_of_every_call(monkeypatch: pyt
         pytest.skip("this C library cannot be asked about its heap")
     assert not [failure for failure in clean.failures if "at rest" in failure]
     kept: list[bytearray] = []
-    submit = Worker.submit
+    submit = Scheduler.submit
 
-    def keeping(worker: Worker, *arguments: Any, **options: Any) -> Future[Any]:
+    def keeping(worker: Scheduler, *arguments: Any, **options: Any) -> Future[Any]:
         kept.append(bytearray(200_000))
         return submit(worker, *arguments, **options)
 
-    monkeypatch.setattr(Worker, "submit", keeping)
+    monkeypatch.setattr(Scheduler, "submit", keeping)
     leaking = run_trial(plan, TEXTS)
     assert [failure for failure in leaking.failures if "at rest" in failure], leaking.rest_after
 
@@ -188,7 +188,7 @@ def test_a_record_becomes_tables_and_a_picture(tmp_path: Path) -> None:
 
 def test_a_trial_keeps_no_request_so_that_memory_that_grows_is_the_packages() -> None:
     def kept() -> int:
-        return sum(type(thing) is TokenisedRequest for thing in gc.get_objects())
+        return sum(type(thing) is TokenizedRequest for thing in gc.get_objects())
 
     run_trial(small(), TEXTS)  # whatever is imported on the way has its own circles
     gc.collect()

@@ -19,7 +19,7 @@ import pytest
 
 from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import DEMO_FOLDER
-from qwen3_rerank_plugins.engine.report import Receipt
+from qwen3_rerank_plugins.engine.report import ScoringReport
 from qwen3_rerank_plugins.errors import BatchError, CheckpointNotFoundError, RequestError, SettingsError
 from qwen3_rerank_plugins.ray import Summary, job, rerank_files
 from qwen3_rerank_plugins.ray.cluster import choose_pool
@@ -229,13 +229,13 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_job_that_is_done_starts_no_cluster_and_counts_again(no_cluster: None, tmp_path: Path) -> None:
     file, out = finished(tmp_path)
     summary = rerank_files(file, out, Qwen3Reranker("demo"), partition_rows=2)
-    assert summary == Summary(rows=5, errors=0, partitions=3, resumed=3, redone=0, receipt=Receipt())
+    assert summary == Summary(rows=5, errors=0, partitions=3, resumed=3, redone=0, receipt=ScoringReport())
 
 
 def test_no_requests_are_no_answers(no_cluster: None, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("\n")
     summary = rerank_files(tmp_path / "a.jsonl", tmp_path / "out", Qwen3Reranker("demo"))
-    assert summary == Summary(rows=0, errors=0, partitions=0, resumed=0, redone=0, receipt=Receipt())
+    assert summary == Summary(rows=0, errors=0, partitions=0, resumed=0, redone=0, receipt=ScoringReport())
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "doubled", "swapped", "another", "garbage"])
@@ -263,7 +263,7 @@ def test_a_job_whose_files_do_not_add_up_at_the_end_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Actors that say that they are done, and a disk that has nothing of it."""
-    done = {"rows": 2, **dataclasses.asdict(Receipt())}
+    done = {"rows": 2, **dataclasses.asdict(ScoringReport())}
     monkeypatch.setattr(job, "cluster", contextlib.nullcontext)
     monkeypatch.setattr(job, "choose_pool", lambda *_, work: None)
     monkeypatch.setattr(job, "_run", lambda missing, *_: iter([dict(done) for _ in missing]))

@@ -24,14 +24,16 @@ from qwen3_rerank_plugins.ray.source import Partition, Source
 from tests.doubles import OverlapScorer
 from tests.requests import read_answers, some_requests, write_jsonl
 
-Receipt = dict[str, Any]
+ScoringReport = dict[str, Any]
 
 
 def partitions_of(file: Path, rows: int = 99) -> list[Partition]:
     return Source((FORMATS[file.suffix].cut(file, rows),)).partitions
 
 
-def run(partition: Partition, folder: Path, scorer: Any = None, on_error: Any = "raise", **settings: Any) -> Receipt:
+def run(
+    partition: Partition, folder: Path, scorer: Any = None, on_error: Any = "raise", **settings: Any
+) -> ScoringReport:
     """One partition, as Ray hands it over; what the actor tells of it."""
     folder.mkdir(exist_ok=True)
     reranker = Qwen3Reranker(**{"model": "demo", **settings}, scorer=scorer)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwen3_rerank_plugins.engine.report import Receipt
+from qwen3_rerank_plugins.engine.report import ScoringReport
 from qwen3_rerank_plugins.errors import RequestError
 from qwen3_rerank_plugins.ray.answers import Answer, Question
 from qwen3_rerank_plugins.ray.jsonl import Jsonl
@@ -21,7 +21,7 @@ from qwen3_rerank_plugins.ray.parquet import Parquet
 from qwen3_rerank_plugins.ray.partition_ranker import FORMATS
 from qwen3_rerank_plugins.ray.source import Format, Partition, Source, find_files
 
-UNREAD = Answer([], None, Receipt())
+UNREAD = Answer([], None, ScoringReport())
 
 
 def questions_of(kind: Format, partition: Partition, out: Path) -> list[Question]:
@@ -96,7 +96,7 @@ def test_a_row_says_where_it_stands_in_its_file(tmp_path: Path) -> None:
     pq.write_table(pa.table({"query": ["a", None], "documents": [["b"], ["c"]]}), tmp_path / "a.parquet")
     (lines,) = Source((Jsonl().cut(tmp_path / "a.jsonl", 9),)).partitions
     fine, wrong, broken = questions_of(Jsonl(), lines, tmp_path / "out")
-    assert fine().place == f"{tmp_path / 'a.jsonl'} line 2"
+    assert fine().location == f"{tmp_path / 'a.jsonl'} line 2"
     with pytest.raises(RequestError, match="a.jsonl line 4: 'query' must be a string"):
         wrong()
     with pytest.raises(RequestError, match="a.jsonl line 5 is not a JSON object"):

@@ -16,7 +16,7 @@ from typing import Any
 import uvicorn
 
 from qwen3_rerank_plugins.engine.ranking import probability
-from qwen3_rerank_plugins.remote.protocols import DIALECTS
+from qwen3_rerank_plugins.remote.protocols import PROTOCOLS
 
 Score = Callable[[str, str, str | None], float]
 """(query, document, instruction) -> log-odds, with the texts as they arrived."""
@@ -132,14 +132,14 @@ class RerankApp:
             self._now -= 1
 
     def _refuse_batch(self, body: Any) -> Reply | None:
-        many = len(body[DIALECTS[self.dialect].documents])
+        many = len(body[PROTOCOLS[self.dialect].documents])
         if self.largest_batch is None or many <= self.largest_batch:
             return None
         said = f"batch size {many} > maximum allowed batch size {self.largest_batch}"
         return Reply(422, json.dumps({"error": said, "error_type": "Validation"}).encode())
 
     def _results(self, body: Any) -> Any:
-        dialect = DIALECTS[self.dialect]
+        dialect = PROTOCOLS[self.dialect]
         instruction = body.get(dialect.instruction) if dialect.instruction else None
         found = [self.score(body[dialect.query], document, instruction) for document in body[dialect.documents]]
         asked = dialect.logits is not None and all(body.get(name) == value for name, value in dialect.logits.items())
@@ -198,4 +198,4 @@ def closed_port() -> str:
 
 def texts_of(app: RerankApp) -> list[Sequence[str]]:
     """The documents of each request, as they were sent."""
-    return [body[DIALECTS[app.dialect].documents] for body in app.bodies]
+    return [body[PROTOCOLS[app.dialect].documents] for body in app.bodies]

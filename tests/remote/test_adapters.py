@@ -20,7 +20,7 @@ from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins.errors import RemoteRefusedError, SettingsError
 from qwen3_rerank_plugins.langchain import Qwen3Rerank as LangChainRerank
 from qwen3_rerank_plugins.llama_index import Qwen3Rerank as LlamaIndexRerank
-from qwen3_rerank_plugins.remote.settings import WORDS, words_of
+from qwen3_rerank_plugins.remote.settings import WORDS, remote_options
 from tests.remote.app import RerankApp
 from tests.remote.conftest import Serve
 
@@ -95,8 +95,8 @@ def test_a_key_that_is_assigned_anew_is_the_one_that_is_sent(adapter: Adapter, w
 def test_every_setting_but_the_key_survives_a_dump(adapter: Adapter, words: dict[str, Any]) -> None:
     made = adapter(**{**words, "scores": "probability", "timeout": 7.5})
     again = adapter.model_validate(json.loads(json.dumps(made.model_dump(mode="json"))))
-    assert {name: getattr(again, name) for name in words_of(None)} == {
-        name: getattr(made, name) for name in words_of(None)
+    assert {name: getattr(again, name) for name in remote_options(None)} == {
+        name: getattr(made, name) for name in remote_options(None)
     }
     assert again.api_key is None
     assert rerank(again.model_copy(update={"api_key": made.api_key})) == rerank(made)
@@ -119,7 +119,7 @@ def test_a_ready_reranker_fills_the_fields(adapter: Adapter, words: dict[str, An
 
 
 def test_the_words_of_facade_and_settings_are_the_same() -> None:
-    assert set(words_of(None)) | {"api_key"} == {"remote", *WORDS}
+    assert set(remote_options(None)) | {"api_key"} == {"remote", *WORDS}
 
 
 SHOWN: dict[str, Callable[[Any], Any]] = {

@@ -9,8 +9,8 @@ import pytest
 from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins.errors import RemoteRefusedError, SettingsError
 from qwen3_rerank_plugins.remote import RemoteSettings
-from qwen3_rerank_plugins.remote.protocols import DIALECTS
-from qwen3_rerank_plugins.remote.settings import Protocol
+from qwen3_rerank_plugins.remote.protocols import PROTOCOLS
+from qwen3_rerank_plugins.remote.settings import ProtocolName
 from tests.remote.app import Reply, RerankApp
 from tests.remote.conftest import Serve
 from tests.remote.wire import always, listening
@@ -111,7 +111,7 @@ def test_a_server_that_says_what_it_is_gets_its_own_protocol_at_its_path(
 
     app = Talking(dialect)
     assert rank(f"{serve(app)}/{path}") == 1
-    expected = DIALECTS[spoken]
+    expected = PROTOCOLS[spoken]
     assert {expected.query, expected.documents} <= set(app.bodies[0])
     if expected.logits:
         assert expected.logits.items() <= app.bodies[0].items()
@@ -123,13 +123,13 @@ def test_pairs_of_texts_are_refused_at_a_path_that_reranks(path: str) -> None:
         RemoteSettings(url=f"http://h/x/{path}/", template="server", protocol="vllm")
 
 
-@pytest.mark.parametrize("protocol", sorted({*get_args(Protocol)} - {"auto", "vllm"}))
+@pytest.mark.parametrize("protocol", sorted({*get_args(ProtocolName)} - {"auto", "vllm"}))
 def test_documents_are_refused_at_a_path_that_scores(protocol: Any) -> None:
     with pytest.raises(SettingsError, match=r"does not fit the path '/v1/score' .*Pass protocol='auto' or 'vllm'"):
         RemoteSettings(url="http://h/x/v1/score", template="server", protocol=protocol)
 
 
-@pytest.mark.parametrize("protocol", sorted({*get_args(Protocol)} - {"auto", "vllm"}))
+@pytest.mark.parametrize("protocol", sorted({*get_args(ProtocolName)} - {"auto", "vllm"}))
 def test_among_protocols_that_rerank_the_word_of_the_user_goes_before_the_path(protocol: Any, serve: Serve) -> None:
     app = Quiet(protocol, "gateway/v1/rerank", SILENCE["404"])
     assert rank(f"{serve(app)}/gateway/v1/rerank", protocol=protocol) == 1

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from qwen3_rerank_plugins.engine.ranking import probability
 from qwen3_rerank_plugins.errors import RemoteAnswerError
-from qwen3_rerank_plugins.remote.protocols import DIALECTS, body_of, log_odds_of, read_answer
+from qwen3_rerank_plugins.remote.protocols import PROTOCOLS, body_of, log_odds_of, read_answer
 from qwen3_rerank_plugins.remote.redaction import Redaction
-from qwen3_rerank_plugins.remote.settings import Protocol
+from qwen3_rerank_plugins.remote.settings import ProtocolName
 
 BODIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "vllm": (
@@ -37,19 +37,19 @@ BODIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 def test_every_protocol_but_auto_has_a_dialect() -> None:
-    assert {"auto", *DIALECTS} == set(get_args(Protocol))
-    assert set(BODIES) == set(DIALECTS)
+    assert {"auto", *PROTOCOLS} == set(get_args(ProtocolName))
+    assert set(BODIES) == set(PROTOCOLS)
 
 
 @pytest.mark.parametrize("name", BODIES)
 def test_a_request_has_exactly_the_fields_of_its_server(name: str) -> None:
     with_logits, changed = BODIES[name]
-    assert body_of(DIALECTS[name], "m", "q", ["a", "b"], "i", logits=True) == with_logits
-    assert body_of(DIALECTS[name], "m", "q", ["a", "b"], "i", logits=False) == {**with_logits, **changed}
+    assert body_of(PROTOCOLS[name], "m", "q", ["a", "b"], "i", logits=True) == with_logits
+    assert body_of(PROTOCOLS[name], "m", "q", ["a", "b"], "i", logits=False) == {**with_logits, **changed}
 
 
 def test_no_instruction_is_no_field() -> None:
-    assert "instruction" not in body_of(DIALECTS["vllm"], "m", "q", ["a"], None, logits=True)
+    assert "instruction" not in body_of(PROTOCOLS["vllm"], "m", "q", ["a"], None, logits=True)
 
 
 def results(*pairs: tuple[Any, Any]) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def results(*pairs: tuple[Any, Any]) -> dict[str, Any]:
 
 
 def read(answer: object, documents: int = 2, scale: Any = "logit", dialect: str = "cohere") -> tuple[float, ...]:
-    return read_answer(answer, DIALECTS[dialect], documents, scale, Redaction([]).quote)
+    return read_answer(answer, PROTOCOLS[dialect], documents, scale, Redaction([]).quote)
 
 
 def test_scores_go_where_their_index_says() -> None:

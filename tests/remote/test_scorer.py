@@ -26,7 +26,7 @@ from qwen3_rerank_plugins.errors import (
     RequestError,
 )
 from qwen3_rerank_plugins.remote import RemoteScorer, RemoteSettings, server
-from qwen3_rerank_plugins.remote.protocols import DIALECTS
+from qwen3_rerank_plugins.remote.protocols import PROTOCOLS
 from tests.remote.app import RerankApp, closed_port, edited, serving, status, texts_of
 from tests.remote.conftest import Connect, Serve
 from tests.remote.demo_server import DemoServer
@@ -53,7 +53,7 @@ def local() -> tuple[float, ...]:
         return tuple(found.logit for found in ranked)
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("dialect", PROTOCOLS)
 @pytest.mark.parametrize("template", ["server", "client"])
 def test_a_servers_scores_are_the_local_engines_in_every_dialect_whoever_applies_the_template(
     dialect: str,
@@ -66,7 +66,7 @@ def test_a_servers_scores_are_the_local_engines_in_every_dialect_whoever_applies
     app = RerankApp(dialect, templating if template == "server" else joining)
     scorer = connect(app, template=template, probe=True)
     assert log_odds(scorer) == pytest.approx(local, abs=1e-3)
-    assert set(app.paths) == {f"/{DIALECTS[dialect].path}"}
+    assert set(app.paths) == {f"/{PROTOCOLS[dialect].path}"}
 
 
 @pytest.mark.parametrize("dialect", ["vllm", "sglang"])
@@ -97,7 +97,7 @@ def test_an_instruction_that_cannot_be_sent_is_an_error_unless_it_is_the_default
 def test_with_auto_the_server_is_asked_what_it_speaks(dialect: str, connect: Connect) -> None:
     app = RerankApp(dialect)
     assert log_odds(connect(app, protocol="auto"))[1] == pytest.approx(2.5, abs=1e-6)
-    assert set(app.paths) == {f"/{DIALECTS[dialect].path}"}
+    assert set(app.paths) == {f"/{PROTOCOLS[dialect].path}"}
 
 
 @pytest.mark.parametrize(

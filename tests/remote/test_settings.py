@@ -58,9 +58,9 @@ def test_a_password_in_the_url_is_refused_and_not_quoted() -> None:
 
 def test_spellings_of_one_address_are_one_identity_and_another_key_is_another() -> None:
     settings = RemoteSettings(url="HTTP://LocalHost:8000/V1/", template="server", api_key="a")
-    assert settings.identity == RemoteSettings(url="http://localhost:8000/V1", template="server", api_key="a")
-    assert settings.identity != RemoteSettings(url="http://localhost:8000/V1", template="server", api_key="b")
-    assert hash(settings.identity) == hash(settings.identity)
+    assert settings.cache_key == RemoteSettings(url="http://localhost:8000/V1", template="server", api_key="a")
+    assert settings.cache_key != RemoteSettings(url="http://localhost:8000/V1", template="server", api_key="b")
+    assert hash(settings.cache_key) == hash(settings.cache_key)
 
 
 def test_a_pickle_has_no_key() -> None:

@@ -34,9 +34,9 @@ def test_long_questions_move_the_bar_piece_by_piece() -> None:
 
 def test_a_refusal_names_the_place_of_the_question() -> None:
     reranker = Qwen3Reranker("demo", max_length=100)
-    for place, start in (("set.jsonl line 7", "set.jsonl line 7: Template"), ("", "Template")):
+    for location, start in (("set.jsonl line 7", "set.jsonl line 7: Template"), ("", "Template")):
         with pytest.raises(RequestError, match=f"^{start}, instruction and query take"):
-            score_questions(reranker, [Question("word " * 200, ("text",), place=place)])
+            score_questions(reranker, [Question("word " * 200, ("text",), location=location)])
 
 
 def test_no_documents_at_all_are_refused_and_one_question_may_have_none() -> None:

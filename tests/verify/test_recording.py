@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwen3_rerank_plugins.errors import RequestError
-from qwen3_rerank_plugins.verify.provenance import Making
+from qwen3_rerank_plugins.verify.provenance import Provenance
 from qwen3_rerank_plugins.verify.questions import Question
 from qwen3_rerank_plugins.verify.recording import (
     VERSION,
@@ -24,7 +24,7 @@ from qwen3_rerank_plugins.verify.recording import (
     write_recording,
 )
 
-MADE = Making("demo", None, "0123456789ab", "float32", "cpu", "sdpa", None, 8192, "0.1.0", "2", "5", "0.22")
+MADE = Provenance("demo", None, "0123456789ab", "float32", "cpu", "sdpa", None, 8192, "0.1.0", "2", "5", "0.22")
 ONE = Recording(MADE, (RecordedQuestion(Question("q", ("a", " "), "Find it"), (0.1 + 0.2, -math.inf)),))
 
 texts = st.text(st.characters(codec=None), max_size=8)
@@ -50,7 +50,7 @@ def test_what_was_written_is_read_to_the_last_bit(
 
 def test_a_question_knows_where_in_the_file_it_stood(tmp_path: Path) -> None:
     write_recording(tmp_path / "g", ONE)
-    assert read_recording(tmp_path / "g").questions[0].question.place == f"{tmp_path / 'g'}, questions 1"
+    assert read_recording(tmp_path / "g").questions[0].question.location == f"{tmp_path / 'g'}, questions 1"
 
 
 def test_a_file_that_is_there_is_replaced_only_when_asked_to(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from qwen3_rerank_plugins.cli.commands.demo import order_by_keywords
 from qwen3_rerank_plugins.data.bundled import read_corpus
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import DEMO_FOLDER
 from qwen3_rerank_plugins.engine.request import make_request
-from qwen3_rerank_plugins.engine.text.encoding import read_documents
+from qwen3_rerank_plugins.engine.text.encoding import encode_request
 from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder
 
 QUESTION = "How do bees tell each other where to find food?"
@@ -66,9 +66,9 @@ def measure() -> Lengths:
     encoder = PromptEncoder(DEMO_FOLDER / "tokenizer.json")
     passages = [found.text for found in order_by_keywords(QUESTION, read_corpus()).candidates]
     texts = [first(count, passage) for count, passage in zip(SENTENCES, passages, strict=False)]
-    tokens = read_documents(make_request(QUESTION, texts, None), encoder).tokens
-    ends = [tail.index(encoder.control_ids["<|im_end|>"]) for tail in tokens.tails]
-    return Lengths(len(tokens.prefix), tuple(ends), len(tokens.tails[0]) - ends[0])
+    tokens = encode_request(make_request(QUESTION, texts, None), encoder).tokens
+    ends = [tail.index(encoder.control_ids["<|im_end|>"]) for tail in tokens.document_ids]
+    return Lengths(len(tokens.prefix), tuple(ends), len(tokens.document_ids[0]) - ends[0])
 
 
 def first(sentences: int, text: str) -> str:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import DEMO_FOLDER
 from qwen3_rerank_plugins.engine.request import DEFAULT_INSTRUCTION, make_request
-from qwen3_rerank_plugins.engine.text.template import Control, Part, build_prompt
+from qwen3_rerank_plugins.engine.text.template import Control, PromptPart, build_prompt
 from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder
 
 
@@ -57,14 +57,14 @@ def _laying_pairs_into_the_prompt(encoder: PromptEncoder) -> dict[str, object]:
     """Of a tokenizer: HEAD query MIDDLE document END."""
     prompt = build_prompt(make_request("QUERY", ["DOCUMENT"], None))
     tokens = encoder.encode(prompt, 8192)
-    end = 8192 - encoder.room(prompt, 8192) - len(tokens.prefix)
-    document = tokens.tails[0][:-end]
-    query = encoder.encode(build_prompt(make_request("", ["QUERY"], None)), 8192).tails[0][:-end]
+    end = 8192 - encoder.max_document_tokens(prompt, 8192) - len(tokens.prefix)
+    document = tokens.document_ids[0][:-end]
+    query = encoder.encode(build_prompt(make_request("", ["QUERY"], None)), 8192).document_ids[0][:-end]
     at = next(i for i in range(len(tokens.prefix), 0, -1) if tokens.prefix[i : i + len(query)] == query)
     pieces = {
         "HEAD": tokens.prefix[:at],
         "MIDDLE": tokens.prefix[at + len(query) :],
-        "END": tokens.tails[0][len(document) :],
+        "END": tokens.document_ids[0][len(document) :],
     }
     special = {name: {"id": name, "ids": list(ids), "tokens": [f"#{i}" for i in ids]} for name, ids in pieces.items()}
     layout: list[dict[str, object]] = []
@@ -78,5 +78,5 @@ def _laying_pairs_into_the_prompt(encoder: PromptEncoder) -> dict[str, object]:
     return {"type": "TemplateProcessing", "single": single, "pair": layout, "special_tokens": special}
 
 
-def _spelled(parts: Iterable[Part]) -> str:
+def _spelled(parts: Iterable[PromptPart]) -> str:
     return "".join(part.name if isinstance(part, Control) else part.characters for part in parts)

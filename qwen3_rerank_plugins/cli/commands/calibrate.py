@@ -55,7 +55,7 @@ def calibrate(
     from qwen3_rerank_plugins.cli.output import Screen, show_record
     from qwen3_rerank_plugins.evaluation import record_of
     from qwen3_rerank_plugins.evaluation.calibration import calibrate_on, check_enough
-    from qwen3_rerank_plugins.evaluation.pairs import read_labelled
+    from qwen3_rerank_plugins.evaluation.pairs import read_labeled
     from qwen3_rerank_plugins.evaluation.thresholds import check_precision
     from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
@@ -80,7 +80,7 @@ def calibrate(
         trust_remote_code=trust_remote_code,
     )
     check_precision(precision)
-    labelled = read_labelled(files)
+    labelled = read_labeled(files)
     check_enough(labelled)  # bad input shows before a model is loaded for it
     load(reranker, screen)
     with screen.progress("Scoring", len(labelled.tasks)) as on_progress:

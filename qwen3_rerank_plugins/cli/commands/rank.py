@@ -67,7 +67,7 @@ def rank(
     from qwen3_rerank_plugins.cli.output import Screen
     from qwen3_rerank_plugins.cli.tables import as_table, to_json
     from qwen3_rerank_plugins.data.readers import count_records
-    from qwen3_rerank_plugins.engine.report import Receipt
+    from qwen3_rerank_plugins.engine.report import ScoringReport
     from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
     screen = Screen(results_for_programs=as_json)
@@ -107,7 +107,7 @@ def rank(
     if not nothing:
         load(reranker, screen)
 
-    receipt = Receipt()
+    receipt = ScoringReport()
 
     def show(ranked: RankedTask) -> None:
         nonlocal receipt

@@ -139,7 +139,7 @@ def _verify(reranker: Qwen3Reranker, screen: Screen, *, as_json: bool) -> None:
     from qwen3_rerank_plugins.cli.loading import fetch
     from qwen3_rerank_plugins.cli.verify_output import case_table, cases_to_json
     from qwen3_rerank_plugins.verify.cases import cases_for
-    from qwen3_rerank_plugins.verify.provenance import note_making
+    from qwen3_rerank_plugins.verify.provenance import collect_provenance
     from qwen3_rerank_plugins.verify.verification import check_quantization, verify
 
     check_quantization(reranker)
@@ -148,7 +148,7 @@ def _verify(reranker: Qwen3Reranker, screen: Screen, *, as_json: bool) -> None:
         verdicts = verify(reranker, cases, on_progress)
     failed = [verdict.case.name for verdict in verdicts if verdict.passed is False]
     if as_json:
-        typer.echo(cases_to_json(verdicts, note_making(reranker)))
+        typer.echo(cases_to_json(verdicts, collect_provenance(reranker)))
     else:
         for verdict in verdicts:
             screen.show(case_table(verdict))
@@ -249,7 +249,7 @@ def _read_questions(
             task.query,
             tuple(candidate.text for candidate in task.candidates),
             task.instruction if instruction is None else instruction,
-            task.place,
+            task.location,
         )
         for task in TaskReader(format, query, text_field, note).read(files)
     ]

@@ -17,7 +17,7 @@ from qwen3_rerank_plugins._printable import shown
 from qwen3_rerank_plugins.engine.checkpoints.hub import fetch_snapshot
 from qwen3_rerank_plugins.engine.checkpoints.lora import Adapter, is_adapter, read_adapter
 from qwen3_rerank_plugins.engine.checkpoints.model_sizes import check_sizes, check_weights, score_rows, shown_value
-from qwen3_rerank_plugins.engine.checkpoints.quantization_config import StoredQuantization, read_stored
+from qwen3_rerank_plugins.engine.checkpoints.quantization_config import CheckpointQuantization, read_quantization_config
 from qwen3_rerank_plugins.engine.checkpoints.rope import Rope, read_rope
 from qwen3_rerank_plugins.engine.checkpoints.unsupported_formats import list_names, refuse_other_format
 from qwen3_rerank_plugins.engine.checkpoints.weight_headers import find_weight_files, read_inventory
@@ -50,7 +50,7 @@ class Checkpoint:
     folder: Path
     commit: str | None
     config: dict[str, Any]
-    stored: StoredQuantization | None = None
+    quantization: CheckpointQuantization | None = None
     adapter: Adapter | None = None
     weight_files: tuple[Path, ...] = ()
 
@@ -179,10 +179,10 @@ def _find_base(settings: EngineSettings, adapter: Adapter, family: Family) -> Ch
     if is_adapter(folder):
         raise UnsupportedCheckpointError(f"The base of the adapter {shown(adapter.name)} is an adapter, too. {named}")
     base = _open(adapter.base, folder, commit, family)
-    if base.stored:
+    if base.quantization:
         raise UnsupportedCheckpointError(
-            f"The base of the adapter {shown(adapter.name)} is quantized, by {base.stored.method}, so nothing can be "
-            f"merged into it; the checkpoint that it was made from takes the adapter as well. {named}"
+            f"The base of the adapter {shown(adapter.name)} is quantized by {base.quantization.method}, so nothing can "
+            f"be merged into it; the checkpoint that it was made from takes the adapter as well. {named}"
         )
     if adapter.classifies and not base.classifies:
         raise UnsupportedCheckpointError(
@@ -224,11 +224,11 @@ def _open(name: str, folder: Path, commit: str | None, family: Family) -> Checkp
             "AutoTokenizer.from_pretrained(base_model).save_pretrained(folder)."
         )
     files = find_weight_files(name, folder)
-    stored = read_stored(name, config, folder) if family.variants else None
-    quantized = bool(stored or config.get("quantization_config"))
+    quantization = read_quantization_config(name, config, folder) if family.variants else None
+    quantized = bool(quantization or config.get("quantization_config"))
     output = _output(config) if family.variants else None
     check_weights(name, config, read_inventory(name, files), output=output, quantized=quantized)
-    return Checkpoint(name, folder, commit, config, stored, weight_files=files)
+    return Checkpoint(name, folder, commit, config, quantization, weight_files=files)
 
 
 def _refuse_folder(name: str, folder: Path) -> NoReturn:

@@ -19,21 +19,23 @@ _HELP = "Use the checkpoint that it was made from, with quantization='int4' or '
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class StoredQuantization:
+class CheckpointQuantization:
     """How the weights in a checkpoint's files are quantized.
 
     Attributes:
         method: in the words of its config.json.
-        kept_as: the mode in which they stay in memory; None where they are turned back into plain numbers.
+        packed_mode: the mode in which they stay in memory; None where they are turned back into plain numbers.
         block: rows and columns that share one scale, where the method is fp8 and it has scales for blocks.
     """
 
     method: Method
-    kept_as: Quantization | None
+    packed_mode: Quantization | None
     block: tuple[int, int] | None = None
 
 
-def read_stored(name: str, config: Mapping[str, Any], folder: Path | None = None) -> StoredQuantization | None:
+def read_quantization_config(
+    name: str, config: Mapping[str, Any], folder: Path | None = None
+) -> CheckpointQuantization | None:
     """How the weights are quantized, or None where they are plain numbers.
 
     Args:
@@ -53,13 +55,13 @@ def read_stored(name: str, config: Mapping[str, Any], folder: Path | None = None
         raise UnsupportedCheckpointError(f"The quantization_config of {shown(name)} is not a JSON object. {_HELP}")
     method = found.get("quant_method")
     if found.get("load_in_8bit"):
-        return StoredQuantization("bitsandbytes", "int8")
+        return CheckpointQuantization("bitsandbytes", "int8")
     if found.get("load_in_4bit"):
-        return StoredQuantization("bitsandbytes", "int4")
+        return CheckpointQuantization("bitsandbytes", "int4")
     if method == "fp8":
-        return StoredQuantization("fp8", None, _block(name, found.get("weight_block_size")))
+        return CheckpointQuantization("fp8", None, _block(name, found.get("weight_block_size")))
     if method == "compressed-tensors":
-        return StoredQuantization("compressed-tensors", None)
+        return CheckpointQuantization("compressed-tensors", None)
     raise UnsupportedCheckpointError(f"{shown(name)} was quantized by {_told(found)}. {_READ} {_HELP}")
 
 

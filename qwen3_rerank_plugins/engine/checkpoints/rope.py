@@ -43,11 +43,11 @@ class Rope:
             return 0
         return length if self.type == "dynamic" else self.original + 1
 
-    def groups(self, prefix: int, tails: Sequence[int]) -> list[list[int]]:
+    def groups(self, prefix: int, documents: Sequence[int]) -> list[list[int]]:
         """Positions of the tails that may share a prefix, in one or several groups; lengths are in tokens."""
         groups: dict[int, list[int]] = {}
-        for position, tail in enumerate(tails):
-            groups.setdefault(self.regime(prefix + tail), []).append(position)
+        for position, document in enumerate(documents):
+            groups.setdefault(self.regime(prefix + document), []).append(position)
         return list(groups.values())
 
 

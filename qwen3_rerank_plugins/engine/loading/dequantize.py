@@ -18,13 +18,13 @@ from typing import Any
 import torch
 
 from qwen3_rerank_plugins._printable import shown
-from qwen3_rerank_plugins.engine.checkpoints.quantization_config import StoredQuantization
+from qwen3_rerank_plugins.engine.checkpoints.quantization_config import CheckpointQuantization
 from qwen3_rerank_plugins.engine.loading.quantization import (
     Int4Linear,
     Int8Linear,
     QuantizationChoice,
     choose_quantization,
-    place,
+    move_to,
     without_kernels,
 )
 from qwen3_rerank_plugins.engine.settings import EngineSettings
@@ -45,8 +45,8 @@ _AGAIN = "Download or export it again."
 _PLAIN = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def choose_stored(
-    settings: EngineSettings, stored: StoredQuantization, device: torch.device, dtype: torch.dtype
+def choose_checkpoint_quantization(
+    settings: EngineSettings, stored: CheckpointQuantization, device: torch.device, dtype: torch.dtype
 ) -> QuantizationChoice:
     """How such weights are kept here; nothing is imported for the answer.
 
@@ -59,25 +59,25 @@ def choose_stored(
             f"quantization={settings.quantization!r} cannot be had of a checkpoint that is quantized already, by "
             f"{stored.method}. Use quantization=None, or the checkpoint that it was made from."
         )
-    if stored.kept_as:
+    if stored.packed_mode:
         if settings.device_map:
             raise SettingsError(
                 f"device_map={settings.device_map!r} cannot spread weights that stay packed by {stored.method}. Use "
                 "device_map=None, or the checkpoint that it was made from."
             )
-        choose_quantization(stored.kept_as, device, dtype)
-        return QuantizationChoice(stored.kept_as, f"as the checkpoint has it, by {stored.method}")
+        choose_quantization(stored.packed_mode, device, dtype)
+        return QuantizationChoice(stored.packed_mode, f"as the checkpoint has it, by {stored.method}")
     if stored.method == "compressed-tensors" and importlib.util.find_spec("compressed_tensors") is None:
         raise MissingExtraError("compressed-tensors", "compressed")
     return QuantizationChoice(None, f"the checkpoint's {stored.method} weights are turned back as they are loaded")
 
 
-def unpacked_config(folder: Path, stored: StoredQuantization, trust_remote_code: bool) -> Any:
+def dequantizing_config(folder: Path, stored: CheckpointQuantization, trust_remote_code: bool) -> Any:
     """The checkpoint's own config, with the word that has transformers turn its weights back, unless they are kept."""
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
-    if stored.kept_as is None:
+    if stored.packed_mode is None:
         config.quantization_config = {**config.quantization_config, "dequantize": True}
     else:
         with without_kernels():  # transformers imports bitsandbytes next
@@ -85,22 +85,24 @@ def unpacked_config(folder: Path, stored: StoredQuantization, trust_remote_code:
     return config
 
 
-def finish_unpacking(network: Any, stored: StoredQuantization, device: torch.device, dtype: torch.dtype) -> None:
+def finish_quantized_weights(
+    network: Any, stored: CheckpointQuantization, device: torch.device, dtype: torch.dtype
+) -> None:
     """Own layers for packed weights, one dtype for all others, everything on its device.
 
     Raises:
         UnsupportedCheckpointError: something is still packed, such as the rows of the answers.
     """
-    if stored.kept_as:
-        _own_layers(network.model, Int8Linear if stored.kept_as == "int8" else Int4Linear)
+    if stored.packed_mode:
+        _own_layers(network.model, Int8Linear if stored.packed_mode == "int8" else Int4Linear)
     packed = [name for name, parameter in network.named_parameters() if parameter.dtype not in _PLAIN]
     if packed:
         raise UnsupportedCheckpointError(
             f"Weights that the score needs as plain numbers are packed by {stored.method}: {', '.join(packed[:5])}. "
             "Use a checkpoint with nothing but the layers quantized, or a newer transformers where these are layers."
         )
-    if stored.kept_as:
-        place(network, device, dtype)
+    if stored.packed_mode:
+        move_to(network, device, dtype)
     for parameter in network.parameters():  # what was never packed came in the dtype of its file
         parameter.data = parameter.data.to(dtype)
 
@@ -114,7 +116,7 @@ def is_scale(parameter: str) -> bool:
 
 
 def turn_back_fp8(
-    name: str, parameter: str, weight: torch.Tensor, scale: torch.Tensor | None, stored: StoredQuantization
+    name: str, parameter: str, weight: torch.Tensor, scale: torch.Tensor | None, stored: CheckpointQuantization
 ) -> torch.Tensor:
     """An fp8 weight times its scale, in float32.
 

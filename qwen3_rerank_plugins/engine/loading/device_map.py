@@ -18,7 +18,7 @@ import torch
 
 from qwen3_rerank_plugins.errors import DeviceMemoryError
 
-Place = int | str
+DeviceKey = int | str
 """As accelerate calls a device: the number of a GPU, or "cpu", "mps", "disk"."""
 _LAYER = "model.layers."
 _SHARE_OF_FREE_MEMORY = 0.9
@@ -34,14 +34,14 @@ class DeviceMap:
         weights: bytes of parameters on each device, in the order in which a pass meets the devices.
     """
 
-    places: dict[str, Place]
+    devices: dict[str, DeviceKey]
     weights: dict[torch.device, int]
 
     def describe(self) -> str:
         """In words: which layers stand where."""
         layers = sorted(
             (int(name.removeprefix(_LAYER)), device_of(place))
-            for name, place in self.places.items()
+            for name, place in self.devices.items()
             if name.startswith(_LAYER)
         )
         if not layers:  # one device holds all that there is
@@ -53,7 +53,7 @@ class DeviceMap:
         return f"layers {', '.join(spans)}"
 
 
-def choose_map(folder: Path, dtype: torch.dtype, most: dict[Place, int] | None = None) -> DeviceMap:
+def choose_map(folder: Path, dtype: torch.dtype, most: dict[DeviceKey, int] | None = None) -> DeviceMap:
     """Spread a model evenly over all GPUs; where there is none, it stays whole.
 
     Args:
@@ -75,12 +75,14 @@ def choose_map(folder: Path, dtype: torch.dtype, most: dict[Place, int] | None =
     skeleton.tie_weights()
     most = most or {place: int(free * _SHARE_OF_FREE_MEMORY) for place, free in get_max_memory().items()}
     whole = {"no_split_module_classes": skeleton._no_split_modules, "dtype": dtype}
-    places: dict[str, Place] = infer_auto_device_map(skeleton, get_balanced_memory(skeleton, most, **whole), **whole)
+    devices: dict[str, DeviceKey] = infer_auto_device_map(
+        skeleton, get_balanced_memory(skeleton, most, **whole), **whole
+    )
     sizes = compute_module_sizes(skeleton, dtype=dtype)
     weights: dict[torch.device, int] = {}
     left_over = 0
-    on_gpus = torch.accelerator.is_available() or any(isinstance(place, int) for place in places.values())
-    for name, place in places.items():
+    on_gpus = torch.accelerator.is_available() or any(isinstance(place, int) for place in devices.values())
+    for name, place in devices.items():
         if place == "disk" or (place == "cpu" and on_gpus):
             left_over += sizes[name]
         else:
@@ -92,9 +94,9 @@ def choose_map(folder: Path, dtype: torch.dtype, most: dict[Place, int] | None =
             "the GPUs, and from the CPU or the disk every pass would have to fetch them. Free memory, show more GPUs "
             "to this process, use a smaller checkpoint, or quantization='int4' on one GPU."
         )
-    return DeviceMap(places, weights)
+    return DeviceMap(devices, weights)
 
 
-def device_of(place: Place) -> torch.device:
+def device_of(place: DeviceKey) -> torch.device:
     """Torch's word for a place of accelerate's."""
     return torch.device("cuda", place) if isinstance(place, int) else torch.device(place)

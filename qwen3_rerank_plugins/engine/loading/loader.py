@@ -20,15 +20,15 @@ from qwen3_rerank_plugins.engine.concurrency.lifetime import loading_alone
 from qwen3_rerank_plugins.engine.loading.cpu_threads import threads_for, use_threads
 from qwen3_rerank_plugins.engine.loading.dequantize import (
     FP8_SCALES,
-    finish_unpacking,
+    dequantizing_config,
+    finish_quantized_weights,
     is_scale,
     turn_back_fp8,
-    unpacked_config,
 )
 from qwen3_rerank_plugins.engine.loading.device_map import choose_map
 from qwen3_rerank_plugins.engine.loading.lora_merge import check_peft, merge_adapter
 from qwen3_rerank_plugins.engine.loading.placement import Placement, choose_placement, dtype_name, use_device
-from qwen3_rerank_plugins.engine.loading.quantization import quantise_layers
+from qwen3_rerank_plugins.engine.loading.quantization import quantize_layers
 from qwen3_rerank_plugins.engine.loading.quiet import quiet_libraries
 from qwen3_rerank_plugins.engine.memory import is_out_of_memory
 from qwen3_rerank_plugins.engine.settings import EngineSettings
@@ -78,7 +78,7 @@ def load_model(settings: EngineSettings, checkpoint: Checkpoint, *, sharing: int
         SettingsError: the placement is impossible here.
         MissingExtraError: the library that it needs is not installed.
     """
-    placement = choose_placement(settings, checkpoint.stored)
+    placement = choose_placement(settings, checkpoint.quantization)
     if checkpoint.adapter:
         check_peft()
     use_device(placement.device)
@@ -89,10 +89,10 @@ def load_model(settings: EngineSettings, checkpoint: Checkpoint, *, sharing: int
         if checkpoint.adapter:
             _merge_adapter(causal_lm, checkpoint.adapter)
         causal_lm.eval().requires_grad_(False)
-        if checkpoint.stored:
-            finish_unpacking(causal_lm, checkpoint.stored, placement.device, placement.dtype)
+        if checkpoint.quantization:
+            finish_quantized_weights(causal_lm, checkpoint.quantization, placement.device, placement.dtype)
         elif placement.quantization.name:
-            quantise_layers(causal_lm, placement.quantization.name, placement.device, placement.dtype)
+            quantize_layers(causal_lm, placement.quantization.name, placement.device, placement.dtype)
     if settings.device_map:
         placement = dataclasses.replace(placement, device=causal_lm.get_input_embeddings().weight.device)
     logger.info(
@@ -127,8 +127,8 @@ def _read_weights(settings: EngineSettings, checkpoint: Checkpoint, placement: P
         "attn_implementation": "eager",  # never used; the config may name one that is fetched from the hub as code
     }
     try:
-        plain = whole and on_cpu and not (settings.trust_remote_code or settings.device_map or checkpoint.stored)
-        if plain or (checkpoint.stored and checkpoint.stored.method == "fp8"):
+        plain = whole and on_cpu and not (settings.trust_remote_code or settings.device_map or checkpoint.quantization)
+        if plain or (checkpoint.quantization and checkpoint.quantization.method == "fp8"):
             config = Qwen3Config.from_pretrained(checkpoint.folder, local_files_only=True)
             if hasattr(config, "quantization_config"):
                 del config.quantization_config  # they are turned back by now
@@ -137,8 +137,10 @@ def _read_weights(settings: EngineSettings, checkpoint: Checkpoint, placement: P
                 options["device_map"] = _device_map(settings, checkpoint, placement)
             loaded: Any = architecture.from_pretrained(None, config=config, state_dict=state, **options)
         else:
-            if checkpoint.stored:
-                options["config"] = unpacked_config(checkpoint.folder, checkpoint.stored, settings.trust_remote_code)
+            if checkpoint.quantization:
+                options["config"] = dequantizing_config(
+                    checkpoint.folder, checkpoint.quantization, settings.trust_remote_code
+                )
             loaded = auto.from_pretrained(
                 checkpoint.folder,
                 device_map=_device_map(settings, checkpoint, placement),
@@ -180,10 +182,10 @@ def _device_map(settings: EngineSettings, checkpoint: Checkpoint, placement: Pla
     if settings.device_map:
         device_map = choose_map(checkpoint.folder, placement.dtype)
         logger.info("device_map=%r puts %s", settings.device_map, device_map.describe())
-        return device_map.places
+        return device_map.devices
     if placement.quantization.name is None and placement.device.type != "cpu":
         return {"": placement.device}
-    return {"": "cpu"} if checkpoint.stored else None
+    return {"": "cpu"} if checkpoint.quantization else None
 
 
 def _remove_hooks(causal_lm: Any) -> None:
@@ -222,7 +224,7 @@ def _convert_one_by_one(checkpoint: Checkpoint, dtype: torch.dtype) -> dict[str,
             return tensor
 
     state: dict[str, torch.Tensor] = {}
-    stored = checkpoint.stored
+    stored = checkpoint.quantization
     scale_of: dict[str, str] = {}
     if stored:
         names = ((weight, f"{weight}{suffix}") for weight in inventory for suffix in FP8_SCALES)
@@ -247,7 +249,7 @@ def _check_complete(checkpoint: Checkpoint, report: dict[str, Any]) -> None:
         ("mismatched_keys", "of the wrong shape"),
     ):
         names = sorted(map(_named, report.get(key) or ()))
-        refuse(checkpoint.name, [name for name in names if not (checkpoint.stored and is_scale(name))], what)
+        refuse(checkpoint.name, [name for name in names if not (checkpoint.quantization and is_scale(name))], what)
 
 
 def _named(reported: str | tuple[str, torch.Size, torch.Size]) -> str:

@@ -11,8 +11,8 @@ import dataclasses
 
 import torch
 
-from qwen3_rerank_plugins.engine.checkpoints.quantization_config import StoredQuantization
-from qwen3_rerank_plugins.engine.loading.dequantize import choose_stored
+from qwen3_rerank_plugins.engine.checkpoints.quantization_config import CheckpointQuantization
+from qwen3_rerank_plugins.engine.loading.dequantize import choose_checkpoint_quantization
 from qwen3_rerank_plugins.engine.loading.quantization import QuantizationChoice, choose_quantization
 from qwen3_rerank_plugins.engine.model.attention import AttentionChoice, choose_attention
 from qwen3_rerank_plugins.engine.model.packed_model import rows_at_once
@@ -37,7 +37,7 @@ class Placement:
         return rows_at_once(self.device, quantised=self.quantization.name is not None)
 
 
-def choose_placement(settings: EngineSettings, stored: StoredQuantization | None = None) -> Placement:
+def choose_placement(settings: EngineSettings, stored: CheckpointQuantization | None = None) -> Placement:
     """Resolve every "auto" of the settings for this machine, for a checkpoint that may be quantised already.
 
     Of several devices it is the first one's, see `EngineSettings.replicas`; of a spread model, where its layers begin,
@@ -57,7 +57,7 @@ def choose_placement(settings: EngineSettings, stored: StoredQuantization | None
     dtype, dtype_reason = _choose_dtype(settings.dtype, weakest)
     attention = choose_attention(settings.attention, weakest, dtype)
     if stored:
-        quantization = choose_stored(settings, stored, device, dtype)
+        quantization = choose_checkpoint_quantization(settings, stored, device, dtype)
     else:
         quantization = choose_quantization(settings.quantization, device, dtype)
     return Placement(device, device_reason, dtype, dtype_reason, attention, quantization)

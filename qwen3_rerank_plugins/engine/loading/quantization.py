@@ -60,7 +60,7 @@ def choose_quantization(asked: Quantization | None, device: torch.device, dtype:
     return QuantizationChoice(asked, f"{precision}, unpacked before each product: saves memory, not time")
 
 
-def quantise_layers(causal_lm: Any, mode: Quantization, device: torch.device, dtype: torch.dtype) -> None:
+def quantize_layers(causal_lm: Any, mode: Quantization, device: torch.device, dtype: torch.dtype) -> None:
     """Quantise in place, one matrix after the other, and move the model to its device and dtype as it shrinks.
 
     The device never holds more than the quantised model and one layer. CUDA is minimal and was never run by the
@@ -68,15 +68,15 @@ def quantise_layers(causal_lm: Any, mode: Quantization, device: torch.device, dt
     """
     for layer in causal_lm.model.layers:
         if mode == "fp8":
-            place(layer, device, dtype)
+            move_to(layer, device, dtype)
             _to_fp8(layer)
             continue
         for parent in (layer.self_attn, layer.mlp):
             for name, child in parent.named_children():
                 if isinstance(child, nn.Linear):
                     setattr(parent, name, Int8Linear(child) if mode == "int8" else Int4Linear(child))
-        place(layer, device, dtype)
-    place(causal_lm, device, dtype)
+        move_to(layer, device, dtype)
+    move_to(causal_lm, device, dtype)
 
 
 def matrix_bytes(mode: Quantization, rows: int, columns: int) -> int:
@@ -142,7 +142,7 @@ class Int4Linear(nn.Module):
         return nn.functional.linear(hidden, weight, self.bias)
 
 
-def place(module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+def move_to(module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
     """Parameters to device and dtype, buffers to the device only: scales and rotary frequencies stay float32."""
     for parameter in module.parameters():
         parameter.data = parameter.data.to(device, dtype)

@@ -100,12 +100,12 @@ def adapt_varlen(varlen_attn: Callable[..., Any]) -> Attention:
             key, value = key.repeat_interleave(group, dim=1), value.repeat_interleave(group, dim=1)
         attended: torch.Tensor = varlen_attn(
             query,
-            key[layout.key_rows],
-            value[layout.key_rows],
-            layout.cumulative_queries,
-            layout.cumulative_keys,
-            layout.longest_query,
-            layout.longest_key,
+            key[layout.kv_indices],
+            value[layout.kv_indices],
+            layout.cu_seqlens_q,
+            layout.cu_seqlens_k,
+            layout.max_seqlen_q,
+            layout.max_seqlen_k,
             **options,
         )
         return attended
@@ -132,12 +132,12 @@ def _load_flash_attn() -> Attention:
     ) -> torch.Tensor:
         attended: torch.Tensor = flash_attn_varlen_func(
             query,
-            key[layout.key_rows],
-            value[layout.key_rows],
-            layout.cumulative_queries,
-            layout.cumulative_keys,
-            layout.longest_query,
-            layout.longest_key,
+            key[layout.kv_indices],
+            value[layout.kv_indices],
+            layout.cu_seqlens_q,
+            layout.cu_seqlens_k,
+            layout.max_seqlen_q,
+            layout.max_seqlen_k,
             softmax_scale=scale,
             causal=True,
         )

@@ -17,23 +17,25 @@ from torch.nn import functional
 Tensors = tuple[torch.Tensor, ...]
 
 
-def project(layer: Any, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> Tensors:
+def project_qkv(layer: Any, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> Tensors:
     """[R, hidden] float32 -> [R, H, D], [R, G, D], [R, G, D]: queries and keys normalised per head and rotated."""
-    normalised = normalise(layer.input_layernorm, hidden).to(cos.dtype)
+    normalised = rms_norm(layer.input_layernorm, hidden).to(cos.dtype)
     return _queries(layer, normalised, cos, sin), *_keys_values(layer, normalised, cos, sin)
 
 
-def project_queries(layer: Any, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> Tensors:
+def project_q(layer: Any, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> Tensors:
     """The first of what `project` gives."""
-    return (_queries(layer, normalise(layer.input_layernorm, hidden).to(cos.dtype), cos, sin),)
+    return (_queries(layer, rms_norm(layer.input_layernorm, hidden).to(cos.dtype), cos, sin),)
 
 
-def project_keys_values(layer: Any, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> Tensors:
+def project_kv(layer: Any, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> Tensors:
     """The rest of what `project` gives."""
-    return _keys_values(layer, normalise(layer.input_layernorm, hidden).to(cos.dtype), cos, sin)
+    return _keys_values(layer, rms_norm(layer.input_layernorm, hidden).to(cos.dtype), cos, sin)
 
 
-def finish(layer: Any, hidden: torch.Tensor, attended: torch.Tensor, wide: torch.Tensor | None = None) -> None:
+def add_attention_and_mlp(
+    layer: Any, hidden: torch.Tensor, attended: torch.Tensor, wide: torch.Tensor | None = None
+) -> None:
     """[R, hidden] float32, [R, H, D]: adds output projection and MLP, each with its residual, to `hidden` in place.
 
     Args:
@@ -45,13 +47,13 @@ def finish(layer: Any, hidden: torch.Tensor, attended: torch.Tensor, wide: torch
     """
     gate_room, up_room = (None, None) if wide is None else wide[:, : len(hidden)]
     _add_product(layer.self_attn.o_proj, attended.flatten(1), hidden)
-    normalised = normalise(layer.post_attention_layernorm, hidden).to(attended.dtype)
+    normalised = rms_norm(layer.post_attention_layernorm, hidden).to(attended.dtype)
     gated = functional.silu(_multiply(layer.mlp.gate_proj, normalised, gate_room), inplace=True)
     gated *= _multiply(layer.mlp.up_proj, normalised, up_room)
     _add_product(layer.mlp.down_proj, gated, hidden)
 
 
-def normalise(norm: Any, states: torch.Tensor) -> torch.Tensor:
+def rms_norm(norm: Any, states: torch.Tensor) -> torch.Tensor:
     """Root-mean-square norm over the last dimension, in fewer kernels than the module's own forward.
 
     torch has one kernel for it on a GPU. On a CPU it has a chain of six with two copies of the states in between, which
@@ -78,7 +80,7 @@ def _keys_values(layer: Any, normalised: torch.Tensor, cos: torch.Tensor, sin: t
 def _normalise_and_rotate(norm: Any, heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """[R, heads, D], [R, 1, D], [R, 1, D] -> [R, heads, D]: norm per head, then rotary position embedding."""
     if heads.device.type != "cpu":
-        return _rotate(normalise(norm, heads), cos, sin)
+        return _rotate(rms_norm(norm, heads), cos, sin)
     # The norm's weights go into the rotation, which all heads of a token share, and its divisor comes last: both are
     # factors, and so the wide tensor is passed over three times less. In float32 throughout, rounded once.
     wide, weight = heads.float(), norm.weight.float()

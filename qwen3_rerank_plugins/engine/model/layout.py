@@ -1,6 +1,6 @@
 """Who attends to whom in a packed row: segments, whole or in parts, and the index tensors that kernels want.
 
-Comes in: ranges of rows. Goes out: `AttentionLayout`, `LayoutPart`, `Bundle`.
+Comes in: ranges of rows. Goes out: `AttentionLayout`, `LayoutPart`, `PaddedGroup`.
 Must not know: queries, keys, values, kernels.
 """
 
@@ -54,7 +54,7 @@ class Segment:
         return len(self.context) + len(self.own)
 
     @property
-    def pieces(self) -> tuple[range, ...]:
+    def key_ranges(self) -> tuple[range, ...]:
         """The key rows, in order."""
         return (self.context, self.own) if self.context else (self.own,)
 
@@ -92,35 +92,37 @@ class AttentionLayout:
         return self.segments[-1].queries.stop
 
     @made_once
-    def cumulative_queries(self) -> torch.Tensor:
+    def cu_seqlens_q(self) -> torch.Tensor:
         """[S + 1] int32: where each segment's query rows start."""
         return self._cumulative([len(segment.queries) for segment in self.segments])
 
     @made_once
-    def cumulative_keys(self) -> torch.Tensor:
+    def cu_seqlens_k(self) -> torch.Tensor:
         """[S + 1] int32: where each segment's keys start among the gathered keys."""
         return self._cumulative([segment.keys for segment in self.segments])
 
     @made_once
-    def key_rows(self) -> torch.Tensor:
+    def kv_indices(self) -> torch.Tensor:
         """[sum of keys] int64: the rows to gather; the context's rows repeat for every segment that sees them."""
-        pieces = [torch.arange(piece.start, piece.stop) for segment in self.segments for piece in segment.pieces]
-        return torch.cat(pieces).to(self.device)
+        key_ranges = [
+            torch.arange(piece.start, piece.stop) for segment in self.segments for piece in segment.key_ranges
+        ]
+        return torch.cat(key_ranges).to(self.device)
 
     @made_once
-    def longest_query(self) -> int:
+    def max_seqlen_q(self) -> int:
         """Query rows of the longest segment."""
         return max(len(segment.queries) for segment in self.segments)
 
     @made_once
-    def longest_key(self) -> int:
+    def max_seqlen_k(self) -> int:
         """Key rows of the longest segment."""
         return max(segment.keys for segment in self.segments)
 
     @made_once
-    def bundles(self) -> tuple[Bundle, ...]:
+    def padded_groups(self) -> tuple[PaddedGroup, ...]:
         """All segments in order, short documents together where little padding makes them equally long."""
-        return tuple(Bundle(tuple(segments), self.device) for segments in _group(self.segments))
+        return tuple(PaddedGroup(tuple(segments), self.device) for segments in _group(self.segments))
 
     def _cumulative(self, lengths: list[int]) -> torch.Tensor:
         return torch.tensor([0, *lengths]).cumsum(0).to(self.device, torch.int32)
@@ -144,7 +146,7 @@ class LayoutPart:
 
 
 @dataclasses.dataclass(frozen=True)
-class Bundle:
+class PaddedGroup:
     """A segment, or several short ones behind the same context, to be padded to the longest.
 
     Shapes: B segments of up to L query rows and K keys; R query rows in all. Index tensors are made on first use.
@@ -169,12 +171,12 @@ class Bundle:
         return self.segments[0].keys - len(self.segments[0].queries)
 
     @made_once
-    def key_rows(self) -> torch.Tensor:
+    def kv_indices(self) -> torch.Tensor:
         """[B * K] int64: context and own rows of each segment; its last row repeated, where nobody looks."""
         longest = max(len(segment.own) for segment in self.segments)
         context = torch.arange(self.segments[0].context.start, self.segments[0].context.stop)
-        pieces = [piece for segment in self.segments for piece in (context, _padded(segment.own, longest))]
-        return torch.cat(pieces).to(self.device)
+        key_ranges = [piece for segment in self.segments for piece in (context, _padded(segment.own, longest))]
+        return torch.cat(key_ranges).to(self.device)
 
     @made_once
     def query_rows(self) -> torch.Tensor:
@@ -184,7 +186,7 @@ class Bundle:
         return (rows - first).to(self.device)
 
     @made_once
-    def places(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def segment_and_offset(self) -> tuple[torch.Tensor, torch.Tensor]:
         """[R] int64 each: in which segment a query row stands, and where there."""
         lengths = torch.tensor([len(segment.queries) for segment in self.segments])
         inside = torch.cat([torch.arange(int(length)) for length in lengths])

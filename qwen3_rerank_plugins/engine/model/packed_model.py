@@ -19,7 +19,7 @@ import torch
 from qwen3_rerank_plugins.engine.model import layer as tokenwise
 from qwen3_rerank_plugins.engine.model.attention import Attention
 from qwen3_rerank_plugins.engine.model.batch import PackedBatch
-from qwen3_rerank_plugins.engine.model.layer import Tensors, normalise
+from qwen3_rerank_plugins.engine.model.layer import Tensors, rms_norm
 from qwen3_rerank_plugins.engine.model.layout import LayoutPart, count_parts
 from qwen3_rerank_plugins.engine.model.rotary import Rotary, Rotation
 
@@ -36,7 +36,7 @@ def rows_at_once(device: torch.device, *, quantised: bool) -> int | None:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Stream:
+class _ForwardState:
     """What flows from layer to layer.
 
     Attributes:
@@ -52,17 +52,17 @@ class _Stream:
     rotation: Rotation
     batch: PackedBatch
     parts: tuple[LayoutPart, ...]
-    wide: torch.Tensor | None = None
-    room: Tensors = ()
+    mlp_buffer: torch.Tensor | None = None
+    kv_buffer: Tensors = ()
 
-    def at(self, layer: Any) -> _Stream:
+    def at(self, layer: Any) -> _ForwardState:
         """The same where a layer is; in a model on one device that is here, and nothing happens."""
         device = layer.input_layernorm.weight.device
         if device == self.hidden.device:
             return self
         cos, sin = self.rotation
         parts = tuple(part.to(device) for part in self.parts)
-        return _Stream(self.hidden.to(device), (cos.to(device), sin.to(device)), self.batch.to(device), parts)
+        return _ForwardState(self.hidden.to(device), (cos.to(device), sin.to(device)), self.batch.to(device), parts)
 
 
 class PackedModel:
@@ -85,9 +85,9 @@ class PackedModel:
         self._reuses_memory = bool(rows_at_once) and not compile
         # one compiled function serves every layer and every length; attention stays outside, its shapes vary freely
         wrap: Callable[[Any], Any] = (lambda f: torch.compile(f, dynamic=True)) if compile else (lambda f: f)
-        self._project, self._finish = wrap(tokenwise.project), wrap(tokenwise.finish)
-        self._project_queries = wrap(tokenwise.project_queries)
-        self._project_keys_values = wrap(tokenwise.project_keys_values)
+        self._project, self._finish = wrap(tokenwise.project_qkv), wrap(tokenwise.add_attention_and_mlp)
+        self._project_queries = wrap(tokenwise.project_q)
+        self._project_keys_values = wrap(tokenwise.project_kv)
 
     def __call__(self, batch: PackedBatch) -> torch.Tensor:
         """Returns [N, hidden] float32: final-norm hidden states of the tails' last tokens, in plan order."""
@@ -98,57 +98,61 @@ class PackedModel:
             stream = self._run_layer(layers[index], stream)
         hidden = self._run_last_layer(layers[last], stream)
         norm = self._backbone.norm
-        return normalise(norm, hidden.to(norm.weight.device))  # float32 to the end: no 16-bit grid of scores
+        return rms_norm(norm, hidden.to(norm.weight.device))  # float32 to the end: no 16-bit grid of scores
 
-    def _embed(self, batch: PackedBatch) -> _Stream:
+    def _embed(self, batch: PackedBatch) -> _ForwardState:
         embedded = self._backbone.embed_tokens(batch.input_ids)
         parts = batch.layout.parts(self._rows_at_once)
-        wide = self._make_wide(batch, parts, embedded)
-        return _Stream(embedded.float(), self._rotary(embedded, batch), batch, parts, wide)
+        mlp_buffer = self._allocate_mlp_buffer(batch, parts, embedded)
+        return _ForwardState(embedded.float(), self._rotary(embedded, batch), batch, parts, mlp_buffer)
 
-    def _make_wide(self, batch: PackedBatch, parts: tuple[LayoutPart, ...], like: torch.Tensor) -> torch.Tensor | None:
+    def _allocate_mlp_buffer(
+        self, batch: PackedBatch, parts: tuple[LayoutPart, ...], like: torch.Tensor
+    ) -> torch.Tensor | None:
         if not self._reuses_memory:
             return None
-        longest = max(map(self._slice_length, (*(part.layout.query_rows for part in parts), len(batch.last_rows))))
+        longest = max(
+            map(self._slice_length, (*(part.layout.query_rows for part in parts), len(batch.last_token_indices)))
+        )
         return like.new_empty(2, longest, self._backbone.config.intermediate_size)
 
-    def _run_layer(self, layer: Any, stream: _Stream) -> _Stream:
+    def _run_layer(self, layer: Any, stream: _ForwardState) -> _ForwardState:
         """One decoder layer for all tokens; adds to the hidden states in place."""
         stream = stream.at(layer)
         at_once = count_parts(len(stream.hidden), self._rows_at_once) == 1
         return self._run_at_once(layer, stream) if at_once else self._run_in_parts(layer, stream)
 
-    def _run_at_once(self, layer: Any, stream: _Stream) -> _Stream:
+    def _run_at_once(self, layer: Any, stream: _ForwardState) -> _ForwardState:
         query, key, value = self._project(layer, stream.hidden, *stream.rotation)
         attended = self._attention(query, key, value, stream.batch.layout, layer.self_attn.scaling)
         del query, key, value  # not needed any more, and a fifth of the peak
-        self._finish(layer, stream.hidden, attended, stream.wide)
+        self._finish(layer, stream.hidden, attended, stream.mlp_buffer)
         return stream
 
-    def _run_in_parts(self, layer: Any, stream: _Stream) -> _Stream:
+    def _run_in_parts(self, layer: Any, stream: _ForwardState) -> _ForwardState:
         """Keys and values of all tokens first, which any later part may attend to; then part by part to the end."""
         hidden, (cos, sin) = stream.hidden, stream.rotation
-        key, value = self._in_slices(self._project_keys_values, layer, hidden, cos, sin, into=stream.room)
+        key, value = self._in_slices(self._project_keys_values, layer, hidden, cos, sin, into=stream.kv_buffer)
         for part in stream.parts:
             own = hidden[part.rows]
             (query,) = self._in_slices(self._project_queries, layer, own, cos[part.rows], sin[part.rows])
             attended = self._attention(query, key, value, part.layout, layer.self_attn.scaling)
             del query
-            self._finish_in_slices(layer, own, attended, stream.wide)
+            self._finish_in_slices(layer, own, attended, stream.mlp_buffer)
             del attended
-        return dataclasses.replace(stream, room=(key, value))
+        return dataclasses.replace(stream, kv_buffer=(key, value))
 
-    def _run_last_layer(self, layer: Any, stream: _Stream) -> torch.Tensor:
+    def _run_last_layer(self, layer: Any, stream: _ForwardState) -> torch.Tensor:
         """The last decoder layer, for the last token of each tail, attending to everyone: [N, hidden] float32."""
         stream = stream.at(layer)
         key, value = self._in_slices(
-            self._project_keys_values, layer, stream.hidden, *stream.rotation, into=stream.room
+            self._project_keys_values, layer, stream.hidden, *stream.rotation, into=stream.kv_buffer
         )
-        rows = stream.batch.last_rows
+        rows = stream.batch.last_token_indices
         hidden = stream.hidden[rows]
         (query,) = self._in_slices(self._project_queries, layer, hidden, *(part[rows] for part in stream.rotation))
         attended = self._attention(query, key, value, stream.batch.last_layout, layer.self_attn.scaling)
-        self._finish_in_slices(layer, hidden, attended, stream.wide)
+        self._finish_in_slices(layer, hidden, attended, stream.mlp_buffer)
         return hidden
 
     def _in_slices(
@@ -167,10 +171,10 @@ class PackedModel:
         return wholes
 
     def _finish_in_slices(
-        self, layer: Any, hidden: torch.Tensor, attended: torch.Tensor, wide: torch.Tensor | None
+        self, layer: Any, hidden: torch.Tensor, attended: torch.Tensor, mlp_buffer: torch.Tensor | None
     ) -> None:
         for rows in self._slices(len(hidden)):
-            self._finish(layer, hidden[rows], attended[rows], wide)
+            self._finish(layer, hidden[rows], attended[rows], mlp_buffer)
 
     def _slices(self, rows: int) -> list[slice]:
         step = self._slice_length(rows)

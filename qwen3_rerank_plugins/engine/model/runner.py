@@ -1,6 +1,6 @@
 """A planned pass -> its log-odds: batch, model and head in a row.
 
-Comes in: tokenised requests and a `PassPlan`. Goes out: one float a tail, in plan order.
+Comes in: tokenised requests and a `BatchPlan`. Goes out: one float a tail, in plan order.
 Must not know: queues, futures, callers. Errors of the device are translated here, and nowhere else.
 """
 
@@ -15,12 +15,12 @@ from qwen3_rerank_plugins.engine.memory import is_out_of_memory
 from qwen3_rerank_plugins.engine.model.batch import build_batch
 from qwen3_rerank_plugins.engine.model.head import YesNoHead
 from qwen3_rerank_plugins.engine.model.packed_model import PackedModel
-from qwen3_rerank_plugins.engine.scheduling.packing import PassPlan
-from qwen3_rerank_plugins.engine.text.tokenizer import TokenisedRequest
+from qwen3_rerank_plugins.engine.scheduling.packing import BatchPlan
+from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
 from qwen3_rerank_plugins.errors import DeviceMemoryError
 
 
-class PassRunner:
+class ModelRunner:
     """Runs one pass at a time on one device.
 
     Args:
@@ -43,7 +43,7 @@ class PassRunner:
         self._check_memory = check_memory
 
     @torch.inference_mode()
-    def __call__(self, requests: Sequence[TokenisedRequest], plan: PassPlan) -> list[float]:
+    def __call__(self, requests: Sequence[TokenizedRequest], plan: BatchPlan) -> list[float]:
         """Score the tails of a plan.
 
         Raises:
@@ -65,6 +65,6 @@ class PassRunner:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         raise DeviceMemoryError(
-            f"A pass of {counted(plan.tokens, 'token')} for {counted(plan.documents, 'document')} ran out of device "
-            f"memory: {message.rstrip('.')}. Lower max_length, or free memory on the device."
+            f"A pass of {counted(plan.tokens, 'token')} for {counted(plan.document_count, 'document')} ran out of "
+            f"device memory: {message.rstrip('.')}. Lower max_length, or free memory on the device."
         )

@@ -11,15 +11,15 @@ from typing import Protocol
 import torch
 from torch.nn import functional
 
-from qwen3_rerank_plugins.engine.model.layout import AttentionLayout, Bundle
+from qwen3_rerank_plugins.engine.model.layout import AttentionLayout, PaddedGroup
 
 
 def sdpa_attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: AttentionLayout, scale: float
 ) -> torch.Tensor:
-    """Bundle by bundle through torch's scaled_dot_product_attention: any device, any dtype."""
+    """PaddedGroup by bundle through torch's scaled_dot_product_attention: any device, any dtype."""
     attended = torch.empty_like(query)
-    for bundle in layout.bundles:
+    for bundle in layout.padded_groups:
         attend = _choose_way(bundle)
         attend(query[bundle.rows], key, value, bundle, scale, attended[bundle.rows])
     return attended
@@ -41,13 +41,13 @@ class _Way(Protocol):
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
-        bundle: Bundle,
+        bundle: PaddedGroup,
         scale: float,
         attended: torch.Tensor,
     ) -> None: ...
 
 
-def _choose_way(bundle: Bundle) -> _Way:
+def _choose_way(bundle: PaddedGroup) -> _Way:
     # a long document may leave out the masked half, which pays for computing what stands before it again
     alone = len(bundle.segments) == 1
     causal = alone and bundle.queries >= _CAUSAL_WORTHWHILE and bundle.queries > 4 * bundle.before
@@ -55,7 +55,12 @@ def _choose_way(bundle: Bundle) -> _Way:
 
 
 def _attend_in_blocks(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bundle: Bundle, scale: float, attended: torch.Tensor
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    bundle: PaddedGroup,
+    scale: float,
+    attended: torch.Tensor,
 ) -> None:
     """Some queries of all segments at a time, over what they may see; short segments are padded to the longest.
 
@@ -89,15 +94,15 @@ def _attend_in_blocks(
         )
         found.append(block.transpose(1, 2).view(count, -1, group, groups, size))  # [B, rows, H/G, G, D]
     by_row = torch.cat(found, 1) if len(found) > 1 else found[0]
-    attended.copy_((by_row[0] if count == 1 else by_row[bundle.places]).transpose(1, 2).flatten(1, 2))
+    attended.copy_((by_row[0] if count == 1 else by_row[bundle.segment_and_offset]).transpose(1, 2).flatten(1, 2))
 
 
-def _gather(states: torch.Tensor, bundle: Bundle) -> torch.Tensor:
+def _gather(states: torch.Tensor, bundle: PaddedGroup) -> torch.Tensor:
     """[T, G, D] -> [B * K, G, D]: the key rows of all segments, padded to the longest."""
     if len(bundle.segments) > 1:
-        return states.index_select(0, bundle.key_rows)
+        return states.index_select(0, bundle.kv_indices)
     # no index: those of a thousand documents behind a long prefix would take more memory than all keys
-    return torch.cat([states[piece.start : piece.stop] for piece in bundle.segments[0].pieces])
+    return torch.cat([states[piece.start : piece.stop] for piece in bundle.segments[0].key_ranges])
 
 
 def _causal_mask(rows: int, before: int, keys: int, device: torch.device) -> torch.Tensor:
@@ -106,7 +111,12 @@ def _causal_mask(rows: int, before: int, keys: int, device: torch.device) -> tor
 
 
 def _attend_causally(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bundle: Bundle, scale: float, attended: torch.Tensor
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    bundle: PaddedGroup,
+    scale: float,
+    attended: torch.Tensor,
 ) -> None:
     """One segment by the kernel's own causal mask, one key/value head at a time, so that copies of it stay small.
 
@@ -118,7 +128,7 @@ def _attend_causally(
     for head in range(key.shape[1]):
         heads = slice(head * group, (head + 1) * group)
         keys, values = (
-            torch.cat([states[piece.start : piece.stop, head] for piece in segment.pieces]).expand(1, group, -1, -1)
+            torch.cat([states[piece.start : piece.stop, head] for piece in segment.key_ranges]).expand(1, group, -1, -1)
             for states in (key, value)
         )
         padded = functional.pad(query[:, heads].transpose(0, 1), (0, 0, before, 0))  # [H/G, K, D]

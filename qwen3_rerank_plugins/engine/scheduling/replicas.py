@@ -19,12 +19,12 @@ from typing import Any, Generic
 
 from qwen3_rerank_plugins._printable import logger
 from qwen3_rerank_plugins.engine.scheduling.packing import Workload
-from qwen3_rerank_plugins.engine.scheduling.scheduler import Answer, Finish, TailScores, Worker
-from qwen3_rerank_plugins.engine.scheduling.sharding import Part, may_split, plan_parts
-from qwen3_rerank_plugins.engine.text.tokenizer import TokenisedRequest
+from qwen3_rerank_plugins.engine.scheduling.scheduler import DocumentScores, Result, ResultBuilder, Scheduler
+from qwen3_rerank_plugins.engine.scheduling.sharding import Shard, may_split, shard_request
+from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
 from qwen3_rerank_plugins.errors import ClosedError
 
-REST = 30.0
+COOLDOWN = 30.0
 """Seconds for which a worker that failed is given nothing, unless all failed."""
 
 
@@ -32,10 +32,10 @@ REST = 30.0
 class _Replica:
     """A worker, the tokens it was given and has not answered for, and until when it rests."""
 
-    worker: Worker
+    worker: Scheduler
     outstanding: int = 0
     loading: bool = False
-    rests_until: float = -math.inf
+    cooldown_until: float = -math.inf
 
 
 class Replicas:
@@ -46,20 +46,22 @@ class Replicas:
         clock: seconds, as `time.monotonic`.
     """
 
-    def __init__(self, workers: Sequence[Worker], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, workers: Sequence[Scheduler], clock: Callable[[], float] = time.monotonic) -> None:
         self._replicas = [_Replica(worker) for worker in workers]
         self._clock = clock
         self._lock = threading.RLock()
         self._splitting = threading.Lock()
         self._closed = False
 
-    def submit(self, request: TokenisedRequest, finish: Finish[Answer], *, rescue: bool = False) -> Future[Answer]:
+    def submit(
+        self, request: TokenizedRequest, finish: ResultBuilder[Result], *, float32_fallback: bool = False
+    ) -> Future[Result]:
         """See `Worker.submit`. Cancelling the future drops what has not run yet, wherever it waits."""
-        workload = Workload(len(request.prefix), tuple(map(len, request.tails)))
+        workload = Workload(len(request.prefix), tuple(map(len, request.document_ids)))
         # a small request does not wait while a large one is being split
         with self._splitting if may_split(workload) else self._lock:
             candidates = self._candidates()
-            parts = plan_parts(workload, [replica.outstanding for replica in candidates])
+            parts = shard_request(workload, [replica.outstanding for replica in candidates])
             with self._lock:
                 if self._closed:
                     raise ClosedError("This reranker is closed. Make a new one to go on.")
@@ -68,12 +70,16 @@ class Replicas:
                 loading = self._who_should_load()
         for replica in loading:
             _attempt(replica.worker.load).add_done_callback(functools.partial(self._loaded, replica))
-        gathering = Gathering(len(request.tails), len(parts), finish)
+        gathering = ShardCollector(len(request.document_ids), len(parts), finish)
         sent: list[Future[Any]] = []
         for part in parts:
             replica = candidates[part.device]
             own = request if len(parts) == 1 else cut_out(request, part)
-            future = _attempt(functools.partial(replica.worker.submit, own, gathering.finish_of(part), rescue=rescue))
+            future = _attempt(
+                functools.partial(
+                    replica.worker.submit, own, gathering.finish_of(part), float32_fallback=float32_fallback
+                )
+            )
             future.add_done_callback(functools.partial(self._answered, replica, part.tokens))
             sent.append(future)
         return gathering.attend(sent)  # last: whoever has an answer finds it accounted for
@@ -88,13 +94,13 @@ class Replicas:
     def _candidates(self) -> list[_Replica]:
         """Who may be given work: nobody who rests, unless all do; nobody who is not loaded, unless nobody is."""
         now = self._clock()
-        awake = [replica for replica in self._replicas if now >= replica.rests_until] or self._replicas
+        awake = [replica for replica in self._replicas if now >= replica.cooldown_until] or self._replicas
         return [replica for replica in awake if replica.worker.loaded] or awake
 
     def _who_should_load(self) -> list[_Replica]:
         """Nobody should wait for a model to load while another one is idle, so they load before they are needed."""
         now = self._clock()
-        due = [one for one in self._replicas if not (one.worker.loaded or one.loading) and now >= one.rests_until]
+        due = [one for one in self._replicas if not (one.worker.loaded or one.loading) and now >= one.cooldown_until]
         for replica in due:
             replica.loading = True
         return due
@@ -109,21 +115,21 @@ class Replicas:
         with self._lock:
             replica.outstanding -= tokens
             # one that was closed, or not loaded as the interpreter exits, has not failed
-            falls_out = failed and now >= replica.rests_until and not isinstance(future.exception(), ClosedError)
+            falls_out = failed and now >= replica.cooldown_until and not isinstance(future.exception(), ClosedError)
             if failed:
-                replica.rests_until = now + REST
+                replica.cooldown_until = now + COOLDOWN
             elif not future.cancelled():
-                replica.rests_until = -math.inf
+                replica.cooldown_until = -math.inf
         if falls_out:
             logger.warning(
                 "%s failed, and is given nothing for %.0f seconds while others work: %s",
                 replica.worker.place,
-                REST,
+                COOLDOWN,
                 future.exception(),
             )
 
 
-class Gathering(Generic[Answer]):
+class ShardCollector(Generic[Result]):
     """A request in parts, one or more: puts their scores together, and fails as soon as one of them does.
 
     Args:
@@ -132,23 +138,23 @@ class Gathering(Generic[Answer]):
         finish: as of the whole request; it runs on the thread of whoever is last.
     """
 
-    def __init__(self, tails: int, parts: int, finish: Finish[Answer]) -> None:
-        self._scores = [math.nan] * tails
+    def __init__(self, documents: int, parts: int, finish: ResultBuilder[Result]) -> None:
+        self._scores = [math.nan] * documents
         self._rescued: set[int] = set()
         self._missing = parts
         self._finish = finish
-        self._whole: Future[Answer] | None = Future()
+        self._whole: Future[Result] | None = Future()
         self._parts: Sequence[Future[Any]] = ()
         self._lock = threading.Lock()
 
-    def finish_of(self, part: Part) -> Finish[Any]:
+    def finish_of(self, part: Shard) -> ResultBuilder[Any]:
         """What a part's future will hold: the answer to the whole request if the part is the last, else `_NOT_YET`."""
 
-        def finish(scores: TailScores, rescued: Collection[int]) -> Any:
+        def finish(scores: DocumentScores, rescored: Collection[int]) -> Any:
             with self._lock:
-                for tail, log_odds in zip(part.tails, scores, strict=True):
-                    self._scores[tail] = log_odds
-                self._rescued.update(part.tails[own] for own in rescued)
+                for document, log_odds in zip(part.documents, scores, strict=True):
+                    self._scores[document] = log_odds
+                self._rescued.update(part.documents[own] for own in rescored)
                 self._missing -= 1
                 if self._missing:
                     return _NOT_YET
@@ -156,7 +162,7 @@ class Gathering(Generic[Answer]):
 
         return finish
 
-    def attend(self, parts: Sequence[Future[Any]]) -> Future[Answer]:
+    def attend(self, parts: Sequence[Future[Any]]) -> Future[Result]:
         """The future of the whole request, once its parts are on their way."""
         whole = self._whole
         assert whole is not None
@@ -181,7 +187,7 @@ class Gathering(Generic[Answer]):
         else:
             whole.set_exception(error)
 
-    def _over(self, _: Future[Answer]) -> None:
+    def _over(self, _: Future[Result]) -> None:
         """Answered, failed or cancelled: what has not run must not run for nobody."""
         with self._lock:
             self._whole = None
@@ -193,7 +199,7 @@ class Gathering(Generic[Answer]):
 _NOT_YET = object()
 
 
-def _attempt(submit: Callable[[], Future[Answer]]) -> Future[Answer]:
+def _attempt(submit: Callable[[], Future[Result]]) -> Future[Result]:
     """The future of a submission. If it fails, by a thread that cannot start for instance, so does its future: what
     became of the other parts is then settled as after any other failure.
     """
@@ -209,8 +215,8 @@ def _failed(error: Exception) -> Future[Any]:
     return future
 
 
-def cut_out(request: TokenisedRequest, part: Part) -> TokenisedRequest:
+def cut_out(request: TokenizedRequest, part: Shard) -> TokenizedRequest:
     """The part as a request of its own."""
-    count = len(part.tails)
-    tails = tuple(request.tails[tail] for tail in part.tails)
-    return TokenisedRequest(request.prefix, tails, tuple(range(count)), (0,) * count)
+    count = len(part.documents)
+    documents = tuple(request.document_ids[document] for document in part.documents)
+    return TokenizedRequest(request.prefix, documents, tuple(range(count)), (0,) * count)

@@ -24,57 +24,65 @@ from typing import Any, Protocol, TypeVar
 from qwen3_rerank_plugins.engine.concurrency.lifetime import inside_a_call
 from qwen3_rerank_plugins.engine.concurrency.threads import start_thread
 from qwen3_rerank_plugins.engine.scheduling.adaptive_budget import RecoveringBudget
-from qwen3_rerank_plugins.engine.scheduling.packing import LOOKAHEAD, PassPlan, Remaining, Slice, Workload, plan_pass
-from qwen3_rerank_plugins.engine.text.tokenizer import TokenisedRequest
+from qwen3_rerank_plugins.engine.scheduling.packing import (
+    LOOKAHEAD,
+    BatchPlan,
+    Remaining,
+    RequestSlice,
+    Workload,
+    plan_batch,
+)
+from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
 from qwen3_rerank_plugins.errors import ClosedError, DeviceMemoryError, PassError, RerankError, fresh
 
-TailScores = tuple[float, ...]
-Answer = TypeVar("Answer")
-Finish = Callable[[TailScores, Collection[int]], Answer]
+DocumentScores = tuple[float, ...]
+Result = TypeVar("Result")
+ResultBuilder = Callable[[DocumentScores, Collection[int]], Result]
 """The log-odds of a request's tails, and which of them were computed again in float32 -> what its future will hold."""
 
 
-class Run(Protocol):
+class RunBatch(Protocol):
     """One forward pass."""
 
-    def __call__(self, requests: Sequence[TokenisedRequest], plan: PassPlan) -> list[float]:
+    def __call__(self, requests: Sequence[TokenizedRequest], plan: BatchPlan) -> list[float]:
         """Log-odds of the plan's tails, in plan order."""
         ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Engine:
+class LoadedEngine:
     """A loaded model, as far as the worker knows it.
 
     Attributes:
         run: one pass.
-        budget: unique tokens that fit in one.
-        rescue: one pass in float32, for scores that overflowed in 16 bits; None where there is nothing wider.
-        company: unique tokens up to which several requests share a pass; None is as many as fit. Beyond the size at
-            which a device works at full speed company gains nothing, and everybody waits for everybody's answer.
+        budget: unique tokens that fit in one batch.
+        float32_fallback: runs one batch in float32, for scores that overflowed in 16 bits; None where the model runs in
+            float32 already.
+        max_merged_tokens: unique tokens in a batch that holds several requests; None allows as many as fit. Once a
+            batch is large enough for the device to work at full speed, merging more requests only delays them all.
     """
 
-    run: Run
+    run: RunBatch
     budget: int
-    company: int | None = None
-    rescue: Run | None = None
+    max_merged_tokens: int | None = None
+    float32_fallback: RunBatch | None = None
 
 
 class _Job:
     """One request on its way: what is left to score, what was scored, and who waits."""
 
-    def __init__(self, request: TokenisedRequest, finish: Finish[Any], *, rescue: bool) -> None:
+    def __init__(self, request: TokenizedRequest, finish: ResultBuilder[Any], *, float32_fallback: bool) -> None:
         self.request = request
         self.finish = finish
-        self.rescue = rescue
+        self.float32_fallback = float32_fallback
         self.future: Future[Any] = Future()
-        self.left = Remaining(Workload(len(request.prefix), tuple(map(len, request.tails))))
-        self.scores = [math.nan] * len(request.tails)
+        self.left = Remaining(Workload(len(request.prefix), tuple(map(len, request.document_ids))))
+        self.scores = [math.nan] * len(request.document_ids)
         self.broken: collections.deque[int] = collections.deque()  # tails to compute again in float32
-        self.rescued: list[int] = []
+        self.rescored: list[int] = []
 
 
-class Worker:
+class Scheduler:
     """Loads an engine on its own thread at the first request, then serves until closed.
 
     Args:
@@ -83,10 +91,10 @@ class Worker:
         place: where it runs, to be named by what fails there; empty where there is only one place.
     """
 
-    def __init__(self, load: Callable[[], Engine], place: str = "") -> None:
+    def __init__(self, load: Callable[[], LoadedEngine], place: str = "") -> None:
         self._load = load
         self.place = place
-        self._engine: Engine | None = None
+        self._engine: LoadedEngine | None = None
         self._budget: RecoveringBudget | None = None
         self._line: collections.OrderedDict[_Job, None] = collections.OrderedDict()
         self._wake = threading.Condition()
@@ -102,19 +110,21 @@ class Worker:
         """Load now, for whoever comes later."""
         return self.submit(_NOTHING, lambda *_: None)
 
-    def submit(self, request: TokenisedRequest, finish: Finish[Answer], *, rescue: bool = False) -> Future[Answer]:
+    def submit(
+        self, request: TokenizedRequest, finish: ResultBuilder[Result], *, float32_fallback: bool = False
+    ) -> Future[Result]:
         """Queue a request; never blocks. Cancelling the future drops what has not run yet.
 
         Args:
             request: what to score.
             finish: turns the scores of the request's tails into what its future will hold.
-            rescue: compute scores that are not finite again in float32, one by one.
+            float32_fallback: compute scores that are not finite again in float32, one by one.
 
         Raises:
             ClosedError: the worker was closed.
             ThreadStartError: the worker's thread could not start; nothing was queued, and the next request tries again.
         """
-        job = _Job(request, finish, rescue=rescue)
+        job = _Job(request, finish, float32_fallback=float32_fallback)
         with self._wake:
             if self._closed:
                 raise ClosedError("This reranker is closed. Make a new one to go on.")
@@ -175,31 +185,31 @@ class Worker:
             _fail(everybody, error, f"Loading the model{self._there}")
             return ()
         if waiting[0].broken:
-            _rescue(waiting[0], self._engine, self._this_pass)
+            _rescore_in_float32(waiting[0], self._engine, self._this_pass)
             return waiting[:1]
         for job in waiting:
-            if not job.request.tails:
+            if not job.request.document_ids:
                 _finish(job, self._this_pass)
         return self._run_pass([job for job in waiting if job.left.count], self._engine)
 
-    def _run_pass(self, waiting: Sequence[_Job], engine: Engine) -> Sequence[_Job]:
+    def _run_pass(self, waiting: Sequence[_Job], engine: LoadedEngine) -> Sequence[_Job]:
         if self._budget is None:
             self._budget = RecoveringBudget(engine.budget, self._there)
-        plan = plan_pass((job.left for job in waiting), self._budget.tokens, engine.company)
+        plan = plan_batch((job.left for job in waiting), self._budget.tokens, engine.max_merged_tokens)
         if not plan.slices:
             return ()
         concerned = [waiting[part.request] for part in plan.slices]
         try:
             found = engine.run([job.request for job in waiting], plan)
-            if len(found) != plan.documents:
-                raise ValueError(f"{len(found)} scores for {plan.documents} documents")
+            if len(found) != plan.document_count:
+                raise ValueError(f"{len(found)} scores for {plan.document_count} documents")
         except DeviceMemoryError as error:
-            if plan.documents == 1:
+            if plan.document_count == 1:
                 _fail(concerned, error)
             else:
                 self._budget.ran_out(plan.tokens)
                 for job, part in zip(concerned, plan.slices, strict=True):
-                    job.left.put_back(part.tails)
+                    job.left.put_back(part.documents)
             return ()
         except BaseException as error:
             _fail(concerned, error, self._this_pass)
@@ -207,8 +217,8 @@ class Worker:
         self._budget.ran(plan.tokens)
         log_odds = iter(found)
         for job, part in zip(concerned, plan.slices, strict=True):
-            for tail in part.tails:
-                job.scores[tail] = next(log_odds)
+            for document in part.documents:
+                job.scores[document] = next(log_odds)
             if not job.left.count:
                 _scored(job, engine, self._this_pass)
         return concerned
@@ -222,35 +232,37 @@ class Worker:
         return f"The forward pass{self._there}"
 
 
-_NOTHING = TokenisedRequest((), (), (), ())
+_NOTHING = TokenizedRequest((), (), (), ())
 
 
-def _scored(job: _Job, engine: Engine, what: str) -> None:
+def _scored(job: _Job, engine: LoadedEngine, what: str) -> None:
     """All tails of a job have scores: it is finished, or has to wait until those that overflowed are computed again."""
-    if job.rescue and engine.rescue:
-        job.broken.extend(tail for tail, log_odds in enumerate(job.scores) if not math.isfinite(log_odds))
+    if job.float32_fallback and engine.float32_fallback:
+        job.broken.extend(document for document, log_odds in enumerate(job.scores) if not math.isfinite(log_odds))
     if not job.broken:
         _finish(job, what)
 
 
-def _rescue(job: _Job, engine: Engine, what: str) -> None:
+def _rescore_in_float32(job: _Job, engine: LoadedEngine, what: str) -> None:
     """Score one tail again, in a pass of its own: memory may be scarce, and nobody should wait for many such passes."""
-    assert engine.rescue is not None
-    tail = job.broken.popleft()
-    tokens = len(job.request.prefix) + len(job.request.tails[tail])
+    assert engine.float32_fallback is not None
+    document = job.broken.popleft()
+    tokens = len(job.request.prefix) + len(job.request.document_ids[document])
     try:
-        (job.scores[tail],) = engine.rescue([job.request], PassPlan((Slice(0, (tail,), tokens),)))
+        (job.scores[document],) = engine.float32_fallback(
+            [job.request], BatchPlan((RequestSlice(0, (document,), tokens),))
+        )
     except BaseException as error:
         _fail([job], error, what)
         return
-    job.rescued.append(tail)
+    job.rescored.append(document)
     if not job.broken:
         _finish(job, what)
 
 
 def _finish(job: _Job, what: str) -> None:
     try:
-        answer = job.finish(tuple(job.scores), job.rescued)
+        answer = job.finish(tuple(job.scores), job.rescored)
     except BaseException as error:
         _fail([job], error, what)
         return
@@ -258,20 +270,20 @@ def _finish(job: _Job, what: str) -> None:
         job.future.set_result(answer)
 
 
-def _let_go(error: BaseException) -> None:
+def _drop_tracebacks(error: BaseException) -> None:
     """Of where it came from: frames know what a pass worked on, tensors of the device among it, and the worker's own
     knows the jobs, whose futures hold the error: a circle that only the garbage collector would find, hours later.
     """
     error.__traceback__ = None
     for earlier in (error.__cause__, error.__context__):
         if earlier is not None:
-            _let_go(earlier)
+            _drop_tracebacks(earlier)
 
 
 def _fail(jobs: Sequence[_Job], error: BaseException, what: str = "The forward pass") -> None:
     """Every caller gets an exception object of the tree; foreign errors become the cause of a `PassError`."""
     told = "".join(traceback.format_exception(error))  # of a foreign error it stays as words
-    _let_go(error)
+    _drop_tracebacks(error)
     for job in jobs:
         if not job.future.set_running_or_notify_cancel():
             continue

@@ -23,7 +23,7 @@ _PREFIXES = 4
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Part:
+class Shard:
     """Some tails of a request, for one device.
 
     Attributes:
@@ -33,16 +33,16 @@ class Part:
     """
 
     device: int
-    tails: tuple[int, ...]
+    documents: tuple[int, ...]
     tokens: int
 
 
 def may_split(workload: Workload) -> bool:
-    """Whether a request is large enough for two parts; `plan_parts` needs no time for one that is not."""
-    return sum(workload.tails) >= 2 * _smallest_part(workload)
+    """Whether a request is large enough for two parts; `shard_request` needs no time for one that is not."""
+    return sum(workload.document_lengths) >= 2 * _smallest_part(workload)
 
 
-def plan_parts(workload: Workload, outstanding: Sequence[int]) -> list[Part]:
+def shard_request(workload: Workload, outstanding: Sequence[int]) -> list[Shard]:
     """Split a request over as many devices as it is large enough for, those with the least to do first.
 
     Args:
@@ -52,35 +52,39 @@ def plan_parts(workload: Workload, outstanding: Sequence[int]) -> list[Part]:
     Returns:
         Parts for different devices, in which every tail stands exactly once; one, if the request is small.
     """
-    smallest, documents = _smallest_part(workload), sum(workload.tails)
+    smallest, document_tokens = _smallest_part(workload), sum(workload.document_lengths)
     free_first = sorted(range(len(outstanding)), key=lambda device: outstanding[device])
-    longest_first = sorted(range(len(workload.tails)), key=lambda tail: -workload.tails[tail])
-    for count in range(min(len(free_first), documents // smallest), 1, -1):
+    longest_first = sorted(
+        range(len(workload.document_lengths)), key=lambda document: -workload.document_lengths[document]
+    )
+    for count in range(min(len(free_first), document_tokens // smallest), 1, -1):
         busy = {device: outstanding[device] for device in free_first[:count]}
         # what the busiest device may get at most; to see that it is too little takes no balancing
-        share = (documents + sum(busy.values())) / count - max(busy.values()) + max(workload.tails)
+        share = (document_tokens + sum(busy.values())) / count - max(busy.values()) + max(workload.document_lengths)
         if share < smallest:
             continue
         parts = _balance(workload, longest_first, busy)
         if all(part.tokens - workload.prefix >= smallest for part in parts):
             return parts
-    return [Part(free_first[0], tuple(range(len(workload.tails))), workload.prefix + documents)]
+    return [Shard(free_first[0], tuple(range(len(workload.document_lengths))), workload.prefix + document_tokens)]
 
 
 def _smallest_part(workload: Workload) -> int:
     return max(SMALLEST_PART, _PREFIXES * workload.prefix)
 
 
-def _balance(workload: Workload, longest_first: Sequence[int], outstanding: dict[int, int]) -> list[Part]:
+def _balance(workload: Workload, longest_first: Sequence[int], outstanding: dict[int, int]) -> list[Shard]:
     """Each tail, the longest first, to the device that would be done first; some may get none."""
     ends = [(tokens + workload.prefix, device) for device, tokens in outstanding.items()]
     heapq.heapify(ends)
-    tails: dict[int, list[int]] = {device: [] for device in outstanding}
-    for tail in longest_first:
+    documents: dict[int, list[int]] = {device: [] for device in outstanding}
+    for document in longest_first:
         end, device = ends[0]
-        tails[device].append(tail)
-        heapq.heapreplace(ends, (end + workload.tails[tail], device))
+        documents[device].append(document)
+        heapq.heapreplace(ends, (end + workload.document_lengths[document], device))
     return [
-        Part(device, tuple(sorted(own)), workload.prefix + sum(workload.tails[tail] for tail in own))
-        for device, own in tails.items()
+        Shard(
+            device, tuple(sorted(own)), workload.prefix + sum(workload.document_lengths[document] for document in own)
+        )
+        for device, own in documents.items()
     ]

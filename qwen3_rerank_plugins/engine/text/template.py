@@ -44,7 +44,7 @@ class Text:
     characters: str
 
 
-Part = Control | Text
+PromptPart = Control | Text
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,12 +55,12 @@ class Prompt:
     document starts with its leading space.
     """
 
-    head: tuple[Part, ...]
+    head: tuple[PromptPart, ...]
     documents: tuple[Text, ...]
-    suffix: tuple[Part, ...]
+    suffix: tuple[PromptPart, ...]
 
 
-_OPENING: tuple[Part, ...] = (
+_OPENING: tuple[PromptPart, ...] = (
     Control("<|im_start|>"),
     Text(f"system\n{SYSTEM_MESSAGE}"),
     Control("<|im_end|>"),
@@ -68,7 +68,7 @@ _OPENING: tuple[Part, ...] = (
     Control("<|im_start|>"),
     Text("user\n"),
 )
-_SUFFIX: tuple[Part, ...] = (
+_SUFFIX: tuple[PromptPart, ...] = (
     Control("<|im_end|>"),
     Text("\n"),
     Control("<|im_start|>"),
@@ -91,7 +91,7 @@ def build_prompt(request: RerankRequest) -> Prompt:
     return Prompt((*_OPENING, fields), documents, _SUFFIX)
 
 
-def spell_out(parts: Iterable[Part]) -> str:
+def spell_out(parts: Iterable[PromptPart]) -> str:
     """The parts as one string, in which control tokens are only spelled."""
     return "".join(part.name if isinstance(part, Control) else part.characters for part in parts)
 

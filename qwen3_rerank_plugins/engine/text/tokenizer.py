@@ -1,6 +1,6 @@
 """Prompt -> ids: one shared prefix, one tail a document, and a receipt for everything that was cut.
 
-Comes in: `Prompt`. Goes out: `TokenisedRequest`, plain ints.
+Comes in: `Prompt`. Goes out: `TokenizedRequest`, plain ints.
 Must not know: tensors, budgets, or the order in which tails will run.
 
 Text is read by a tokenizer that does not know the control tokens: the 26 added tokens of the published tokenizer, of
@@ -29,8 +29,8 @@ from qwen3_rerank_plugins.engine.text.template import (
     NO,
     YES,
     Control,
-    Part,
     Prompt,
+    PromptPart,
     Text,
     build_prompt,
     spell_out,
@@ -44,7 +44,7 @@ _CHARACTERS_AT_ONCE = 16_384
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class TokenisedRequest:
+class TokenizedRequest:
     """One request in ids.
 
     Attributes:
@@ -56,8 +56,8 @@ class TokenisedRequest:
     """
 
     prefix: Ids
-    tails: tuple[Ids, ...]
-    tail_of: tuple[int, ...]
+    document_ids: tuple[Ids, ...]
+    inverse_index: tuple[int, ...]
     truncated_tokens: tuple[int, ...]
 
 
@@ -94,7 +94,7 @@ class PromptEncoder:
         self._shares_fields = not any(_reaches_over_the_cut(token, whole) for token in ordinary)
         self._check_template(tokenizer_file, whole, {**words, **{token.content: token.id for token in added}})
 
-    def encode(self, prompt: Prompt, max_length: int) -> TokenisedRequest:
+    def encode(self, prompt: Prompt, max_length: int) -> TokenizedRequest:
         """Tokenise a prompt, cutting documents (and nothing else) to fit.
 
         Args:
@@ -115,11 +115,11 @@ class PromptEncoder:
         room = max_length - len(prefix) - len(suffix)
         documents = self._encode_texts(fields + part.characters for part in prompt.documents)
         positions: dict[Ids, int] = {}
-        tail_of = tuple(positions.setdefault((*ids[:room], *suffix), len(positions)) for ids in documents)
+        inverse_index = tuple(positions.setdefault((*ids[:room], *suffix), len(positions)) for ids in documents)
         cut = tuple(max(0, len(ids) - room) for ids in documents)
-        return TokenisedRequest(prefix, tuple(positions), tail_of, cut)
+        return TokenizedRequest(prefix, tuple(positions), inverse_index, cut)
 
-    def room(self, prompt: Prompt, max_length: int) -> int:
+    def max_document_tokens(self, prompt: Prompt, max_length: int) -> int:
         """Tokens that `encode` leaves for a document."""
         return max_length - len(self._encode_parts(prompt.head)) - len(self._encode_parts(prompt.suffix))
 
@@ -133,7 +133,7 @@ class PromptEncoder:
             encoding = self._text_tokenizer.encode(well_formed(f"{before} {document}"), add_special_tokens=False)
         return [max(0, start - len(before) - 1) for start, end in encoding.offsets if end > len(before)]
 
-    def _cut_head(self, prompt: Prompt) -> tuple[tuple[Part, ...], str]:
+    def _cut_head(self, prompt: Prompt) -> tuple[tuple[PromptPart, ...], str]:
         """What all documents share, and what stands before each of them in its tail.
 
         The cut is at the end of the head: with the Qwen pre-tokenizer a piece boundary always lies between the colon
@@ -145,7 +145,7 @@ class PromptEncoder:
             return head, ""
         return head[:-1], head[-1].characters
 
-    def _encode_parts(self, parts: Iterable[Part]) -> Ids:
+    def _encode_parts(self, parts: Iterable[PromptPart]) -> Ids:
         ids: list[int] = []
         for part in _joined(parts):
             if isinstance(part, Control):
@@ -181,10 +181,10 @@ class PromptEncoder:
         if not names <= self.control_ids.keys():
             return  # the first prompt is refused with the name of the missing one
         tokens = self.encode(prompt, sys.maxsize)
-        for document, tail in zip(prompt.documents, tokens.tail_of, strict=True):
+        for document, tail in zip(prompt.documents, tokens.inverse_index, strict=True):
             text = spell_out((*prompt.head, document, *prompt.suffix))
             whole_prompt = whole.encode(text, add_special_tokens=False).ids
-            parts = (*tokens.prefix, *tokens.tails[tail])
+            parts = (*tokens.prefix, *tokens.document_ids[tail])
             for name, number in itertools.zip_longest(map(whole.id_to_token, whole_prompt), parts):
                 if name is None or ids.get(name) != number:
                     raise UnsupportedCheckpointError(
@@ -292,9 +292,9 @@ def _may_end_the_head(characters: str) -> bool:
     return DOCUMENT_LINE.endswith(characters) or characters.endswith(DOCUMENT_LINE)
 
 
-def _joined(parts: Iterable[Part]) -> tuple[Part, ...]:
+def _joined(parts: Iterable[PromptPart]) -> tuple[PromptPart, ...]:
     """The same parts, with neighboring texts in one: an added token may span both."""
-    joined: list[Part] = []
+    joined: list[PromptPart] = []
     for part in parts:
         if joined and isinstance(part, Text) and isinstance(joined[-1], Text):
             joined[-1] = Text(joined[-1].characters + part.characters)

@@ -34,7 +34,7 @@ class Lengths(Protocol):
         ...
 
 
-def cut_windows(text: str, room: int, lengths: Lengths) -> list[Span]:
+def split_into_windows(text: str, max_tokens: int, lengths: Lengths) -> list[Span]:
     """Spans that hold every character of a text except white space, each of at most `room` tokens.
 
     Neighbours overlap by up to a quarter of the room and `LONGEST_OVERLAP` tokens.
@@ -42,37 +42,37 @@ def cut_windows(text: str, room: int, lengths: Lengths) -> list[Span]:
     Raises:
         NoRoomError: `room` is less than `SMALLEST_WINDOW`.
     """
-    if room < SMALLEST_WINDOW:
+    if max_tokens < SMALLEST_WINDOW:
         raise NoRoomError(
-            f"Template, instruction and query leave {room} tokens for a window of a long document, and it takes at "
-            f"least {SMALLEST_WINDOW}. Shorten the query or the instruction, or raise max_length by "
-            f"{SMALLEST_WINDOW - room}."
+            f"Template, instruction and query leave {max_tokens} tokens for a window of a long document, and a window "
+            f"takes at least {SMALLEST_WINDOW}. Shorten the query or the instruction, or raise max_length by "
+            f"{SMALLEST_WINDOW - max_tokens}."
         )
-    return [span for span in _spans(text, room, lengths) if text[slice(*span)].strip()]
+    return [span for span in _spans(text, max_tokens, lengths) if text[slice(*span)].strip()]
 
 
-def _spans(text: str, room: int, lengths: Lengths) -> Iterator[Span]:
+def _spans(text: str, max_tokens: int, lengths: Lengths) -> Iterator[Span]:
     starts = lengths.token_starts(text)
     start = 0
     while True:
         first = bisect.bisect_right(starts, start) - 1
-        end = _fitting_end(text, start, _character(starts, first + room, text), room, lengths)
+        end = _fitting_end(text, start, _character(starts, first + max_tokens, text), max_tokens, lengths)
         yield start, end
         if end >= len(text):
             return
-        overlap = min(room // 4, LONGEST_OVERLAP)
+        overlap = min(max_tokens // 4, LONGEST_OVERLAP)
         earliest = _character(starts, bisect.bisect_left(starts, end) - overlap, text)
         start = _start_of_next(text, max(earliest, start + 1), end)
 
 
-def _fitting_end(text: str, start: int, end: int, room: int, lengths: Lengths) -> int:
+def _fitting_end(text: str, start: int, end: int, max_tokens: int, lengths: Lengths) -> int:
     """The last pause before `end`, or one further back: a piece may take more tokens than it took in the whole."""
     while True:
         end = end if end >= len(text) else _last_pause(text, start + (end - start) * 3 // 4, end)
         taken = len(lengths.token_starts(text[start:end]))
-        if taken <= room or end <= start + 1:
+        if taken <= max_tokens or end <= start + 1:
             return end
-        end = max(start + 1, start + (end - start) * room // (taken + 1))
+        end = max(start + 1, start + (end - start) * max_tokens // (taken + 1))
 
 
 def _last_pause(text: str, low: int, high: int) -> int:

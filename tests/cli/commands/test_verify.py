@@ -18,7 +18,7 @@ from qwen3_rerank_plugins.engine.checkpoints.checkpoint import DEMO_FOLDER
 from qwen3_rerank_plugins.engine.text.template import template_hash
 from qwen3_rerank_plugins.verify.cases import demo_cases, published_cases
 from qwen3_rerank_plugins.verify.comparison import Comparison
-from qwen3_rerank_plugins.verify.provenance import Making
+from qwen3_rerank_plugins.verify.provenance import Provenance
 from qwen3_rerank_plugins.verify.questions import Question, count_documents
 from qwen3_rerank_plugins.verify.recording import RecordedQuestion, Recording, read_recording
 from qwen3_rerank_plugins.verify.verification import CaseVerdict, Recheck
@@ -300,8 +300,8 @@ STEERING = "a\x1b[31mb[bold]c\u202ed"
 
 
 def test_nothing_that_steers_a_terminal_comes_out_of_a_golden_file() -> None:
-    made = Making("m", None, "t", "float32", "cpu", "sdpa", None, 99, "1", "2", "3", "4")
-    then = Making(f"{STEERING}", *(getattr(made, name) for name in Making.__slots__[1:]))
+    made = Provenance("m", None, "t", "float32", "cpu", "sdpa", None, 99, "1", "2", "3", "4")
+    then = Provenance(f"{STEERING}", *(getattr(made, name) for name in Provenance.__slots__[1:]))
     recorded = RecordedQuestion(Question(STEERING, ("x",)), (1.0,))
     lines = printed(recheck_table(Recheck(Recording(then, (recorded,)), made, 0.1, (Comparison((1.0,), (1.0,), 0.1),))))
     shown = "\n".join(lines)
@@ -325,7 +325,7 @@ def test_a_swap_is_shown_as_one() -> None:
 
 
 def test_a_query_without_documents_has_an_empty_row() -> None:
-    made = Making("m", None, "t", "float32", "cpu", "sdpa", None, 99, "1", "2", "3", "4")
+    made = Provenance("m", None, "t", "float32", "cpu", "sdpa", None, 99, "1", "2", "3", "4")
     recorded = RecordedQuestion(Question("nothing here", ()), ())
     lines = printed(recheck_table(Recheck(Recording(made, (recorded,)), made, 0.1, (Comparison((), (), 0.1),))))
     assert lines[2].split() == ["0.0000", "kept", "✓", "nothing", "here"]

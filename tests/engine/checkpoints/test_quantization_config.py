@@ -8,22 +8,22 @@ from typing import Any
 
 import pytest
 
-from qwen3_rerank_plugins.engine.checkpoints.quantization_config import StoredQuantization, read_stored
+from qwen3_rerank_plugins.engine.checkpoints.quantization_config import CheckpointQuantization, read_quantization_config
 from qwen3_rerank_plugins.errors import UnsupportedCheckpointError
 
 
-def read(quantization_config: Any) -> StoredQuantization | None:
-    return read_stored("a model", {"quantization_config": quantization_config})
+def read(quantization_config: Any) -> CheckpointQuantization | None:
+    return read_quantization_config("a model", {"quantization_config": quantization_config})
 
 
 def test_plain_weights_are_not_quantised() -> None:
-    assert read_stored("a model", {}) is None
+    assert read_quantization_config("a model", {}) is None
     assert read(None) is None
     assert read({}) is None
 
 
 @pytest.mark.parametrize(
-    ("written", "method", "kept_as"),
+    ("written", "method", "packed_mode"),
     [
         ({"quant_method": "bitsandbytes", "load_in_8bit": True, "load_in_4bit": False}, "bitsandbytes", "int8"),
         ({"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, "bitsandbytes", "int4"),
@@ -32,10 +32,10 @@ def test_plain_weights_are_not_quantised() -> None:
         ({"quant_method": "compressed-tensors", "config_groups": {}}, "compressed-tensors", None),
     ],
 )
-def test_what_is_read_is_named_and_what_becomes_of_it(written: Any, method: str, kept_as: str | None) -> None:
+def test_what_is_read_is_named_and_what_becomes_of_it(written: Any, method: str, packed_mode: str | None) -> None:
     found = read(written)
     assert found is not None
-    assert (found.method, found.kept_as) == (method, kept_as)
+    assert (found.method, found.packed_mode) == (method, packed_mode)
 
 
 METHODS = ["gptq", "awq", "torchao", "hqq", "eetq", "quanto", "aqlm", "spqr", "fbgemm_fp8", "mxfp4", "gguf", "tomorrow"]
@@ -72,7 +72,7 @@ def test_a_method_that_has_no_name_is_told_by_what_it_writes(written: Any, told:
 
 def test_mlx_is_told_by_the_words_of_its_own_config() -> None:
     with pytest.raises(UnsupportedCheckpointError, match="quantized by MLX"):
-        read_stored("a model", {"quantization": {"group_size": 64, "bits": 4}})
+        read_quantization_config("a model", {"quantization": {"group_size": 64, "bits": 4}})
 
 
 @pytest.mark.parametrize(
@@ -86,13 +86,13 @@ def test_mlx_is_told_by_the_words_of_its_own_config() -> None:
 def test_modelopt_is_told_by_its_file(written: Any, told: str, tmp_path: Path) -> None:
     (tmp_path / "hf_quant_config.json").write_text(json.dumps(written), encoding="utf-8")
     with pytest.raises(UnsupportedCheckpointError, match=rf"quantized by ModelOpt \({told}"):
-        read_stored("a model", {}, tmp_path)
+        read_quantization_config("a model", {}, tmp_path)
 
 
 def test_a_file_of_modelopt_about_nothing_but_a_cache_changes_nothing(tmp_path: Path) -> None:
     written = {"quantization": {"quant_algo": None, "kv_cache_quant_algo": "FP8"}}
     (tmp_path / "hf_quant_config.json").write_text(json.dumps(written), encoding="utf-8")
-    assert read_stored("a model", {}, tmp_path) is None
+    assert read_quantization_config("a model", {}, tmp_path) is None
 
 
 @pytest.mark.parametrize("block", [5, [0, 1], [128], ["128", "128"], [True, 1]])

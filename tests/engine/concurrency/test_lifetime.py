@@ -229,11 +229,11 @@ _INTERRUPTED = """
 import sys, threading
 from qwen3_rerank_plugins import Qwen3Reranker, close_all, _registry as registry
 from qwen3_rerank_plugins.engine.local import LocalScorer
-from qwen3_rerank_plugins.engine.scheduling.scheduler import Engine
+from qwen3_rerank_plugins.engine.scheduling.scheduler import LoadedEngine
 from qwen3_rerank_plugins.errors import ClosedError
 
 # an engine that loads at once, as it is closed and loaded hundreds of times
-LocalScorer._load_alone = lambda self, *_: Engine(lambda requests, plan: [0.0] * plan.documents, 1000)
+LocalScorer._load_alone = lambda self, *_: LoadedEngine(lambda requests, plan: [0.0] * plan.document_count, 1000)
 OURS = ("_registry", "reranker", "engine.submission", "engine.local", "engine.scheduling.scheduler")
 OURS += ("engine.concurrency.lifetime", "engine.concurrency.threads")
 CODE = {f"qwen3_rerank_plugins.{name}" for name in OURS}

@@ -16,7 +16,7 @@ from qwen3_rerank_plugins import Qwen3Reranker, close_all
 from qwen3_rerank_plugins.engine.concurrency.threads import start_thread
 from qwen3_rerank_plugins.engine.concurrency.tokenizer_threads import lanes
 from qwen3_rerank_plugins.engine.local import LocalScorer
-from qwen3_rerank_plugins.engine.scheduling.scheduler import Engine, Worker
+from qwen3_rerank_plugins.engine.scheduling.scheduler import LoadedEngine, Scheduler
 from qwen3_rerank_plugins.errors import ClosedError, RerankError, ThreadStartError
 from tests.engine.scheduling.test_replicas import LARGE, Pair
 from tests.engine.scheduling.test_scheduler import LIMIT, Device, expected, request, submit
@@ -38,7 +38,7 @@ def rerankers() -> Iterator[list[Qwen3Reranker]]:
 
 def test_a_worker_keeps_neither_the_job_nor_the_thread_and_the_next_request_tries_again() -> None:
     device = Device()
-    worker = Worker(lambda: Engine(device, device.budget))
+    worker = Scheduler(lambda: LoadedEngine(device, device.budget))
     with no_more_threads():
         for _ in range(3):
             with pytest.raises(ThreadStartError, match=REMEDY):
@@ -51,7 +51,7 @@ def test_a_worker_keeps_neither_the_job_nor_the_thread_and_the_next_request_trie
 
 
 def test_a_worker_whose_thread_never_started_closes() -> None:
-    worker = Worker(lambda: Engine(Device(), 1))
+    worker = Scheduler(lambda: LoadedEngine(Device(), 1))
     with no_more_threads(), pytest.raises(RuntimeError):
         submit(worker, request(1, 5))
     worker.close()
@@ -155,7 +155,7 @@ def test_an_embedder_runs_no_text_of_a_call_that_failed(monkeypatch: pytest.Monk
     need("sentence_transformers")
     from qwen3_rerank_plugins.embedding import model as model_module
     from qwen3_rerank_plugins.embedding.embedder import LocalEmbedder
-    from qwen3_rerank_plugins.embedding.request import EmbeddingRequest, Reading, make_request
+    from qwen3_rerank_plugins.embedding.request import EmbeddingOptions, EmbeddingRequest, make_request
     from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
 
     seen: list[str] = []
@@ -169,16 +169,16 @@ def test_an_embedder_runs_no_text_of_a_call_that_failed(monkeypatch: pytest.Monk
     embedder = LocalEmbedder(EmbeddingSettings())
     with no_more_threads():
         with pytest.raises(ThreadStartError, match=REMEDY):
-            embedder.embed(make_request(["one"], Reading()))
+            embedder.embed(make_request(["one"], EmbeddingOptions()))
         with pytest.raises(ThreadStartError, match=REMEDY):
-            asyncio.run(embedder.aembed(make_request(["two"], Reading())))
-    assert embedder.embed(make_request(["three"], Reading())) == [[1.0]]
+            asyncio.run(embedder.aembed(make_request(["two"], EmbeddingOptions())))
+    assert embedder.embed(make_request(["three"], EmbeddingOptions())) == [[1.0]]
     assert seen == ["three"]
     with no_more_threads():
-        assert embedder.embed(make_request(["four"], Reading())) == [[1.0]], "it has its thread"
+        assert embedder.embed(make_request(["four"], EmbeddingOptions())) == [[1.0]], "it has its thread"
     embedder.close()
     with pytest.raises(ClosedError, match="closed meanwhile"):
-        embedder.embed(make_request(["five"], Reading()))
+        embedder.embed(make_request(["five"], EmbeddingOptions()))
 
 
 def test_rows_of_a_batch_say_so_as_well(rerankers: list[Qwen3Reranker]) -> None:

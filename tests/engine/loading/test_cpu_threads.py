@@ -16,7 +16,7 @@ import torch
 from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins import _registry as registry
 from qwen3_rerank_plugins.embedding.embedder import LocalEmbedder
-from qwen3_rerank_plugins.embedding.request import Reading, make_request
+from qwen3_rerank_plugins.embedding.request import EmbeddingOptions, make_request
 from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
 from qwen3_rerank_plugins.engine.loading import cpu_threads
 from qwen3_rerank_plugins.engine.loading.cpu_threads import (
@@ -30,7 +30,7 @@ from qwen3_rerank_plugins.engine.loading.cpu_threads import (
     use_threads,
 )
 from qwen3_rerank_plugins.engine.loading.shape import PUBLISHED
-from qwen3_rerank_plugins.engine.model.runner import PassRunner
+from qwen3_rerank_plugins.engine.model.runner import ModelRunner
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.errors import SettingsError
 
@@ -169,13 +169,13 @@ def test_a_number_of_threads_is_of_the_thread_that_takes_it_alone(count: int) ->
 def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """Torch's number in the thread of every pass."""
     seen: list[int] = []
-    run = PassRunner.__call__
+    run = ModelRunner.__call__
 
-    def watch(self: PassRunner, *arguments: Any) -> list[float]:
+    def watch(self: ModelRunner, *arguments: Any) -> list[float]:
         seen.append(torch.get_num_threads())
         return run(self, *arguments)
 
-    monkeypatch.setattr(PassRunner, "__call__", watch)
+    monkeypatch.setattr(ModelRunner, "__call__", watch)
     yield seen
     registry.close_all()
 
@@ -221,7 +221,7 @@ def test_an_embedder_takes_its_threads_as_a_reranker_does(
     monkeypatch.setattr(LoadedEmbedder, "_encode", watch)
     before = torch.get_num_threads(), in_a_new_thread(torch.get_num_threads)
     embedder = LocalEmbedder(EmbeddingSettings(model=str(embedding_checkpoint), threads=3))
-    embedder.embed(make_request(["a text"], Reading()))
+    embedder.embed(make_request(["a text"], EmbeddingOptions()))
     embedder.close()
     assert seen == [3]
     assert (torch.get_num_threads(), in_a_new_thread(torch.get_num_threads)) == before

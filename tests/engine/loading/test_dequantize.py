@@ -245,8 +245,8 @@ def test_what_an_older_transformers_would_leave_packed_is_refused(
         config.quantization_config.pop("dequantize")
         return config
 
-    original = weights.unpacked_config
-    monkeypatch.setattr(weights, "unpacked_config", forget)
+    original = weights.dequantizing_config
+    monkeypatch.setattr(weights, "dequantizing_config", forget)
     with pytest.raises(UnsupportedCheckpointError, match="a newer transformers"):
         load(tmp_path / "packed")
 

@@ -34,7 +34,7 @@ from qwen3_rerank_plugins.engine.model.head import YesNoHead
 from qwen3_rerank_plugins.engine.model.layout import AttentionLayout
 from qwen3_rerank_plugins.engine.model.packed_model import PackedModel
 from qwen3_rerank_plugins.engine.model.sdpa import sdpa_attention
-from qwen3_rerank_plugins.engine.scheduling.packing import Workload, plan_passes
+from qwen3_rerank_plugins.engine.scheduling.packing import Workload, plan_batches
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.errors import DeviceMemoryError
 from tests.checkpoints import SHAPES, load_reference
@@ -67,7 +67,7 @@ def test_layers_stay_whole_and_follow_each_other_over_the_devices(config_of_the_
     assert tuple(spread.weights) == GPUS
     assert sum(spread.weights.values()) == pytest.approx(shape.weight_bytes(torch.bfloat16), rel=1e-3)
     assert max(spread.weights.values()) < 9 * GIB, "neither holds much more than half"
-    layers = [spread.places[f"model.layers.{index}"] for index in range(shape.layers)]
+    layers = [spread.devices[f"model.layers.{index}"] for index in range(shape.layers)]
     assert layers == sorted(layers, key=int)
     first = layers.count(0)
     assert spread.describe() == f"layers 0-{first - 1} on cuda:0, {first}-{shape.layers - 1} on cuda:1"
@@ -94,7 +94,7 @@ def follows(
 
 def run(model: Any, backbone: Any = None, attention: Attention = follows, rows: int | None = None) -> torch.Tensor:
     requests = random_requests()
-    (plan,) = plan_passes([Workload(len(one.prefix), tuple(map(len, one.tails))) for one in requests], 10_000)
+    (plan,) = plan_batches([Workload(len(one.prefix), tuple(map(len, one.document_ids))) for one in requests], 10_000)
     with torch.inference_mode():
         batch = build_batch(requests, plan, model.model.embed_tokens.weight.device)
         hidden = PackedModel(backbone or model.model, attention, rows_at_once=rows)(batch)

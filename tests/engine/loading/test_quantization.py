@@ -176,7 +176,7 @@ def test_fp8_hands_each_layer_to_torchao_and_nothing_else(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "torchao", types.ModuleType("torchao"))
     monkeypatch.setitem(sys.modules, "torchao.quantization", fake)
     model = load(None)
-    quantization.quantise_layers(model, "fp8", CPU, torch.bfloat16)
+    quantization.quantize_layers(model, "fp8", CPU, torch.bfloat16)
     assert asked == list(model.model.layers)
 
 

@@ -14,10 +14,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qwen3_rerank_plugins.engine.model import attention, sdpa
+from qwen3_rerank_plugins.engine.model import layout as layout_module
 from qwen3_rerank_plugins.engine.model.attention import adapt_varlen, choose_attention
 from qwen3_rerank_plugins.engine.model.layout import AttentionLayout, count_parts
-from qwen3_rerank_plugins.engine.model.packed_model import attention
-from qwen3_rerank_plugins.engine.model.packed_model import layout as layout_module
 from qwen3_rerank_plugins.engine.model.sdpa import sdpa_attention
 from qwen3_rerank_plugins.errors import MissingExtraError, SettingsError
 from tests.engine.model.test_layout import layout_of, layouts
@@ -74,8 +74,8 @@ def test_sdpa_over_segments_is_attention_by_definition(
     inputs = random_heads(layout, *heads, 8)
     with (
         mock.patch.object(layout_module, "_MOST_PADDING", padding),
-        mock.patch.object(attention, "_CPU_BLOCK", block),
-        mock.patch.object(attention, "_CAUSAL_WORTHWHILE", causal_from),
+        mock.patch.object(sdpa, "_CPU_BLOCK", block),
+        mock.patch.object(sdpa, "_CAUSAL_WORTHWHILE", causal_from),
     ):
         found = sdpa_attention(*inputs, layout, 0.3)
     torch.testing.assert_close(found, by_definition(*inputs, layout, 0.3))
@@ -86,7 +86,7 @@ def test_sdpa_over_segments_is_attention_by_definition(
 def test_short_blocks_and_the_causal_shortcut_for_long_tails_equal_one_mask(tail: int, dtype: torch.dtype) -> None:
     layout = layout_of([(90, [tail, 3])])
     inputs = random_heads(layout, 4, 2, 16, dtype)
-    with mock.patch.object(attention, "_CAUSAL_WORTHWHILE", 10**9), mock.patch.object(attention, "_CPU_BLOCK", 10**9):
+    with mock.patch.object(sdpa, "_CAUSAL_WORTHWHILE", 10**9), mock.patch.object(sdpa, "_CPU_BLOCK", 10**9):
         one_mask = sdpa_attention(*inputs, layout, 0.25)
     exact = 1e-5 if dtype == torch.float32 else 2e-2
     torch.testing.assert_close(sdpa_attention(*inputs, layout, 0.25), one_mask, atol=exact, rtol=exact)
@@ -108,14 +108,14 @@ def test_the_parts_of_a_layout_are_all_of_it_in_order_and_attend_to_the_same(
 
 def reference_varlen(query: Any, key: Any, value: Any, starts_q: Any, starts_k: Any, scale: float) -> torch.Tensor:
     """Variable-length causal attention aligned at the bottom right, as the flash kernels define it."""
-    pieces = []
+    key_ranges = []
     for segment in range(len(starts_q) - 1):
         q = query[starts_q[segment] : starts_q[segment + 1]].transpose(0, 1)
         k, v = (kv[starts_k[segment] : starts_k[segment + 1]].transpose(0, 1) for kv in (key, value))
         mask = torch.ones(q.shape[1], k.shape[1], dtype=torch.bool).tril(k.shape[1] - q.shape[1])
         assert q.shape[0] == k.shape[0], "this kernel wants as many key heads as query heads"
-        pieces.append(torch.nn.functional.scaled_dot_product_attention(q, k, v, mask, scale=scale).transpose(0, 1))
-    return torch.cat(pieces)
+        key_ranges.append(torch.nn.functional.scaled_dot_product_attention(q, k, v, mask, scale=scale).transpose(0, 1))
+    return torch.cat(key_ranges)
 
 
 def torch_2_10(

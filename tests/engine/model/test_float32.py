@@ -13,7 +13,7 @@ from qwen3_rerank_plugins.engine.model.batch import build_batch
 from qwen3_rerank_plugins.engine.model.float32 import Float32Backbone
 from qwen3_rerank_plugins.engine.model.packed_model import PackedModel
 from qwen3_rerank_plugins.engine.model.sdpa import sdpa_attention
-from qwen3_rerank_plugins.engine.scheduling.packing import Workload, plan_passes
+from qwen3_rerank_plugins.engine.scheduling.packing import Workload, plan_batches
 from tests.checkpoints import load_reference
 from tests.engine.model.test_packed_model import CPU, random_requests
 
@@ -25,8 +25,8 @@ def test_it_computes_what_the_same_weights_compute_in_float32(
     narrow = load_reference(checkpoint("grouped"), dtype)
     wide = copy.deepcopy(narrow).float()
     requests = random_requests()
-    work = [Workload(len(request.prefix), tuple(map(len, request.tails))) for request in requests]
-    (plan,) = plan_passes(work, 10_000)
+    work = [Workload(len(request.prefix), tuple(map(len, request.document_ids))) for request in requests]
+    (plan,) = plan_batches(work, 10_000)
     batch = build_batch(requests, plan, CPU)
     with torch.inference_mode():
         expected = PackedModel(wide.model, sdpa_attention)(batch)

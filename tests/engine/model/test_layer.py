@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers.models.qwen3.modeling_qwen3 import apply_rotary_pos_emb
 
-from qwen3_rerank_plugins.engine.model.packed_model import layer as tokenwise
+from qwen3_rerank_plugins.engine.model import layer as tokenwise
 from tests.checkpoints import load_reference
 
 ROWS = 9
@@ -57,7 +57,7 @@ def test_projected_heads_are_those_of_the_modules(folder: Path, dtype: torch.dty
     query, key = apply_rotary_pos_emb(
         attention.q_norm(query), attention.k_norm(key), cos[:, 0][None], sin[:, 0][None], unsqueeze_dim=2
     )
-    found = tokenwise.project(layer, hidden, cos, sin)
+    found = tokenwise.project_qkv(layer, hidden, cos, sin)
     for mine, theirs in zip(found, (query, key, value), strict=True):
         assert mine.dtype == dtype
         torch.testing.assert_close(mine, theirs[0], atol=EXACT[dtype], rtol=EXACT[dtype])
@@ -85,7 +85,7 @@ def test_the_rest_of_a_layer_is_that_of_the_modules(folder: Path, dtype: torch.d
     layer, hidden, *_ = layer_and_rotation(folder, dtype)
     attended = attended_heads(layer, dtype)
     expected = finish_by_modules(layer, hidden, attended)
-    tokenwise.finish(layer, hidden, attended, room_for(layer, dtype) if roomy else None)
+    tokenwise.add_attention_and_mlp(layer, hidden, attended, room_for(layer, dtype) if roomy else None)
     assert hidden.dtype == torch.float32
     torch.testing.assert_close(hidden, expected, atol=10 * EXACT[dtype], rtol=EXACT[dtype])
 
@@ -95,8 +95,8 @@ def test_the_rest_of_a_layer_is_that_of_the_modules(folder: Path, dtype: torch.d
 def test_given_memory_is_written_as_far_as_there_are_rows_and_changes_nothing(folder: Path, dtype: torch.dtype) -> None:
     layer, hidden, *_ = layer_and_rotation(folder, dtype)
     attended, wide, without = attended_heads(layer, dtype), room_for(layer, dtype), hidden.clone()
-    tokenwise.finish(layer, hidden, attended, wide)
-    tokenwise.finish(layer, without, attended)
+    tokenwise.add_attention_and_mlp(layer, hidden, attended, wide)
+    tokenwise.add_attention_and_mlp(layer, without, attended)
     assert torch.equal(hidden, without)
     assert wide[:, :ROWS].isfinite().all()
     assert wide[:, ROWS:].isnan().all()
@@ -130,7 +130,7 @@ def test_a_projection_that_is_more_than_a_matrix_is_asked_itself(
     setattr(module, name, change(getattr(module, name)))
     attended = attended_heads(layer)
     expected = finish_by_modules(layer, hidden, attended)
-    tokenwise.finish(layer, hidden, attended, room_for(layer))
+    tokenwise.add_attention_and_mlp(layer, hidden, attended, room_for(layer))
     torch.testing.assert_close(hidden, expected, atol=1e-3, rtol=1e-5)
 
 
@@ -138,10 +138,10 @@ def test_a_projection_that_is_more_than_a_matrix_is_asked_itself(
 def test_queries_alone_and_keys_and_values_alone_are_the_same_as_together(folder: Path) -> None:
     layer, hidden, cos, sin = layer_and_rotation(folder, torch.float32)
     apart = (
-        *tokenwise.project_queries(layer, hidden, cos, sin),
-        *tokenwise.project_keys_values(layer, hidden, cos, sin),
+        *tokenwise.project_q(layer, hidden, cos, sin),
+        *tokenwise.project_kv(layer, hidden, cos, sin),
     )
-    for one, other in zip(apart, tokenwise.project(layer, hidden, cos, sin), strict=True):
+    for one, other in zip(apart, tokenwise.project_qkv(layer, hidden, cos, sin), strict=True):
         assert torch.equal(one, other)
 
 
@@ -150,7 +150,7 @@ def test_queries_alone_and_keys_and_values_alone_are_the_same_as_together(folder
 def test_the_norm_is_the_modules_own_for_tiny_and_for_huge_states(folder: Path, size: float) -> None:
     layer, hidden, *_ = layer_and_rotation(folder, torch.float32)
     norm = layer.input_layernorm
-    torch.testing.assert_close(tokenwise.normalise(norm, size * hidden), norm(size * hidden), rtol=1e-5, atol=1e-9)
+    torch.testing.assert_close(tokenwise.rms_norm(norm, size * hidden), norm(size * hidden), rtol=1e-5, atol=1e-9)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Who attends to whom: parts, bundles and index tensors, in plain rows."""
+"""Who attends to whom: parts, padded_groups and index tensors, in plain rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen3_rerank_plugins.engine.model.layout import AttentionLayout, Bundle, Segment
+from qwen3_rerank_plugins.engine.model.layout import AttentionLayout, PaddedGroup, Segment
 
 CPU = torch.device("cpu")
 
@@ -39,8 +39,8 @@ def test_bundles_are_all_segments_in_order_and_their_rows_follow_each_other(
     requests: list[tuple[int, list[int]]], last_only: bool
 ) -> None:
     layout = layout_of(requests, last_only=last_only)
-    assert [segment for bundle in layout.bundles for segment in bundle.segments] == list(layout.segments)
-    assert [row for bundle in layout.bundles for row in range(bundle.rows.start, bundle.rows.stop)] == list(
+    assert [segment for bundle in layout.padded_groups for segment in bundle.segments] == list(layout.segments)
+    assert [row for bundle in layout.padded_groups for row in range(bundle.rows.start, bundle.rows.stop)] == list(
         range(layout.query_rows)
     )
 
@@ -48,21 +48,21 @@ def test_bundles_are_all_segments_in_order_and_their_rows_follow_each_other(
 def test_a_bundle_pads_shorter_documents_with_their_own_last_row_and_knows_where_each_row_stands() -> None:
     prefix = range(2)
     segments = tuple(Segment(own, prefix, own) for own in (range(2, 5), range(5, 7)))
-    bundle = Bundle(segments, CPU)
-    assert bundle.key_rows.tolist() == [0, 1, 2, 3, 4, 0, 1, 5, 6, 6]
+    bundle = PaddedGroup(segments, CPU)
+    assert bundle.kv_indices.tolist() == [0, 1, 2, 3, 4, 0, 1, 5, 6, 6]
     assert bundle.query_rows.tolist() == [0, 1, 2, 3, 4, 4]
-    assert [index.tolist() for index in bundle.places] == [[0, 0, 0, 1, 1], [0, 1, 2, 0, 1]]
+    assert [index.tolist() for index in bundle.segment_and_offset] == [[0, 0, 0, 1, 1], [0, 1, 2, 0, 1]]
     assert (bundle.queries, bundle.before, bundle.rows) == (3, 2, slice(2, 7))
 
 
 def test_short_documents_go_together_in_every_part_and_long_ones_alone() -> None:
     lengths = sorted((70 + 37 * number % 80 for number in range(100)), reverse=True)
     parts = layout_of([(82, [2000, 300, *lengths])]).parts(1024)
-    bundles = [bundle for part in parts for bundle in part.layout.bundles]
-    assert [len(segment.own) for bundle in bundles for segment in bundle.segments] == [82, 2000, 300, *lengths]
-    assert [len(bundle.segments) for bundle in bundles[:3]] == [1, 1, 1], "the prefix, and what is long"
-    assert len(bundles) < 40
-    for bundle in bundles[3:]:
+    padded_groups = [bundle for part in parts for bundle in part.layout.padded_groups]
+    assert [len(segment.own) for bundle in padded_groups for segment in bundle.segments] == [82, 2000, 300, *lengths]
+    assert [len(bundle.segments) for bundle in padded_groups[:3]] == [1, 1, 1], "the prefix, and what is long"
+    assert len(padded_groups) < 40
+    for bundle in padded_groups[3:]:
         longest = max(len(segment.own) for segment in bundle.segments)
         needed = sum(len(segment.own) * segment.keys for segment in bundle.segments)
         assert len(bundle.segments) * longest * (82 + longest) <= 1.06 * needed
@@ -70,12 +70,12 @@ def test_short_documents_go_together_in_every_part_and_long_ones_alone() -> None
 
 def test_documents_behind_different_prefixes_do_not_go_together() -> None:
     layout = layout_of([(5, [3, 3]), (5, [3, 3])])
-    assert [len(bundle.segments) for bundle in layout.bundles] == [1, 2, 1, 2]
+    assert [len(bundle.segments) for bundle in layout.padded_groups] == [1, 2, 1, 2]
 
 
 def test_last_tokens_which_see_different_numbers_of_keys_go_alone() -> None:
     layout = layout_of([(5, [3, 3])], last_only=True)
-    assert [len(bundle.segments) for bundle in layout.bundles] == [1, 1]
+    assert [len(bundle.segments) for bundle in layout.padded_groups] == [1, 1]
 
 
 def test_parts_are_of_about_the_asked_size_and_a_long_document_is_not_cut() -> None:
@@ -88,8 +88,8 @@ def test_parts_are_of_about_the_asked_size_and_a_long_document_is_not_cut() -> N
 
 def test_index_tensors_repeat_the_prefix_for_every_tail() -> None:
     layout = layout_of([(2, [1, 2])])
-    assert layout.key_rows.tolist() == [0, 1, 0, 1, 2, 0, 1, 3, 4]
-    assert layout.cumulative_queries.tolist() == [0, 2, 3, 5]
-    assert layout.cumulative_keys.tolist() == [0, 2, 5, 9]
-    assert (layout.longest_query, layout.longest_key) == (2, 4)
-    assert layout.cumulative_keys.dtype == torch.int32
+    assert layout.kv_indices.tolist() == [0, 1, 0, 1, 2, 0, 1, 3, 4]
+    assert layout.cu_seqlens_q.tolist() == [0, 2, 3, 5]
+    assert layout.cu_seqlens_k.tolist() == [0, 2, 5, 9]
+    assert (layout.max_seqlen_q, layout.max_seqlen_k) == (2, 4)
+    assert layout.cu_seqlens_k.dtype == torch.int32

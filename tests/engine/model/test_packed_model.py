@@ -11,52 +11,52 @@ import torch
 from qwen3_rerank_plugins.engine.model.batch import build_batch
 from qwen3_rerank_plugins.engine.model.packed_model import PackedModel, rows_at_once
 from qwen3_rerank_plugins.engine.model.sdpa import sdpa_attention
-from qwen3_rerank_plugins.engine.scheduling.packing import Workload, plan_passes
-from qwen3_rerank_plugins.engine.text.tokenizer import TokenisedRequest
+from qwen3_rerank_plugins.engine.scheduling.packing import Workload, plan_batches
+from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
 from tests.checkpoints import SHAPES, load_reference
 
 CPU = torch.device("cpu")
 
 
-def random_requests(seed: int = 0) -> list[TokenisedRequest]:
+def random_requests(seed: int = 0) -> list[TokenizedRequest]:
     dice = torch.Generator().manual_seed(seed)
 
     def ids(length: int) -> tuple[int, ...]:
         return tuple(torch.randint(0, 151_000, (length,), generator=dice).tolist())
 
     return [
-        TokenisedRequest(ids(17), (ids(5), ids(1), ids(30)), (0, 1, 2), (0, 0, 0)),
-        TokenisedRequest(ids(3), (ids(2),), (0,), (0,)),
-        TokenisedRequest(ids(40), (ids(8), ids(8)), (0, 1), (0, 0)),
+        TokenizedRequest(ids(17), (ids(5), ids(1), ids(30)), (0, 1, 2), (0, 0, 0)),
+        TokenizedRequest(ids(3), (ids(2),), (0,), (0,)),
+        TokenizedRequest(ids(40), (ids(8), ids(8)), (0, 1), (0, 0)),
     ]
 
 
 def packed(
     model: torch.nn.Module,
-    requests: list[TokenisedRequest],
+    requests: list[TokenizedRequest],
     *,
     compile: bool = False,
     rows_at_once: int | None = None,
     kind: type[PackedModel] = PackedModel,
 ) -> torch.Tensor:
     """Hidden states of the last tokens, request after request."""
-    work = [Workload(len(request.prefix), tuple(map(len, request.tails))) for request in requests]
-    (plan,) = plan_passes(work, 10_000)
+    work = [Workload(len(request.prefix), tuple(map(len, request.document_ids))) for request in requests]
+    (plan,) = plan_batches(work, 10_000)
     with torch.inference_mode():
         run = kind(model.model, sdpa_attention, compile=compile, rows_at_once=rows_at_once)
         found = run(build_batch(requests, plan, CPU))
-    places = [(part.request, tail) for part in plan.slices for tail in part.tails]
+    places = [(part.request, tail) for part in plan.slices for tail in part.documents]
     return found[sorted(range(len(places)), key=places.__getitem__)]
 
 
-def one_by_one(model: torch.nn.Module, requests: list[TokenisedRequest]) -> torch.Tensor:
+def one_by_one(model: torch.nn.Module, requests: list[TokenizedRequest]) -> torch.Tensor:
     """The slow twin: every prompt alone and whole through transformers' own forward."""
     with torch.inference_mode():
         return torch.cat(
             [
                 model.model(torch.tensor([[*request.prefix, *tail]])).last_hidden_state[:, -1]
                 for request in requests
-                for tail in request.tails
+                for tail in request.document_ids
             ]
         )
 

@@ -7,21 +7,21 @@ from typing import Any
 import pytest
 import torch
 
-from qwen3_rerank_plugins.engine.model.runner import PassRunner
-from qwen3_rerank_plugins.engine.scheduling.packing import PassPlan, Slice
-from qwen3_rerank_plugins.engine.text.tokenizer import TokenisedRequest
+from qwen3_rerank_plugins.engine.model.runner import ModelRunner
+from qwen3_rerank_plugins.engine.scheduling.packing import BatchPlan, RequestSlice
+from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
 from qwen3_rerank_plugins.errors import DeviceMemoryError
 
-REQUEST = TokenisedRequest((1, 2), ((3,), (4, 5)), (0, 1), (0, 0))
-PLAN = PassPlan((Slice(0, (0, 1), 5),))
+REQUEST = TokenizedRequest((1, 2), ((3,), (4, 5)), (0, 1), (0, 0))
+PLAN = BatchPlan((RequestSlice(0, (0, 1), 5),))
 
 
 def run(model: Any) -> list[float]:
-    return PassRunner(model, lambda hidden: hidden.sum(-1), torch.device("cpu"))([REQUEST], PLAN)  # type: ignore[arg-type]
+    return ModelRunner(model, lambda hidden: hidden.sum(-1), torch.device("cpu"))([REQUEST], PLAN)  # type: ignore[arg-type]
 
 
 def test_log_odds_come_out_as_python_floats_in_plan_order() -> None:
-    found = run(lambda batch: batch.input_ids[batch.last_rows, None].float())
+    found = run(lambda batch: batch.input_ids[batch.last_token_indices, None].float())
     assert found == [3.0, 5.0]
     assert all(type(value) is float for value in found)
 

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from qwen3_rerank_plugins.engine.scheduling.packing import (
     LOOKAHEAD,
-    PassPlan,
+    BatchPlan,
     Remaining,
     Workload,
-    plan_pass,
-    plan_passes,
+    plan_batch,
+    plan_batches,
 )
 
 workloads = st.lists(
@@ -30,48 +30,51 @@ workloads = st.lists(
 budgets = st.integers(1, 40)
 
 
-def cost(plan: PassPlan, work: list[Workload]) -> int:
-    return sum(work[part.request].prefix + sum(work[part.request].tails[t] for t in part.tails) for part in plan.slices)
+def cost(plan: BatchPlan, work: list[Workload]) -> int:
+    return sum(
+        work[part.request].prefix + sum(work[part.request].document_lengths[t] for t in part.documents)
+        for part in plan.slices
+    )
 
 
 @given(workloads, budgets)
 def test_every_tail_stands_in_exactly_one_pass(work: list[Workload], budget: int) -> None:
     planned = [
-        (part.request, tail) for plan in plan_passes(work, budget) for part in plan.slices for tail in part.tails
+        (part.request, tail) for plan in plan_batches(work, budget) for part in plan.slices for tail in part.documents
     ]
-    assert sorted(planned) == [(r, t) for r, workload in enumerate(work) for t in range(len(workload.tails))]
+    assert sorted(planned) == [(r, t) for r, workload in enumerate(work) for t in range(len(workload.document_lengths))]
 
 
 @given(workloads, budgets)
 def test_no_pass_exceeds_the_budget_unless_it_holds_a_single_tail(work: list[Workload], budget: int) -> None:
-    for plan in plan_passes(work, budget):
+    for plan in plan_batches(work, budget):
         assert plan.tokens == cost(plan, work)
-        assert plan.tokens <= budget or plan.documents == 1
+        assert plan.tokens <= budget or plan.document_count == 1
 
 
 @given(workloads, budgets)
 def test_a_prefix_stands_once_in_a_pass_and_tails_longest_first(work: list[Workload], budget: int) -> None:
-    for plan in plan_passes(work, budget):
+    for plan in plan_batches(work, budget):
         requests = [part.request for part in plan.slices]
         assert len(set(requests)) == len(requests)
         for part in plan.slices:
-            assert part.tails
-            lengths = [work[part.request].tails[tail] for tail in part.tails]
+            assert part.documents
+            lengths = [work[part.request].document_lengths[tail] for tail in part.documents]
             assert lengths == sorted(lengths, reverse=True)
 
 
 @given(workloads, budgets)
 def test_a_request_that_fits_is_never_split(work: list[Workload], budget: int) -> None:
-    plans = plan_passes(work, budget)
+    plans = plan_batches(work, budget)
     for request, workload in enumerate(work):
-        if workload.tails and workload.prefix + sum(workload.tails) <= budget:
+        if workload.document_lengths and workload.prefix + sum(workload.document_lengths) <= budget:
             assert sum(part.request == request for plan in plans for part in plan.slices) == 1
 
 
 @given(workloads, budgets)
 def test_any_two_passes_together_exceed_the_budget(work: list[Workload], budget: int) -> None:
     """The stated bound: n >= 2 passes hold more than n * budget / 2 tokens."""
-    sizes = [plan.tokens for plan in plan_passes(work, budget)]
+    sizes = [plan.tokens for plan in plan_batches(work, budget)]
     assert all(one + other > budget for one, other in itertools.combinations(sizes, 2))
     if len(sizes) > 1:
         assert len(sizes) < 2 * sum(sizes) / budget
@@ -86,7 +89,7 @@ def test_one_request_takes_at_most_a_third_more_passes_than_the_best_plan(
     capacity = budget - prefix
     fitting = [tail for tail in tails if tail <= capacity]
     oversized = len(tails) - len(fitting)
-    plans = plan_passes([Workload(prefix, tuple(tails))], budget)
+    plans = plan_batches([Workload(prefix, tuple(tails))], budget)
     best = fewest_bins(tuple(fitting), capacity) + oversized
     assert best <= len(plans) <= 11 / 9 * best + 2 / 3
 
@@ -105,33 +108,33 @@ def fewest_bins(sizes: tuple[int, ...], capacity: int) -> int:
 
 def test_small_requests_share_a_pass() -> None:
     work = [Workload(10, (5, 5)), Workload(10, (5,)), Workload(10, (60,))]
-    plans = plan_passes(work, 100)
+    plans = plan_batches(work, 100)
     assert [[part.request for part in plan.slices] for plan in plans] == [[0, 1], [2]]
     assert [plan.tokens for plan in plans] == [35, 70]
 
 
 def test_the_first_request_is_always_in_the_first_pass() -> None:
     work = [Workload(10, (50,)), Workload(10, (500,)), Workload(1, (1,))]
-    assert plan_passes(work, 100)[0].slices[0].request == 0
+    assert plan_batches(work, 100)[0].slices[0].request == 0
 
 
 @pytest.mark.parametrize("budget", [1, 1000])
 def test_nothing_to_do_is_no_pass(budget: int) -> None:
-    assert plan_passes([], budget) == []
-    assert plan_passes([Workload(5, ())], budget) == []
+    assert plan_batches([], budget) == []
+    assert plan_batches([Workload(5, ())], budget) == []
 
 
-def one_after_another(work: list[Workload], budget: int, company: int | None = None) -> list[PassPlan]:
+def one_after_another(work: list[Workload], budget: int, max_merged_tokens: int | None = None) -> list[BatchPlan]:
     """Passes as the worker makes them, where nobody joins and whoever was served goes to the end of the line."""
     left = [Remaining(workload) for workload in work]
     line, plans = list(range(len(work))), []
     while True:
-        plan = plan_pass([left[request] for request in line], budget, company)
+        plan = plan_batch([left[request] for request in line], budget, max_merged_tokens)
         if not plan.slices:
             assert not any(one.count for one in left)
             return plans
         named = [dataclasses.replace(part, request=line[part.request]) for part in plan.slices]
-        plans.append(PassPlan(tuple(named)))
+        plans.append(BatchPlan(tuple(named)))
         served = [part.request for part in named]
         line = [request for request in line if request not in served] + served
 
@@ -141,17 +144,17 @@ companies = st.none() | st.integers(1, 40)
 
 @given(workloads, budgets, companies)
 def test_pass_by_pass_every_tail_is_taken_once_and_nothing_exceeds_the_budget_without_need(
-    work: list[Workload], budget: int, company: int | None
+    work: list[Workload], budget: int, max_merged_tokens: int | None
 ) -> None:
-    plans = one_after_another(work, budget, company)
-    planned = [(part.request, tail) for plan in plans for part in plan.slices for tail in part.tails]
-    assert sorted(planned) == [(r, t) for r, workload in enumerate(work) for t in range(len(workload.tails))]
+    plans = one_after_another(work, budget, max_merged_tokens)
+    planned = [(part.request, tail) for plan in plans for part in plan.slices for tail in part.documents]
+    assert sorted(planned) == [(r, t) for r, workload in enumerate(work) for t in range(len(workload.document_lengths))]
     for plan in plans:
         assert plan.tokens == cost(plan, work)
-        assert plan.tokens <= budget or plan.documents == 1
-        assert len(plan.slices) == 1 or company is None or plan.tokens <= company
+        assert plan.tokens <= budget or plan.document_count == 1
+        assert len(plan.slices) == 1 or max_merged_tokens is None or plan.tokens <= max_merged_tokens
         for part in plan.slices:
-            lengths = [work[part.request].tails[tail] for tail in part.tails]
+            lengths = [work[part.request].document_lengths[tail] for tail in part.documents]
             assert lengths == sorted(lengths, reverse=True)
 
 
@@ -165,7 +168,7 @@ def test_pass_by_pass_there_are_hardly_twice_as_many_as_the_tokens_call_for(work
 @given(workloads, budgets)
 def test_one_request_alone_is_planned_alike_pass_by_pass_and_at_once(work: list[Workload], budget: int) -> None:
     for workload in work:
-        assert one_after_another([workload], budget) == plan_passes([workload], budget)
+        assert one_after_another([workload], budget) == plan_batches([workload], budget)
 
 
 @given(workloads, budgets, budgets, st.data())
@@ -178,20 +181,20 @@ def test_tails_that_were_put_back_are_planned_again_under_another_budget(
             current = data.draw(st.sampled_from([budget, lower]))
             expected = left.next_tokens(current)
             tails = left.take(current)
-            assert expected == workload.prefix + sum(workload.tails[tail] for tail in tails)
+            assert expected == workload.prefix + sum(workload.document_lengths[tail] for tail in tails)
             if data.draw(st.booleans()) and len(tails) > 1:
                 left.put_back(tails)
                 budget = max(1, budget // 2)
             else:
                 found += tails
-        assert sorted(found) == list(range(len(workload.tails)))
+        assert sorted(found) == list(range(len(workload.document_lengths)))
 
 
 @given(workloads, budgets)
 def test_whoever_is_first_in_line_is_served(work: list[Workload], budget: int) -> None:
     left = [Remaining(workload) for workload in work]
-    plan = plan_pass(left, budget)
-    waiting = [request for request, workload in enumerate(work) if workload.tails]
+    plan = plan_batch(left, budget)
+    waiting = [request for request, workload in enumerate(work) if workload.document_lengths]
     assert [part.request for part in plan.slices][:1] == waiting[:1]
 
 
@@ -241,7 +244,7 @@ def test_the_work_of_planning_grows_with_the_documents_and_not_with_their_square
         left = Remaining(Workload(80, tuple(map(Counted, lengths))))
         Counted.operations = 0
         while left.count:
-            plan_pass([left], budget)
+            plan_batch([left], budget)
         return Counted.operations
 
     few, many = operations(1_000), operations(10_000)
@@ -253,7 +256,7 @@ def test_a_hundred_thousand_documents_are_planned_with_a_few_operations_each() -
     dice = random.Random(0)
     lengths = tuple(Counted(dice.randint(20, 800)) for _ in range(100_000))
     Counted.operations = 0
-    assert sum(plan.documents for plan in plan_passes([Workload(80, lengths)], 16_384)) == 100_000
+    assert sum(plan.document_count for plan in plan_batches([Workload(80, lengths)], 16_384)) == 100_000
     assert Counted.operations <= 40 * 100_000
 
 
@@ -268,5 +271,5 @@ def test_no_more_than_a_few_of_those_who_wait_are_looked_at_for_a_pass() -> None
             return super().next_tokens(budget)
 
     waiting = [Watched(Workload(10, (90,))) for _ in range(10_000)]
-    assert plan_pass(waiting, 1000).documents == 10
+    assert plan_batch(waiting, 1000).document_count == 10
     assert looked_at == 2 * 10

@@ -17,12 +17,12 @@ import pytest
 from qwen3_rerank_plugins import Qwen3Reranker, close_all
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import find_checkpoint
 from qwen3_rerank_plugins.engine.local import LocalScorer
-from qwen3_rerank_plugins.engine.scheduling.packing import PassPlan, Workload
-from qwen3_rerank_plugins.engine.scheduling.replicas import REST, Replicas
-from qwen3_rerank_plugins.engine.scheduling.scheduler import Engine, TailScores, Worker
-from qwen3_rerank_plugins.engine.scheduling.sharding import Part, plan_parts
+from qwen3_rerank_plugins.engine.scheduling.packing import BatchPlan, Workload
+from qwen3_rerank_plugins.engine.scheduling.replicas import COOLDOWN, Replicas
+from qwen3_rerank_plugins.engine.scheduling.scheduler import DocumentScores, LoadedEngine, Scheduler
+from qwen3_rerank_plugins.engine.scheduling.sharding import Shard, shard_request
 from qwen3_rerank_plugins.engine.settings import EngineSettings
-from qwen3_rerank_plugins.engine.text.tokenizer import TokenisedRequest
+from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
 from qwen3_rerank_plugins.errors import ClosedError, PassError, SettingsError
 from tests.engine.scheduling.test_scheduler import LIMIT, Device, Overflowing, expected, request
 
@@ -37,19 +37,21 @@ class Pair:
         self.devices = devices or (Device(), Device())
         self.now = 0.0
         self.broken_loads: set[int] = set()
-        workers = [Worker(self._loader(number), f"cuda:{number}") for number in range(len(self.devices))]
+        workers = [Scheduler(self._loader(number), f"cuda:{number}") for number in range(len(self.devices))]
         self.replicas = Replicas(workers, lambda: self.now)
 
-    def _loader(self, number: int) -> Callable[[], Engine]:
-        def load() -> Engine:
+    def _loader(self, number: int) -> Callable[[], LoadedEngine]:
+        def load() -> LoadedEngine:
             if number in self.broken_loads:
                 raise OSError("no such device")
             device = self.devices[number]
-            return Engine(device, device.budget, rescue=device if isinstance(device, Overflowing) else None)
+            return LoadedEngine(
+                device, device.budget, float32_fallback=device if isinstance(device, Overflowing) else None
+            )
 
         return load
 
-    def submit(self, asked: TokenisedRequest) -> Future[TailScores]:
+    def submit(self, asked: TokenizedRequest) -> Future[DocumentScores]:
         return self.replicas.submit(asked, lambda scores, _: scores)
 
     def warm(self) -> Pair:
@@ -70,7 +72,7 @@ class Pair:
     def break_on(self, number: int, *ids: int) -> None:
         """Passes of one device with prefixes of these ids, or of any."""
 
-        def fail(requests: Sequence[TokenisedRequest], _: PassPlan) -> Exception | None:
+        def fail(requests: Sequence[TokenizedRequest], _: BatchPlan) -> Exception | None:
             concerned = not ids or any(one.prefix[0] in ids for one in requests)
             return RuntimeError("an illegal memory access") if concerned else None
 
@@ -89,7 +91,7 @@ def test_a_large_request_runs_on_both_and_comes_back_in_order(pair: Pair) -> Non
     asked = request(7, *LARGE, 5, 1, 999)
     assert pair.submit(asked).result(LIMIT) == expected(asked)
     assert all(pair.passes)
-    tails = [sum(plan.documents for plan in device.plans) for device in pair.devices]
+    tails = [sum(plan.document_count for plan in device.plans) for device in pair.devices]
     assert sum(tails) == 33
 
 
@@ -116,13 +118,13 @@ def test_a_small_request_does_not_wait_while_a_large_one_is_divided(
 ) -> None:
     dividing, going_on = threading.Event(), threading.Event()
 
-    def slowly(workload: Workload, outstanding: Sequence[int]) -> list[Part]:
-        if len(workload.tails) == len(LARGE):
+    def slowly(workload: Workload, outstanding: Sequence[int]) -> list[Shard]:
+        if len(workload.document_lengths) == len(LARGE):
             dividing.set()
             assert going_on.wait(LIMIT)
-        return plan_parts(workload, outstanding)
+        return shard_request(workload, outstanding)
 
-    monkeypatch.setattr("qwen3_rerank_plugins.engine.scheduling.replicas.plan_parts", slowly)
+    monkeypatch.setattr("qwen3_rerank_plugins.engine.scheduling.replicas.shard_request", slowly)
     with ThreadPoolExecutor(2) as pool:
         large = pool.submit(pair.submit, request(1, *LARGE))
         assert dividing.wait(LIMIT)
@@ -147,7 +149,7 @@ def test_nobody_waits_for_a_model_that_loads_while_another_is_ready() -> None:
     second = pair.replicas._replicas[1].worker
     load = second._load
 
-    def slowly() -> Engine:
+    def slowly() -> LoadedEngine:
         assert loading.wait(LIMIT)
         return load()
 
@@ -196,7 +198,7 @@ def test_after_its_rest_a_device_is_tried_again(pair: Pair) -> None:
         pair.submit(request(1, 50)).result(LIMIT)
     pair.submit(request(2, 5)).result(LIMIT)
     assert pair.passes == [1, 1]
-    pair.now += REST
+    pair.now += COOLDOWN
     pair.submit(request(2, 5)).result(LIMIT)
     assert pair.passes == [2, 1]
 
@@ -218,7 +220,7 @@ def test_a_device_that_cannot_load_fails_what_it_was_given_and_then_gets_nothing
     for number in range(2, 6):
         assert pair.submit(request(number, *LARGE)).result(LIMIT) == expected(request(number, *LARGE))
     pair.broken_loads.clear()
-    pair.now += REST
+    pair.now += COOLDOWN
     pair.submit(request(6, 5)).result(LIMIT)
     pair.replicas._replicas[1].worker.load().result(LIMIT)
     pair.submit(request(7, *LARGE)).result(LIMIT)
@@ -258,15 +260,17 @@ def test_scores_that_overflow_are_rescued_wherever_they_ran() -> None:
     asked = request(1, *LARGE, 7, 7, *LARGE, 7, 7)
     rescuers = [Device(), Device()]
     for replica, device, rescuer in zip(pair.replicas._replicas, pair.devices, rescuers, strict=True):
-        replica.worker._load = lambda device=device, rescuer=rescuer: Engine(device, 1000, rescue=rescuer)
-    scores, rescued = pair.replicas.submit(asked, lambda *found: found, rescue=True).result(LIMIT)
+        replica.worker._load = lambda device=device, rescuer=rescuer: LoadedEngine(
+            device, 1000, float32_fallback=rescuer
+        )
+    scores, rescored = pair.replicas.submit(asked, lambda *found: found, float32_fallback=True).result(LIMIT)
     assert scores == expected(asked)
-    assert rescued == [30, 31, 62, 63]
+    assert rescored == [30, 31, 62, 63]
     assert sum(len(rescuer.plans) for rescuer in rescuers) == 4
 
 
 def test_a_finish_that_raises_fails_its_own_request_only(pair: Pair) -> None:
-    def broken(_: TailScores, __: Collection[int]) -> None:
+    def broken(_: DocumentScores, __: Collection[int]) -> None:
         raise RuntimeError("cannot finish")
 
     with pytest.raises(PassError, match="cannot finish"):
@@ -329,7 +333,7 @@ def double() -> Iterator[Qwen3Reranker]:
         yield reranker
 
 
-def workers(reranker: Qwen3Reranker) -> list[Worker]:
+def workers(reranker: Qwen3Reranker) -> list[Scheduler]:
     scorer = reranker._scorer()
     assert isinstance(scorer, LocalScorer)
     return scorer._workers
@@ -367,7 +371,7 @@ def test_two_replicas_rank_as_one_device_does(options: dict[str, object], monkey
             monkeypatch.setattr(
                 worker,
                 "_engine",
-                Engine(lambda *pass_, run=run, worker=worker: busy.append(worker) or run(*pass_), 16_384),
+                LoadedEngine(lambda *pass_, run=run, worker=worker: busy.append(worker) or run(*pass_), 16_384),
             )
         expected_ranks, found = one.rank(QUERY, documents), two.rank(QUERY, documents)
     assert len(set(busy)) == 2, "the call did not use both"

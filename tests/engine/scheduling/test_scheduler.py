@@ -13,9 +13,9 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 
 import pytest
 
-from qwen3_rerank_plugins.engine.scheduling.packing import PassPlan, Remaining
-from qwen3_rerank_plugins.engine.scheduling.scheduler import Engine, TailScores, Worker
-from qwen3_rerank_plugins.engine.text.tokenizer import TokenisedRequest
+from qwen3_rerank_plugins.engine.scheduling.packing import BatchPlan, Remaining
+from qwen3_rerank_plugins.engine.scheduling.scheduler import DocumentScores, LoadedEngine, Scheduler
+from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
 from qwen3_rerank_plugins.errors import ClosedError, DeviceMemoryError, PassError, ScoringError
 
 LIMIT = 30.0
@@ -26,14 +26,14 @@ class Device:
 
     def __init__(self, budget: int = 1000, memory: int = 10**9) -> None:
         self.budget, self.memory = budget, memory
-        self.plans: list[PassPlan] = []
+        self.plans: list[BatchPlan] = []
         self.served: list[set[int]] = []  # the prefixes in each pass
         self.open = threading.Event()
         self.open.set()
         self.entered = threading.Semaphore(0)
-        self.break_on: Callable[[Sequence[TokenisedRequest], PassPlan], Exception | None] = lambda *_: None
+        self.break_on: Callable[[Sequence[TokenizedRequest], BatchPlan], Exception | None] = lambda *_: None
 
-    def __call__(self, requests: Sequence[TokenisedRequest], plan: PassPlan) -> list[float]:
+    def __call__(self, requests: Sequence[TokenizedRequest], plan: BatchPlan) -> list[float]:
         self.plans.append(plan)
         self.served.append({requests[part.request].prefix[0] for part in plan.slices})
         self.entered.release()
@@ -44,23 +44,23 @@ class Device:
         if error:
             raise error
         return [
-            float(sum(requests[part.request].prefix) + sum(requests[part.request].tails[tail]))
+            float(sum(requests[part.request].prefix) + sum(requests[part.request].document_ids[tail]))
             for part in plan.slices
-            for tail in part.tails
+            for tail in part.documents
         ]
 
 
-def request(prefix: int, *tails: int) -> TokenisedRequest:
+def request(prefix: int, *tails: int) -> TokenizedRequest:
     """Tails of the given lengths, all different."""
     ids = tuple((number + 1,) * length for number, length in enumerate(tails))
-    return TokenisedRequest((prefix,) * 3, ids, tuple(range(len(ids))), (0,) * len(ids))
+    return TokenizedRequest((prefix,) * 3, ids, tuple(range(len(ids))), (0,) * len(ids))
 
 
-def expected(asked: TokenisedRequest) -> TailScores:
-    return tuple(float(sum(asked.prefix) + sum(tail)) for tail in asked.tails)
+def expected(asked: TokenizedRequest) -> DocumentScores:
+    return tuple(float(sum(asked.prefix) + sum(tail)) for tail in asked.document_ids)
 
 
-def submit(worker: Worker, asked: TokenisedRequest) -> Future[TailScores]:
+def submit(worker: Scheduler, asked: TokenizedRequest) -> Future[DocumentScores]:
     return worker.submit(asked, lambda scores, _: scores)
 
 
@@ -70,23 +70,23 @@ def device() -> Device:
 
 
 @pytest.fixture
-def worker(device: Device) -> Worker:
-    return Worker(lambda: Engine(device, device.budget))
+def worker(device: Device) -> Scheduler:
+    return Scheduler(lambda: LoadedEngine(device, device.budget))
 
 
-def test_scores_come_back_in_the_order_of_the_tails(worker: Worker) -> None:
+def test_scores_come_back_in_the_order_of_the_tails(worker: Scheduler) -> None:
     asked = request(7, 5, 1, 9)
     assert submit(worker, asked).result(LIMIT) == expected(asked)
 
 
-def test_a_request_over_the_budget_runs_in_several_passes(worker: Worker, device: Device) -> None:
+def test_a_request_over_the_budget_runs_in_several_passes(worker: Scheduler, device: Device) -> None:
     asked = request(1, *[90] * 25)
     assert submit(worker, asked).result(LIMIT) == expected(asked)
     assert len(device.plans) == 3
     assert all(plan.tokens <= device.budget for plan in device.plans)
 
 
-def test_requests_that_wait_share_a_pass(worker: Worker, device: Device) -> None:
+def test_requests_that_wait_share_a_pass(worker: Scheduler, device: Device) -> None:
     device.open.clear()
     first = submit(worker, request(1, 5))
     assert device.entered.acquire(timeout=LIMIT)
@@ -98,7 +98,7 @@ def test_requests_that_wait_share_a_pass(worker: Worker, device: Device) -> None
 
 
 def test_no_more_requests_share_a_pass_than_are_good_company(device: Device) -> None:
-    worker = Worker(lambda: Engine(device, device.budget, company=30))
+    worker = Scheduler(lambda: LoadedEngine(device, device.budget, max_merged_tokens=30))
     device.open.clear()
     futures = [submit(worker, request(1, 5))]
     assert device.entered.acquire(timeout=LIMIT)
@@ -110,7 +110,7 @@ def test_no_more_requests_share_a_pass_than_are_good_company(device: Device) -> 
     assert all(plan.tokens <= 30 for plan in device.plans if len(plan.slices) > 1)
 
 
-def test_a_small_request_joins_the_next_pass_of_a_large_one(worker: Worker, device: Device) -> None:
+def test_a_small_request_joins_the_next_pass_of_a_large_one(worker: Scheduler, device: Device) -> None:
     device.open.clear()
     large = submit(worker, request(1, *[980] * 20))
     assert device.entered.acquire(timeout=LIMIT)
@@ -122,7 +122,9 @@ def test_a_small_request_joins_the_next_pass_of_a_large_one(worker: Worker, devi
     assert len(device.plans) == 20
 
 
-def test_a_small_request_that_cannot_join_goes_before_the_rest_of_a_large_one(worker: Worker, device: Device) -> None:
+def test_a_small_request_that_cannot_join_goes_before_the_rest_of_a_large_one(
+    worker: Scheduler, device: Device
+) -> None:
     device.open.clear()
     large = submit(worker, request(1, *[990] * 20))
     assert device.entered.acquire(timeout=LIMIT)
@@ -133,7 +135,7 @@ def test_a_small_request_that_cannot_join_goes_before_the_rest_of_a_large_one(wo
     assert device.served[:3] == [{1}, {2}, {1}]
 
 
-def test_a_large_request_gets_its_passes_however_many_small_ones_keep_coming(worker: Worker, device: Device) -> None:
+def test_a_large_request_gets_its_passes_however_many_small_ones_keep_coming(worker: Scheduler, device: Device) -> None:
     newcomers = iter(range(2, 40))
 
     def one_more(*_: object) -> None:
@@ -149,7 +151,7 @@ def test_a_large_request_gets_its_passes_however_many_small_ones_keep_coming(wor
     assert turns == [0, 2, 5, 9, 14]  # after everybody who came before its last turn, and nobody else
 
 
-def test_a_failing_pass_reaches_its_callers_and_nobody_else(worker: Worker, device: Device) -> None:
+def test_a_failing_pass_reaches_its_callers_and_nobody_else(worker: Scheduler, device: Device) -> None:
     device.break_on = lambda requests, _: ValueError("broken") if any(r.prefix[0] == 2 for r in requests) else None
     device.open.clear()
     before = submit(worker, request(1, 5))
@@ -164,7 +166,7 @@ def test_a_failing_pass_reaches_its_callers_and_nobody_else(worker: Worker, devi
     assert submit(worker, request(4, 5)).result(LIMIT) == expected(request(4, 5))
 
 
-def test_an_error_of_the_tree_arrives_as_it_is(worker: Worker, device: Device) -> None:
+def test_an_error_of_the_tree_arrives_as_it_is(worker: Scheduler, device: Device) -> None:
     device.break_on = lambda *_: ScoringError("as it is")
     with pytest.raises(ScoringError, match="^as it is$"):
         submit(worker, request(1, 5)).result(LIMIT)
@@ -172,7 +174,7 @@ def test_an_error_of_the_tree_arrives_as_it_is(worker: Worker, device: Device) -
 
 def test_out_of_memory_halves_the_plan_and_loses_nothing() -> None:
     device = Device(budget=1000, memory=300)
-    worker = Worker(lambda: Engine(device, device.budget))
+    worker = Scheduler(lambda: LoadedEngine(device, device.budget))
     asked = request(1, *range(20, 60))
     assert submit(worker, asked).result(LIMIT) == expected(asked)
     tried = len(device.plans)
@@ -182,7 +184,7 @@ def test_out_of_memory_halves_the_plan_and_loses_nothing() -> None:
 
 def test_a_failed_pass_that_was_much_smaller_than_the_budget_is_halved_itself() -> None:
     device = Device(budget=16_000, memory=300)
-    worker = Worker(lambda: Engine(device, device.budget))
+    worker = Scheduler(lambda: LoadedEngine(device, device.budget))
     asked = request(1, *[40] * 10)  # 403 tokens: half of the budget would try the same again, and again
     assert submit(worker, asked).result(LIMIT) == expected(asked)
     assert [plan.tokens for plan in device.plans] == [403, 163, 163, 83]
@@ -190,7 +192,7 @@ def test_a_failed_pass_that_was_much_smaller_than_the_budget_is_halved_itself() 
 
 def test_memory_that_comes_back_is_used_again_and_both_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
     device = Device(budget=1000, memory=60)
-    worker = Worker(lambda: Engine(device, device.budget), "cuda:3")
+    worker = Scheduler(lambda: LoadedEngine(device, device.budget), "cuda:3")
     asked = request(1, *[10] * 400)
     assert submit(worker, asked).result(LIMIT) == expected(asked)
     device.memory = 10**9
@@ -204,7 +206,7 @@ def test_memory_that_comes_back_is_used_again_and_both_are_told_once(caplog: pyt
 
 def test_where_memory_stays_short_not_every_call_runs_out_of_it(caplog: pytest.LogCaptureFixture) -> None:
     device = Device(budget=1000, memory=300)
-    worker = Worker(lambda: Engine(device, device.budget))
+    worker = Scheduler(lambda: LoadedEngine(device, device.budget))
     asked = request(1, *[20] * 50)
     failed = []
     for _ in range(100):
@@ -218,7 +220,7 @@ def test_where_memory_stays_short_not_every_call_runs_out_of_it(caplog: pytest.L
 
 def test_a_pass_of_several_callers_that_runs_out_of_memory_loses_nobody_and_keeps_their_turns() -> None:
     device = Device(budget=1000, memory=120)
-    worker = Worker(lambda: Engine(device, device.budget))
+    worker = Scheduler(lambda: LoadedEngine(device, device.budget))
     device.open.clear()
     first = submit(worker, request(1, 5))
     assert device.entered.acquire(timeout=LIMIT)
@@ -233,7 +235,7 @@ def test_a_pass_of_several_callers_that_runs_out_of_memory_loses_nobody_and_keep
 
 def test_a_document_that_can_never_fit_fails_its_own_request_only() -> None:
     device = Device(budget=1000, memory=300)
-    worker = Worker(lambda: Engine(device, device.budget))
+    worker = Scheduler(lambda: LoadedEngine(device, device.budget))
     device.open.clear()
     before = submit(worker, request(1, 5))
     assert device.entered.acquire(timeout=LIMIT)
@@ -248,13 +250,13 @@ def test_a_document_that_can_never_fit_fails_its_own_request_only() -> None:
 def test_a_failed_load_reaches_whoever_waits_and_the_next_request_tries_again(device: Device) -> None:
     attempts = iter([OSError("no disk"), None])
 
-    def load() -> Engine:
+    def load() -> LoadedEngine:
         error = next(attempts)
         if error:
             raise error
-        return Engine(device, device.budget)
+        return LoadedEngine(device, device.budget)
 
-    worker = Worker(load)
+    worker = Scheduler(load)
     with pytest.raises(PassError, match="no disk"):
         submit(worker, request(1, 5)).result(LIMIT)
     assert submit(worker, request(1, 5)).result(LIMIT) == expected(request(1, 5))
@@ -265,13 +267,13 @@ def test_whoever_comes_during_a_load_that_fails_is_answered_once_and_starts_no_o
 ) -> None:
     going, asked, loads = threading.Event(), threading.Event(), list[None]()
 
-    def load() -> Engine:
+    def load() -> LoadedEngine:
         loads.append(None)
         going.set()
         assert asked.wait(LIMIT)
         raise ScoringError("as it is")
 
-    worker = Worker(load)
+    worker = Scheduler(load)
     futures = [submit(worker, request(1, 5))]
     assert going.wait(LIMIT)
     futures += [submit(worker, request(1, 5)) for _ in range(2)]
@@ -289,16 +291,16 @@ def test_everybody_who_waits_for_what_fails_gets_an_error_of_their_own(
 ) -> None:
     going, asked = threading.Event(), threading.Event()
 
-    def load() -> Engine:
+    def load() -> LoadedEngine:
         going.set()
         assert asked.wait(LIMIT)
         if where == "the load":
             raise failure
-        return Engine(device, device.budget)
+        return LoadedEngine(device, device.budget)
 
     device.break_on = lambda *_: failure
     failure.add_note("on the way")
-    worker = Worker(load)
+    worker = Scheduler(load)
     futures = [submit(worker, request(1, 5))]
     assert going.wait(LIMIT)
     futures += [submit(worker, request(1, 5)) for _ in range(2)]
@@ -316,7 +318,7 @@ def test_everybody_who_waits_for_what_fails_gets_an_error_of_their_own(
     assert second.__traceback__ is None
 
 
-def test_a_cancelled_request_is_dropped_before_its_next_pass(worker: Worker, device: Device) -> None:
+def test_a_cancelled_request_is_dropped_before_its_next_pass(worker: Scheduler, device: Device) -> None:
     device.open.clear()
     running = submit(worker, request(1, *[990] * 20))
     assert device.entered.acquire(timeout=LIMIT)
@@ -331,7 +333,7 @@ def test_a_cancelled_request_is_dropped_before_its_next_pass(worker: Worker, dev
         queued.result(LIMIT)
 
 
-def test_closing_serves_whoever_waits_and_refuses_whoever_comes_later(worker: Worker, device: Device) -> None:
+def test_closing_serves_whoever_waits_and_refuses_whoever_comes_later(worker: Scheduler, device: Device) -> None:
     device.open.clear()
     first = submit(worker, request(1, 5))
     assert device.entered.acquire(timeout=LIMIT)
@@ -349,7 +351,7 @@ def test_closing_serves_whoever_waits_and_refuses_whoever_comes_later(worker: Wo
 
 def test_a_worker_that_never_worked_closes_without_loading_and_stays_closed() -> None:
     loads: list[None] = []
-    worker = Worker(lambda: loads.append(None))  # type: ignore[arg-type, return-value]
+    worker = Scheduler(lambda: loads.append(None))  # type: ignore[arg-type, return-value]
     worker.close()
     with pytest.raises(ClosedError, match="Make a new one"):
         submit(worker, request(1, 5))
@@ -358,33 +360,33 @@ def test_a_worker_that_never_worked_closes_without_loading_and_stays_closed() ->
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_a_pass_that_gives_too_few_or_too_many_scores_leaves_nobody_waiting(
-    worker: Worker, device: Device, count: int
+    worker: Scheduler, device: Device, count: int
 ) -> None:
     device.open.clear()
     submit(worker, request(1, 5))
     assert device.entered.acquire(timeout=LIMIT)
-    worker._engine = Engine(lambda *_: [1.0] * count, device.budget)
+    worker._engine = LoadedEngine(lambda *_: [1.0] * count, device.budget)
     bad = submit(worker, request(2, 5, 6))
     device.open.set()
     with pytest.raises(PassError, match=f"{count} scores for 2 documents"):
         bad.result(LIMIT)
-    worker._engine = Engine(device, device.budget)
+    worker._engine = LoadedEngine(device, device.budget)
     assert submit(worker, request(3, 5)).result(LIMIT) == expected(request(3, 5))
 
 
-def test_not_even_a_failing_plan_leaves_anybody_waiting(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_not_even_a_failing_plan_leaves_anybody_waiting(worker: Scheduler, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*_: object) -> None:
         raise MemoryError("no memory to plan in")
 
     with monkeypatch.context() as patched:
-        patched.setattr("qwen3_rerank_plugins.engine.scheduling.scheduler.plan_pass", failing)
+        patched.setattr("qwen3_rerank_plugins.engine.scheduling.scheduler.plan_batch", failing)
         with pytest.raises(PassError, match="no memory to plan in"):
             submit(worker, request(1, 5)).result(LIMIT)
     assert submit(worker, request(2, 5)).result(LIMIT) == expected(request(2, 5))
 
 
-def test_a_finish_that_raises_fails_its_own_request_only(worker: Worker, device: Device) -> None:
-    def broken(_: TailScores, __: Collection[int]) -> None:
+def test_a_finish_that_raises_fails_its_own_request_only(worker: Scheduler, device: Device) -> None:
+    def broken(_: DocumentScores, __: Collection[int]) -> None:
         raise RuntimeError("cannot finish")
 
     device.open.clear()
@@ -398,7 +400,7 @@ def test_a_finish_that_raises_fails_its_own_request_only(worker: Worker, device:
     assert good.result(LIMIT) == expected(request(3, 5))
 
 
-def test_thirty_two_threads_get_what_they_asked_for(worker: Worker) -> None:
+def test_thirty_two_threads_get_what_they_asked_for(worker: Scheduler) -> None:
     dice = random.Random(0)
     asked = [request(dice.randrange(1, 99), *(dice.randrange(1, 300) for _ in range(8))) for _ in range(320)]
     with ThreadPoolExecutor(32) as pool:
@@ -410,8 +412,8 @@ def test_thirty_two_threads_get_what_they_asked_for(worker: Worker) -> None:
 class Overflowing(Device):
     """Scores of tails of 7 tokens overflow."""
 
-    def __call__(self, requests: Sequence[TokenisedRequest], plan: PassPlan) -> list[float]:
-        lengths = [len(requests[part.request].tails[tail]) for part in plan.slices for tail in part.tails]
+    def __call__(self, requests: Sequence[TokenizedRequest], plan: BatchPlan) -> list[float]:
+        lengths = [len(requests[part.request].document_ids[tail]) for part in plan.slices for tail in part.documents]
         return [
             math.nan if length == 7 else log_odds
             for length, log_odds in zip(lengths, super().__call__(requests, plan), strict=True)
@@ -419,7 +421,7 @@ class Overflowing(Device):
 
 
 def test_what_planning_costs_does_not_depend_on_how_many_passes_are_still_to_come(
-    worker: Worker, device: Device, monkeypatch: pytest.MonkeyPatch
+    worker: Scheduler, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A large request is looked through once, as it is submitted; the worker looks at what it runs."""
     looked_at = 0
@@ -442,7 +444,7 @@ def test_what_planning_costs_does_not_depend_on_how_many_passes_are_still_to_com
     assert looked_at == 5000 + 1
 
 
-def test_ten_thousand_who_wait_are_served_in_the_order_in_which_they_came(worker: Worker, device: Device) -> None:
+def test_ten_thousand_who_wait_are_served_in_the_order_in_which_they_came(worker: Scheduler, device: Device) -> None:
     device.open.clear()
     futures = [submit(worker, request(number, 40)) for number in range(10_000)]
     device.open.set()
@@ -451,16 +453,16 @@ def test_ten_thousand_who_wait_are_served_in_the_order_in_which_they_came(worker
     assert order == list(range(10_000))
 
 
-def rescue(worker: Worker, asked: TokenisedRequest) -> Future[tuple[TailScores, Collection[int]]]:
-    return worker.submit(asked, lambda scores, rescued: (scores, tuple(rescued)), rescue=True)
+def float32_fallback(worker: Scheduler, asked: TokenizedRequest) -> Future[tuple[DocumentScores, Collection[int]]]:
+    return worker.submit(asked, lambda scores, rescored: (scores, tuple(rescored)), float32_fallback=True)
 
 
 def test_scores_that_overflow_are_computed_again_one_by_one_where_that_is_asked_for() -> None:
     narrow, wide = Overflowing(), Device()
-    worker = Worker(lambda: Engine(narrow, 1000, rescue=wide))
+    worker = Scheduler(lambda: LoadedEngine(narrow, 1000, float32_fallback=wide))
     asked = request(1, 5, 7, 6, 7)
-    assert rescue(worker, asked).result(LIMIT) == (expected(asked), (1, 3))
-    assert [plan.documents for plan in wide.plans] == [1, 1]
+    assert float32_fallback(worker, asked).result(LIMIT) == (expected(asked), (1, 3))
+    assert [plan.document_count for plan in wide.plans] == [1, 1]
     assert [plan.tokens for plan in wide.plans] == [10, 10]
     assert len(narrow.plans) == 1
     assert [math.isnan(log_odds) for log_odds in submit(worker, asked).result(LIMIT)] == [False, True, False, True]
@@ -469,9 +471,9 @@ def test_scores_that_overflow_are_computed_again_one_by_one_where_that_is_asked_
 
 def test_others_are_served_between_the_scores_that_are_computed_again() -> None:
     narrow, wide = Overflowing(), Device()
-    worker = Worker(lambda: Engine(narrow, 1000, rescue=wide))
+    worker = Scheduler(lambda: LoadedEngine(narrow, 1000, float32_fallback=wide))
     wide.open.clear()
-    large = rescue(worker, request(1, *[7] * 50))
+    large = float32_fallback(worker, request(1, *[7] * 50))
     assert wide.entered.acquire(timeout=LIMIT)
     small = submit(worker, request(2, 5))
     small_was_done: list[bool] = []
@@ -484,9 +486,9 @@ def test_others_are_served_between_the_scores_that_are_computed_again() -> None:
 
 def test_a_call_that_is_cancelled_gets_no_further_score_computed_again() -> None:
     narrow, wide = Overflowing(), Device()
-    worker = Worker(lambda: Engine(narrow, 1000, rescue=wide))
+    worker = Scheduler(lambda: LoadedEngine(narrow, 1000, float32_fallback=wide))
     wide.open.clear()
-    large = rescue(worker, request(1, *[7] * 50))
+    large = float32_fallback(worker, request(1, *[7] * 50))
     assert wide.entered.acquire(timeout=LIMIT)
     assert large.cancel()
     wide.open.set()
@@ -496,25 +498,27 @@ def test_a_call_that_is_cancelled_gets_no_further_score_computed_again() -> None
 
 def test_nothing_is_computed_again_that_was_finite() -> None:
     wide = Device()
-    worker = Worker(lambda: Engine(Device(), 1000, rescue=wide))
-    assert rescue(worker, request(1, 5, 7)).result(LIMIT) == (expected(request(1, 5, 7)), ())
+    worker = Scheduler(lambda: LoadedEngine(Device(), 1000, float32_fallback=wide))
+    assert float32_fallback(worker, request(1, 5, 7)).result(LIMIT) == (expected(request(1, 5, 7)), ())
     assert wide.plans == []
 
 
 def test_without_anything_wider_a_score_stays_broken() -> None:
-    scores, rescued = rescue(Worker(lambda: Engine(Overflowing(), 1000)), request(1, 7)).result(LIMIT)
+    scores, rescored = float32_fallback(Scheduler(lambda: LoadedEngine(Overflowing(), 1000)), request(1, 7)).result(
+        LIMIT
+    )
     assert math.isnan(scores[0])
-    assert rescued == ()
+    assert rescored == ()
 
 
 def test_a_rescue_that_finds_no_memory_fails_its_own_request_only_and_lowers_no_ceiling() -> None:
     narrow = Overflowing()
-    worker = Worker(lambda: Engine(narrow, 1000, rescue=Device(memory=5)))
+    worker = Scheduler(lambda: LoadedEngine(narrow, 1000, float32_fallback=Device(memory=5)))
     with pytest.raises(DeviceMemoryError):
-        rescue(worker, request(1, 5, 7)).result(LIMIT)
+        float32_fallback(worker, request(1, 5, 7)).result(LIMIT)
     asked = request(2, *[80] * 12)
     assert submit(worker, asked).result(LIMIT) == expected(asked)
-    assert narrow.plans[-1].documents == 12
+    assert narrow.plans[-1].document_count == 12
 
 
 class Tensors:
@@ -522,7 +526,7 @@ class Tensors:
 
 
 @pytest.mark.parametrize("foreign", [True, False])
-def test_a_failed_pass_keeps_nothing_alive_through_its_error(worker: Worker, device: Device, foreign: bool) -> None:
+def test_a_failed_pass_keeps_nothing_alive_through_its_error(worker: Scheduler, device: Device, foreign: bool) -> None:
     seen: list[weakref.ref[object]] = []
 
     def fall_over(*_: object) -> Exception:
@@ -532,7 +536,7 @@ def test_a_failed_pass_keeps_nothing_alive_through_its_error(worker: Worker, dev
             raise ValueError("broken")
         raise ScoringError("broken")
 
-    def finish(_: TailScores, __: Collection[int]) -> None:
+    def finish(_: DocumentScores, __: Collection[int]) -> None:
         raise AssertionError("nothing was scored")
 
     device.break_on = fall_over

@@ -79,7 +79,7 @@ def write(file: Path, tokens: list[dict[str, Any]], **changes: dict[str, Any]) -
 def ours(encoder: PromptEncoder, document: str, query: str, instruction: str) -> list[int]:
     tokens = encoder.encode(build_prompt(RerankRequest(query, (document,), instruction)), ROOM)
     assert tokens.truncated_tokens == (0,)
-    return [*tokens.prefix, *tokens.tails[0]]
+    return [*tokens.prefix, *tokens.document_ids[0]]
 
 
 def reference(whole: Tokenizer, document: str, query: str, instruction: str) -> list[int]:
@@ -197,9 +197,9 @@ def test_where_a_token_reaches_over_the_cut_only_documents_are_cut_and_starts_ar
     encoder = PromptEncoder(write(tmp_path / "tokenizer.json", [over]))
     prompt = build_prompt(RerankRequest("query", ("aspirin and more of it " * 50, "short")))
     whole, cut = encoder.encode(prompt, ROOM), encoder.encode(prompt, 200)
-    assert len(cut.prefix) + len(cut.tails[0]) == 200
-    assert cut.truncated_tokens == (len(whole.tails[0]) - len(cut.tails[0]), 0)
-    assert cut.tails[1] == whole.tails[1]
+    assert len(cut.prefix) + len(cut.document_ids[0]) == 200
+    assert cut.truncated_tokens == (len(whole.document_ids[0]) - len(cut.document_ids[0]), 0)
+    assert cut.document_ids[1] == whole.document_ids[1]
     starts = encoder.token_starts("aspirin and more")
     assert starts == sorted(starts)
     assert 0 <= starts[0] <= starts[-1] < len("aspirin and more")

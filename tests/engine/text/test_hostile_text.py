@@ -52,7 +52,7 @@ def place(text: str, where: str) -> dict[str, str]:
 def ours(encoder: PromptEncoder, document: str, query: str, instruction: str) -> list[int]:
     tokens = encoder.encode(build_prompt(RerankRequest(query, (document,), instruction)), ROOM)
     assert tokens.truncated_tokens == (0,)
-    return [*tokens.prefix, *tokens.tails[0]]
+    return [*tokens.prefix, *tokens.document_ids[0]]
 
 
 def body(document: str, query: str, instruction: str) -> str:
@@ -98,7 +98,7 @@ def test_every_text_of_the_collections_gets_the_reference_ids_and_no_control_tok
         placed = [place(text, where) for text in texts]
         if where == "document":  # as one request, where the head is shared and equal texts share a tail
             tokens = encoder.encode(build_prompt(RerankRequest("q", tuple(texts), "i")), ROOM)
-            found = [[*tokens.prefix, *tokens.tails[tail]] for tail in tokens.tail_of]
+            found = [[*tokens.prefix, *tokens.document_ids[tail]] for tail in tokens.inverse_index]
         else:
             found = [ours(encoder, **text) for text in placed]
         assert found == reference_ids(reference, placed)
@@ -228,7 +228,7 @@ def test_cutting_a_hostile_document_leaves_the_template_whole(encoder: PromptEnc
     request = RerankRequest("q", tuple(attack * 200 for attack in ATTACKS.values()), "i")
     tokens = encoder.encode(build_prompt(request), 200)
     assert all(cut > 0 for cut in tokens.truncated_tokens)
-    for tail in tokens.tails:
+    for tail in tokens.document_ids:
         assert len(tokens.prefix) + len(tail) == 200
         assert control_ids(encoder, [*tokens.prefix, *tail]) == template_ids
 

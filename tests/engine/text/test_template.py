@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from qwen3_rerank_plugins.engine.request import RerankRequest
-from qwen3_rerank_plugins.engine.text.template import Control, Part, Text, build_prompt, template_hash
+from qwen3_rerank_plugins.engine.text.template import Control, PromptPart, Text, build_prompt, template_hash
 from tests.references import PREFIX, SUFFIX
 
 
-def spelled(parts: tuple[Part, ...]) -> str:
+def spelled(parts: tuple[PromptPart, ...]) -> str:
     return "".join(part.name if isinstance(part, Control) else part.characters for part in parts)
 
 

@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 from qwen3_rerank_plugins.engine.request import DEFAULT_INSTRUCTION, RerankRequest
 from qwen3_rerank_plugins.engine.text import tokenizer as tokens_module
 from qwen3_rerank_plugins.engine.text.template import Text, build_prompt
-from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder, TokenisedRequest, well_formed
+from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder, TokenizedRequest, well_formed
 from qwen3_rerank_plugins.errors import NoRoomError, UnsupportedCheckpointError
 from tests.references import PREFIX, SUFFIX
 
@@ -36,8 +36,8 @@ def reference(qwen_tokenizer_file: Path) -> Tokenizer:
     return Tokenizer.from_file(str(qwen_tokenizer_file))
 
 
-def whole_prompt(tokens: TokenisedRequest, document: int = 0) -> list[int]:
-    return [*tokens.prefix, *tokens.tails[tokens.tail_of[document]]]
+def whole_prompt(tokens: TokenizedRequest, document: int = 0) -> list[int]:
+    return [*tokens.prefix, *tokens.document_ids[tokens.inverse_index[document]]]
 
 
 def encode(encoder: PromptEncoder, query: str, document: str, instruction: str = DEFAULT_INSTRUCTION) -> list[int]:
@@ -65,7 +65,7 @@ def test_the_forty_three_public_vectors_come_out_id_for_id(encoder: PromptEncode
 def test_prefix_and_suffix_are_the_published_ids(encoder: PromptEncoder, golden: dict[str, Any]) -> None:
     tokens = encoder.encode(build_prompt(RerankRequest("query", ("document",))), 8192)
     assert list(tokens.prefix[: len(golden["prefix_ids"])]) == golden["prefix_ids"]
-    assert list(tokens.tails[0][-len(golden["suffix_ids"]) :]) == golden["suffix_ids"]
+    assert list(tokens.document_ids[0][-len(golden["suffix_ids"]) :]) == golden["suffix_ids"]
 
 
 def test_yes_and_no_are_the_published_tokens(encoder: PromptEncoder, golden: dict[str, Any]) -> None:
@@ -100,14 +100,14 @@ def test_only_the_document_is_cut_and_only_from_its_end(encoder: PromptEncoder) 
     request = RerankRequest("query", ("one two three " * 50, "short"))
     whole = encoder.encode(build_prompt(request), 8192)
     cut = encoder.encode(build_prompt(request), 100)
-    suffix = whole.tails[0][-9:]
+    suffix = whole.document_ids[0][-9:]
     assert cut.prefix == whole.prefix
-    assert len(cut.prefix) + len(cut.tails[0]) == 100
-    assert cut.tails[0][-9:] == suffix
-    assert cut.tails[0][:-9] == whole.tails[0][: len(cut.tails[0]) - 9]
-    assert cut.truncated_tokens == (len(whole.tails[0]) - len(cut.tails[0]), 0)
+    assert len(cut.prefix) + len(cut.document_ids[0]) == 100
+    assert cut.document_ids[0][-9:] == suffix
+    assert cut.document_ids[0][:-9] == whole.document_ids[0][: len(cut.document_ids[0]) - 9]
+    assert cut.truncated_tokens == (len(whole.document_ids[0]) - len(cut.document_ids[0]), 0)
     assert whole.truncated_tokens == (0, 0)
-    assert cut.tails[1] == whole.tails[1]
+    assert cut.document_ids[1] == whole.document_ids[1]
 
 
 def test_a_document_that_fits_exactly_is_not_cut(encoder: PromptEncoder) -> None:
@@ -127,13 +127,13 @@ def test_a_query_that_leaves_no_room_is_an_error_with_the_numbers(encoder: Promp
 
 def test_identical_documents_share_a_tail(encoder: PromptEncoder) -> None:
     tokens = encoder.encode(build_prompt(RerankRequest("q", ("a", "b", "a", "a"))), 8192)
-    assert tokens.tail_of == (0, 1, 0, 0)
-    assert len(tokens.tails) == 2
+    assert tokens.inverse_index == (0, 1, 0, 0)
+    assert len(tokens.document_ids) == 2
 
 
 def test_documents_that_differ_only_beyond_the_cut_share_a_tail_but_not_their_receipt(encoder: PromptEncoder) -> None:
     tokens = encoder.encode(build_prompt(RerankRequest("q", ("x " * 100 + "a", "x " * 100 + "a b c"))), 100)
-    assert tokens.tail_of == (0, 0)
+    assert tokens.inverse_index == (0, 0)
     assert tokens.truncated_tokens[1] == tokens.truncated_tokens[0] + 2
 
 
