@@ -40,7 +40,7 @@ def packed(
     kind: type[PackedModel] = PackedModel,
 ) -> torch.Tensor:
     """Hidden states of the last tokens, request after request."""
-    work = [Workload(len(request.prefix), tuple(map(len, request.document_ids))) for request in requests]
+    work = [Workload.of(request) for request in requests]
     (plan,) = plan_batches(work, 10_000)
     with torch.inference_mode():
         run = kind(model.model, sdpa_attention, compile=compile, rows_at_once=rows_at_once)

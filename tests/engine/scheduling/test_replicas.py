@@ -18,8 +18,9 @@ from qwen3_rerank_plugins import Qwen3Reranker, close_all
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import find_checkpoint
 from qwen3_rerank_plugins.engine.local import LocalScorer
 from qwen3_rerank_plugins.engine.scheduling.packing import BatchPlan, Workload
+from qwen3_rerank_plugins.engine.scheduling.queued_request import DocumentScores
 from qwen3_rerank_plugins.engine.scheduling.replicas import COOLDOWN, Replicas
-from qwen3_rerank_plugins.engine.scheduling.scheduler import DocumentScores, LoadedEngine, Scheduler
+from qwen3_rerank_plugins.engine.scheduling.scheduler import LoadedEngine, Scheduler
 from qwen3_rerank_plugins.engine.scheduling.sharding import Shard, shard_request
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
@@ -178,7 +179,7 @@ def test_a_device_that_breaks_fails_its_own_request_only_and_is_named(
     assert pair.submit(request(9, *LARGE)).result(LIMIT) == expected(request(9, *LARGE))
     assert pair.passes[0] == 1
     (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert warning.startswith("cuda:0 failed, and is given nothing for 30 seconds while others work")
+    assert warning.startswith("cuda:0 failed, and gets no requests for 30 seconds while others work")
 
 
 def test_a_part_that_fails_fails_the_whole_and_stops_the_rest(pair: Pair) -> None:
