@@ -196,13 +196,16 @@ class Scheduler:
         for queued, part in zip(batched, plan.slices, strict=True):
             for document in part.documents:
                 queued.scores[document] = next(log_odds)
-            if queued.remaining.count:
-                continue
-            if queued.float32_fallback and engine.float32_fallback:
-                queued.to_rescore.extend(index for index, score in enumerate(queued.scores) if not math.isfinite(score))
-            if not queued.to_rescore:
-                queued.finish(self._action)
+            if not queued.remaining.count:
+                self._complete(queued, engine)
         return batched
+
+    def _complete(self, queued: QueuedRequest, engine: LoadedEngine) -> None:
+        """Finish a request whose documents all have scores, unless some must be rescored first."""
+        if queued.float32_fallback and engine.float32_fallback:
+            queued.to_rescore.extend(index for index, score in enumerate(queued.scores) if not math.isfinite(score))
+        if not queued.to_rescore:
+            queued.finish(self._action)
 
     def _rescore_in_float32(self, queued: QueuedRequest, engine: LoadedEngine) -> None:
         """Score one document again in its own batch, because memory may be scarce and other requests are waiting."""

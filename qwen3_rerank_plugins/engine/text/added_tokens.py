@@ -47,7 +47,7 @@ class AddedTokens:
         ordinary = [token for token in added if not token.is_control]
         self.text_tokenizer = _without_control_tokens(self.full_tokenizer, ordinary)
         numbers = ((self.text_tokenizer.token_to_id(token.content), token.id) for token in ordinary)
-        self.renumbered = {library: own for library, own in numbers if library is not None and library != own}
+        self.renumbered = {library: stated for library, stated in numbers if library is not None and library != stated}
         self.ids = _check_ids(file, self.full_tokenizer.get_vocab(with_added_tokens=False), added, self.renumbered)
         self.control_ids = {token.content: token.id for token in added if token.is_control}
         self.may_span_head = any(_may_span_head(token, self.full_tokenizer) for token in ordinary)

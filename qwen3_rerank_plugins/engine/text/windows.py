@@ -9,8 +9,8 @@ from __future__ import annotations
 import bisect
 import re
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
+from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder
 from qwen3_rerank_plugins.errors import NoRoomError
 
 Span = tuple[int, int]
@@ -23,15 +23,7 @@ LONGEST_OVERLAP = 128
 _BREAKS = tuple(map(re.compile, (r"\n\s*\n", r"(?<=[.!?…])\s+|(?<=[。！？])\s*", r"\s+")))
 
 
-class Lengths(Protocol):
-    """The part of a tokenizer that the windows need."""
-
-    def token_starts(self, document: str) -> Sequence[int]:
-        """Return, for each token of a document, roughly the character at which it starts."""
-        ...
-
-
-def split_into_windows(text: str, max_tokens: int, lengths: Lengths) -> list[Span]:
+def split_into_windows(text: str, max_tokens: int, encoder: PromptEncoder) -> list[Span]:
     """Return spans of at most `max_tokens` tokens that together hold every character except white space.
 
     Neighbors overlap by up to `LONGEST_OVERLAP` tokens, and by at most a quarter of `max_tokens`.
@@ -45,15 +37,15 @@ def split_into_windows(text: str, max_tokens: int, lengths: Lengths) -> list[Spa
             f"takes at least {SMALLEST_WINDOW}. Shorten the query or the instruction, or raise max_length by "
             f"{SMALLEST_WINDOW - max_tokens}."
         )
-    return [span for span in _spans(text, max_tokens, lengths) if text[slice(*span)].strip()]
+    return [span for span in _spans(text, max_tokens, encoder) if text[slice(*span)].strip()]
 
 
-def _spans(text: str, max_tokens: int, lengths: Lengths) -> Iterator[Span]:
-    starts = lengths.token_starts(text)
+def _spans(text: str, max_tokens: int, encoder: PromptEncoder) -> Iterator[Span]:
+    starts = encoder.token_starts(text)
     start = 0
     while True:
         first = bisect.bisect_right(starts, start) - 1
-        end = _fitting_end(text, start, _character(starts, first + max_tokens, text), max_tokens, lengths)
+        end = _fitting_end(text, start, _character(starts, first + max_tokens, text), max_tokens, encoder)
         yield start, end
         if end >= len(text):
             return
@@ -62,11 +54,11 @@ def _spans(text: str, max_tokens: int, lengths: Lengths) -> Iterator[Span]:
         start = _next_start(text, max(earliest, start + 1), end)
 
 
-def _fitting_end(text: str, start: int, end: int, max_tokens: int, lengths: Lengths) -> int:
+def _fitting_end(text: str, start: int, end: int, max_tokens: int, encoder: PromptEncoder) -> int:
     """Return the last break before `end` that fits; a window may take more tokens alone than inside the whole text."""
     while True:
         end = end if end >= len(text) else _last_break(text, start + (end - start) * 3 // 4, end)
-        taken = len(lengths.token_starts(text[start:end]))
+        taken = len(encoder.token_starts(text[start:end]))
         if taken <= max_tokens or end <= start + 1:
             return end
         end = max(start + 1, start + (end - start) * max_tokens // (taken + 1))
