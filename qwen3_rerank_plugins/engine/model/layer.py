@@ -121,4 +121,7 @@ def _add_product(linear: Any, states: Tensor, hidden: Tensor) -> None:
 
 def _is_matrix(linear: Any) -> bool:
     """Whether `linear` has no bias and is not quantized, neither by its module nor by its tensor."""
-    return type(linear) is nn.Linear and linear.bias is None and type(linear.weight) is nn.Parameter
+    if type(linear) is not nn.Linear:
+        return False
+    bias: Tensor | None = linear.bias
+    return bias is None and type(linear.weight) is nn.Parameter
