@@ -33,7 +33,7 @@ def calibrate(
         instruction: an instruction or a function of the query. It overrides the reranker's instruction, which
             overrides the instructions of the pairs.
         seed: random seed of the held-out parts and of the bootstrap.
-        on_progress: called after each batch of documents with its share of a query.
+        on_progress: called with the share of a query that was just scored.
 
     Raises:
         RequestError: a line cannot be read, or there are too few relevant or irrelevant pairs.

@@ -1,4 +1,4 @@
-"""Measure judged sets in their own order and reranked: `evaluate`."""
+"""Measure judged sets in their original order and reranked: `evaluate`."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def evaluate(
     seed: int = 0,
     on_progress: OnProgress = lambda share: None,
 ) -> Evaluation:
-    """Measure sets in their own order, rerank them, and measure again.
+    """Measure sets in their original order, rerank them, and measure again.
 
     Args:
         reranker: the reranker; its `top_n` and `min_score` are not used.
@@ -107,7 +107,7 @@ def evaluate(
             overrides the instructions of the sets.
         resamples: number of bootstrap resamples.
         seed: random seed of the bootstrap.
-        on_progress: called after each batch of documents with its share of a query.
+        on_progress: called with the share of a query that was just scored.
 
     Raises:
         RequestError: a set cannot be read, or has no query with a relevant candidate.

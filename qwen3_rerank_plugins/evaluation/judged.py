@@ -24,7 +24,7 @@ class JudgedSet:
 
     Attributes:
         file: path of the file.
-        name: name of its folder and its own name.
+        name: names of its folder and file.
         queries: queries with a relevant candidate. Only these are measured.
         left_out: queries without a relevant candidate, because no order of their candidates is better than another.
         documents: candidates of the measured queries.
