@@ -317,7 +317,7 @@ INNER = {
     ("engine/checkpoints/hub.py", "HubSilentError"),  # becomes a CheckpointNotFoundError, or a warning
     ("engine/loading/placement.py", "ValueError"),  # becomes a SettingsError
     ("engine/model/rotary.py", "ValueError"),  # becomes a PassError
-    ("verify/json_fields.py", "ValueError"),  # becomes a RequestError
+    ("verify/strict_json.py", "ValueError"),  # becomes a RequestError
     ("remote/response_body.py", "UnreadableError"),  # becomes a RemoteAnswerError, or part of a RemoteRefusedError
     ("bench/load_memory.py", "RuntimeError"),  # what broke in a process of the bench's own, with its traceback
     ("bench/stopwatch.py", "RuntimeError"),  # a Linux without the file that every Linux has

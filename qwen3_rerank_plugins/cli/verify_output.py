@@ -97,7 +97,7 @@ def recheck_to_json(recheck: Recheck) -> str:
     return _strict(
         {
             "passed": recheck.passed,
-            "made": dataclasses.asdict(recheck.made),
+            "made": dataclasses.asdict(recheck.provenance),
             "changes": [dataclasses.asdict(change) for change in recheck.changes],
             "queries": questions,
         }
@@ -111,7 +111,7 @@ def recording_to_json(file: Path, recording: Recording) -> str:
             "recorded": str(file),
             "queries": len(recording.questions),
             "documents": sum(len(recorded.log_odds) for recorded in recording.questions),
-            "made": dataclasses.asdict(recording.made),
+            "made": dataclasses.asdict(recording.provenance),
         }
     )
 

@@ -85,7 +85,7 @@ def verify(
     """Compare scores with published ones, or record your own and compare after an upgrade."""
     from qwen3_rerank_plugins.cli.output import Screen
     from qwen3_rerank_plugins.reranker import Qwen3Reranker
-    from qwen3_rerank_plugins.verify.recording import check_place, read_recording
+    from qwen3_rerank_plugins.verify.recording import check_target, read_recording
 
     if record and check:
         raise RequestError("--record writes a golden file and --check reads one: give one of the two.")
@@ -101,11 +101,11 @@ def verify(
     screen = Screen(results_for_programs=as_json)
     questions = recording = None
     if record:
-        check_place(record, overwrite=force)
+        check_target(record, overwrite=force)
         questions = _read_questions(files or [], query, format, text_field, instruction, screen.note)
     if check:
         recording = read_recording(check)
-    then = recording.made if recording else None
+    then = recording.provenance if recording else None
     if model is None:
         model = then.model if then else DEFAULT_MODEL
     if max_length is None:

@@ -40,7 +40,7 @@ def test_eval_as_json_is_the_record_and_nothing_else(run: Run, overlap: OverlapS
     record = json.loads(done.stdout)
     assert [one["queries"] for one in record["results"]["sets"]] == [3, 2]
     assert (record["results"]["seed"], record["results"]["resamples"]) == (3, 2000)
-    assert "recall@10 is 1 by nature" in one_line(done.stderr)
+    assert "recall@10 is always 1" in one_line(done.stderr)
 
 
 def test_eval_writes_the_record_and_the_picture_beside_it(
