@@ -196,7 +196,7 @@ def engine_options(
 Instruction = Annotated[
     str | None,
     in_prompt(
-        help='Instruction for the model: what "relevant" means for your task, in English.',
+        help="Instruction for the model: what counts as relevant for your task, in English.",
         show_default="the set's, or the model card's",
     ),
 ]
