@@ -25,7 +25,6 @@ Command = Callable[..., None]
 # in Annotated, typer takes the first positional argument for the option's name
 in_model: Any = functools.partial(typer.Option, rich_help_panel="Model")
 in_prompt: Any = functools.partial(typer.Option, rich_help_panel="Prompt")
-in_limits: Any = functools.partial(typer.Option, rich_help_panel="Limits")
 in_server: Any = functools.partial(typer.Option, rich_help_panel="Server")
 in_output: Any = functools.partial(typer.Option, rich_help_panel="Output")
 
@@ -40,6 +39,9 @@ def _number_or_auto(typed: str) -> int | str:
         return int(typed)
     except ValueError:
         raise typer.BadParameter(f"{typed!r} is neither a whole number nor 'auto'.") from None
+
+
+_in_limits: Any = functools.partial(typer.Option, rich_help_panel="Limits", parser=_number_or_auto)
 
 
 def _device_names(typed: str) -> tuple[str, ...]:
@@ -79,20 +81,10 @@ class EngineOptions:
         ),
     ] = None
     max_batch_tokens: Annotated[
-        Any,
-        in_limits(
-            parser=_number_or_auto,
-            metavar="TOKENS|auto",
-            help='Maximum tokens per batch; "auto" derives it from free memory.',
-        ),
+        Any, _in_limits(metavar="TOKENS|auto", help='Maximum tokens per batch; "auto" derives it from free memory.')
     ] = "auto"
     threads: Annotated[
-        Any,
-        in_limits(
-            parser=_number_or_auto,
-            metavar="NUMBER|auto",
-            help='CPU threads; "auto" goes by cores, CPU quota and model size.',
-        ),
+        Any, _in_limits(metavar="NUMBER|auto", help='CPU threads; "auto" goes by cores, CPU quota and model size.')
     ] = "auto"
     compile: Annotated[bool, in_model("--compile", help="Compile the layers: slower start, faster batches.")] = False
     cache_dir: Annotated[
@@ -100,10 +92,7 @@ class EngineOptions:
     ] = None
     local_files_only: Annotated[bool, in_model("--local-files-only", help="Never access the network.")] = False
     trust_remote_code: Annotated[
-        bool,
-        in_model(
-            "--trust-remote-code", help="Let transformers run code from the checkpoint; no Qwen3-Reranker needs it."
-        ),
+        bool, in_model("--trust-remote-code", help="Run code from the checkpoint; no Qwen3-Reranker needs it.")
     ] = False
 
     max_length: Annotated[

@@ -48,9 +48,9 @@ def recheck_table(recheck: Recheck) -> RenderableType:
     table = _table("expected", "got", "difference", "order", text="query")
     for recorded, comparison in zip(recheck.recording.questions, recheck.comparisons, strict=True):
         worst = comparison.worst
-        figures = [] if worst is None else [comparison.expected[worst], comparison.got[worst]]
+        figures = ("", "") if worst is None else (_figure(comparison.expected[worst]), _figure(comparison.got[worst]))
         table.add_row(
-            *(map(_figure, figures) if figures else ("", "")),
+            *figures,
             Text(_figure(comparison.largest_difference), "" if comparison.passed else "red"),
             "kept" if comparison.order_kept else Text("changed", "red"),
             Text.assemble(_MARKS[comparison.passed], printable(recorded.question.query)),

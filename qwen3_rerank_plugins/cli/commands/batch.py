@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _in_cluster: Any = partial(typer.Option, rich_help_panel="Cluster")
 
 
-@engine_options(SCORING, ENGINE)
+@engine_options(ENGINE, SCORING)
 def batch(
     requests: Annotated[Path, typer.Argument(metavar="INPUT", help="JSONL or Parquet file, or a folder of them.")],
     answers: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder for the answers; created if missing.")],

@@ -14,7 +14,7 @@ NO_THRESHOLD = 1
 """The exit code if no threshold separates relevant from irrelevant pairs."""
 
 
-@engine_options(SCORING, ENGINE)
+@engine_options(ENGINE, SCORING)
 def calibrate(
     files: Annotated[
         list[str],
@@ -58,12 +58,7 @@ def calibrate(
     with screen.progress("Scoring", len(labeled.tasks)) as on_progress:
         results = asyncio.run(
             calibrate_on(
-                reranker,
-                labeled,
-                precision=precision,
-                instruction=instruction,
-                seed=seed,
-                on_progress=on_progress,
+                reranker, labeled, precision=precision, instruction=instruction, seed=seed, on_progress=on_progress
             )
         )
     show_record(record_of(results, reranker), screen, as_json=as_json)

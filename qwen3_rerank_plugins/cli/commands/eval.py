@@ -11,7 +11,7 @@ from qwen3_rerank_plugins.cli import options
 from qwen3_rerank_plugins.cli.options import ENGINE, SCORING, EngineOptions, engine_options
 
 
-@engine_options(SCORING, ENGINE)
+@engine_options(ENGINE, SCORING)
 def eval(
     files: Annotated[list[str], typer.Argument(metavar="SET", help="Judged reranking sets: JSONL, JSON or Parquet.")],
     k: Annotated[
@@ -49,13 +49,7 @@ def eval(
     with screen.progress("Evaluating", sum(found.queries for found in sets)) as on_progress:
         results = asyncio.run(
             compare(
-                reranker,
-                sets,
-                k=k,
-                instruction=instruction,
-                resamples=resamples,
-                seed=seed,
-                on_progress=on_progress,
+                reranker, sets, k=k, instruction=instruction, resamples=resamples, seed=seed, on_progress=on_progress
             )
         )
     record = record_of(results, reranker)

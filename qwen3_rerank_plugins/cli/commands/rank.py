@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from qwen3_rerank_plugins._task_ranker import RankedTask
 
 
-@engine_options(SCORING, ENGINE, SERVER)
+@engine_options(ENGINE, SCORING, SERVER)
 def rank(
     files: Annotated[
         list[str], typer.Argument(metavar="FILE", help="Text lines, JSONL, JSON, CSV, TSV or Parquet; - is stdin.")
