@@ -97,7 +97,7 @@ def test_calibrate_as_json_holds_the_verdict_and_the_threshold_in_full(
     results = json.loads(done.stdout)["results"]
     assert results["goal"] == "precision of at least 0.9"
     assert results["verdict"] == f"Proposed threshold: {results['threshold']}."
-    assert one_line(done.stderr) == "candidates without a label, which were not used: 1."
+    assert one_line(done.stderr) == "1 candidate without a label was not used."
 
 
 def test_calibrate_reads_pairs_from_stdin(run: Run, overlap: OverlapScorer) -> None:
