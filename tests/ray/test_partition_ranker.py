@@ -1,4 +1,4 @@
-"""One partition -> its file: whole or not at all, with what the request carried, and errors as data."""
+"""A partition's file is written completely or not at all, with the other fields of its requests. Errors are data."""
 
 from __future__ import annotations
 
@@ -24,30 +24,28 @@ from qwen3_rerank_plugins.ray.source import Partition, Source
 from tests.doubles import OverlapScorer
 from tests.requests import read_answers, some_requests, write_jsonl
 
-ScoringReport = dict[str, Any]
-
 
 def partitions_of(file: Path, rows: int = 99) -> list[Partition]:
-    return Source((FORMATS[file.suffix].cut(file, rows),)).partitions
+    return Source((FORMATS[file.suffix].split(file, rows),)).partitions
 
 
 def run(
     partition: Partition, folder: Path, scorer: Any = None, on_error: Any = "raise", **settings: Any
-) -> ScoringReport:
+) -> dict[str, Any]:
     """One partition, as Ray hands it over; what the actor tells of it."""
     folder.mkdir(exist_ok=True)
     reranker = Qwen3Reranker(**{"model": "demo", **settings}, scorer=scorer)
     batch = pa.Table.from_pylist([dataclasses.asdict(partition)])
-    (receipt,) = PartitionRanker(reranker, on_error, str(folder), "run")(batch).to_pylist()
-    return receipt
+    (report,) = PartitionRanker(reranker, on_error, str(folder), "run")(batch).to_pylist()
+    return report
 
 
 def test_answers_carry_the_rows_names_and_are_the_facades(tmp_path: Path) -> None:
     rows = some_requests(7)
     for partition in partitions_of(write_jsonl(tmp_path / "a.jsonl", rows), 3):
-        receipt = run(partition, tmp_path / "out")
-        assert (receipt["rows"], receipt["documents"]) == (partition.rows, 6 * partition.rows)
-        assert failure_of(receipt) is None
+        report = run(partition, tmp_path / "out")
+        assert (report["rows"], report["documents"]) == (partition.rows, 6 * partition.rows)
+        assert failure_of(report) is None
     answers = read_answers(tmp_path / "out")
     serial = Qwen3Reranker("demo")
     assert [(answer["row"], answer["query_id"]) for answer in answers] == [(n, f"q{n}") for n in range(7)]
