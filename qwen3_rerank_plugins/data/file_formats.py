@@ -75,15 +75,14 @@ def check_text(file: str, head: bytes) -> None:
         if head.startswith(signature):
             zipped = _ZIPPED.get(Path(file).suffix.lower()) if what == "a zip archive" else None
             raise RequestError(f"{shown(file)} is {zipped or what}. {_SAVE if zipped else remedy}")
-    for mark, encoding in _BOMS.items():
-        if head.startswith(mark):
-            raise _other_encoding(file, encoding, "as its byte order mark says")
     head = head[:_HEAD]
-    if b"\x00" not in head:
-        return
-    if unmarked := _encoding_of(head):
-        raise _other_encoding(file, unmarked, "as its zero bytes show")
-    if head.count(0) > len(head) / 50 or not _decodes(head):
+    marked = next((encoding for mark, encoding in _BOMS.items() if head.startswith(mark)), None)
+    if encoding := marked or _unmarked_encoding(head):
+        raise RequestError(
+            f"{shown(file)} is {encoding}, as its {'byte order mark says' if marked else 'zero bytes show'}, and only "
+            f"UTF-8 is supported. Convert it first, with: iconv -f {encoding} -t UTF-8"
+        )
+    if b"\x00" in head and (head.count(0) > len(head) / 50 or not _decodes(head)):
         raise RequestError(f"{shown(file)} is a binary file, not text. Name a text file in UTF-8.")
 
 
@@ -146,7 +145,7 @@ def cells_of(header: str, delimiter: str) -> list[str]:
         return []
 
 
-def _encoding_of(head: bytes) -> str | None:
+def _unmarked_encoding(head: bytes) -> str | None:
     """Detect UTF-16 or UTF-32 without a byte order mark: in most scripts, every second byte or two in four are zero."""
 
     def zeros(start: int, step: int) -> float:
@@ -170,10 +169,3 @@ def _decodes(head: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _other_encoding(file: str, encoding: str, reason: str) -> RequestError:
-    return RequestError(
-        f"{shown(file)} is {encoding}, {reason}, and only UTF-8 is read. Convert it first, with: "
-        f"iconv -f {encoding} -t UTF-8"
-    )

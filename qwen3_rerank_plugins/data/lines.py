@@ -41,27 +41,23 @@ class OpenFile:
 
     Attributes:
         file: its name.
-        stream: everything after the first line.
-        first: the first line that is not blank.
+        stream: the bytes after the first line.
+        number: number of the first line that is not blank.
+        lines: that line and all lines after it.
         blank: number of blank lines so far.
         on_blank: called with the number of blank lines at the end of the file, if there are any.
     """
 
     file: str
     stream: BinaryIO
-    first: NumberedLine
+    number: int
+    lines: Iterator[NumberedLine]
     blank: int
     on_blank: Callable[[int], None]
 
-    def raw_lines(self) -> Iterator[NumberedLine]:
-        """The first line and all lines after it."""
-        yield self.first
-        for number, raw in raw_lines(self.file, self.stream):
-            yield number + self.first[0], raw
-
     def filled_lines(self) -> Iterator[Line]:
         """Lines that are not blank; the others are counted and reported at the end."""
-        for number, raw in self.raw_lines():
+        for number, raw in self.lines:
             line = decode(self.file, number, raw)
             if line.text.strip():
                 yield line
@@ -84,12 +80,13 @@ class OpenFile:
         Raises:
             RequestError: reading fails, or more than `MOST_AT_ONCE` bytes follow the first line.
         """
+        _, first = next(self.lines)
         rest = _read(self.file, self.stream.read, MOST_AT_ONCE + 1)
         if len(rest) > MOST_AT_ONCE:
             raise RequestError(
                 f"{shown(self.file)} is larger than the {MOST_AT_ONCE // 2**20} MiB that {kind} may have. {advice}"
             )
-        return self.first[1] + rest
+        return first + rest
 
 
 @contextlib.contextmanager

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from qwen3_rerank_plugins.data.file_formats import Kind, check_text, recognize
+from qwen3_rerank_plugins.data.file_formats import DELIMITERS, Kind, check_text, recognize
 from qwen3_rerank_plugins.data.lines import UTF8_BOM, OpenFile, opened, raw_lines, shown
 from qwen3_rerank_plugins.data.records import Record, read_json, read_jsonl, read_lines
-from qwen3_rerank_plugins.data.tables import import_parquet, read_csv, read_parquet, read_tsv
+from qwen3_rerank_plugins.data.tables import import_parquet, read_delimited, read_parquet
 from qwen3_rerank_plugins.errors import RequestError
 
 _READERS: dict[Kind, Callable[[OpenFile, str], Iterator[Record]]] = {
     "lines": read_lines,
     "jsonl": read_jsonl,
     "json": read_json,
-    "csv": read_csv,
-    "tsv": read_tsv,
+    "csv": read_delimited,
+    "tsv": functools.partial(read_delimited, delimiters=DELIMITERS["tsv"]),
     "parquet": read_parquet,
 }
 
@@ -57,21 +59,22 @@ def open_records(
         MissingExtraError: the file is Parquet, and pyarrow is not installed.
     """
     with opened(file) as stream:
-        blank = 0
-        for number, raw in raw_lines(file, stream):
+        lines = raw_lines(file, stream)
+        number, raw = 0, b""
+        for number, raw in lines:
             if raw.removeprefix(UTF8_BOM if number == 1 else b"").strip():
                 break
-            blank += 1
         else:
-            if blank:
-                on_blank(blank)
+            if number:
+                on_blank(number)
             yield RecordFile("lines", iter(()))
             return
         if kind == "auto":
             kind = recognize(file, raw, text_field)
         elif kind != "parquet":
             check_text(file, raw)
-        yield RecordFile(kind, _READERS[kind](OpenFile(file, stream, (number, raw), blank, on_blank), text_field))
+        source = OpenFile(file, stream, number, itertools.chain([(number, raw)], lines), number - 1, on_blank)
+        yield RecordFile(kind, _READERS[kind](source, text_field))
 
 
 def count_records(files: Sequence[str]) -> int | None:

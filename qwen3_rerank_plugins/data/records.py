@@ -41,7 +41,7 @@ def read_json(source: OpenFile, text_field: str) -> Iterator[Record]:
     whole = source.read_whole(
         "a JSON array", "Write it as JSONL, with one object per line: JSONL is read while it is ranked."
     )
-    lines = enumerate(whole.split(b"\n"), source.first[0])
+    lines = enumerate(whole.split(b"\n"), source.number)
     text = "\n".join(decode(source.file, number, raw).text for number, raw in lines)
     try:
         found = json.loads(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,35 @@ _BATCH_ROWS = 256
 """Rows of a Parquet file that are in memory at once."""
 
 
-def read_csv(source: OpenFile, text_field: str) -> Iterator[Record]:
+def read_delimited(
+    source: OpenFile, text_field: str, delimiters: Sequence[str] = DELIMITERS["csv"]
+) -> Iterator[Record]:
     """Rows below a header, separated by the first delimiter that makes the text field a column."""
-    return _delimited(source, text_field, DELIMITERS["csv"])
-
-
-def read_tsv(source: OpenFile, text_field: str) -> Iterator[Record]:
-    """Rows below a header, separated by tabs."""
-    return _delimited(source, text_field, DELIMITERS["tsv"])
+    first = next(source.lines)
+    lines = itertools.chain([first], source.lines)
+    header = decode(source.file, *first).text
+    names = {delimiter: cells_of(header, delimiter) for delimiter in delimiters}
+    fitting = [delimiter for delimiter in delimiters if text_field in names[delimiter]]
+    delimiter = fitting[0] if fitting else max(delimiters, key=lambda one: len(names[one]))
+    texts = (decode(source.file, number, raw).text + _line_ending(raw) for number, raw in lines)
+    rows = _numbered_rows(source.file, source.number, csv.reader(texts, delimiter=delimiter, strict=True))
+    _, columns = next(rows)
+    columns = [column.strip() for column in columns]
+    twice = next((column for column in columns if columns.count(column) > 1), None)
+    if twice is not None:
+        raise RequestError(f"{shown(source.file)} has two columns {twice!r}. Rename or remove one of them.")
+    for number, cells in rows:
+        location = f"{shown(source.file)} line {number}"
+        if not cells:
+            source.blank += 1
+        elif len(cells) != len(columns):
+            raise RequestError(
+                f"{location} has {len(cells)} cells, and the header has {len(columns)}. Put a cell that holds the "
+                'delimiter in "quotes". For a file without a header, use --format lines.'
+            )
+        else:
+            yield Record(dict(zip(columns, cells, strict=True)), location, typed=False)
+    source.report_blank()
 
 
 def read_parquet(source: OpenFile, text_field: str) -> Iterator[Record]:
@@ -61,32 +83,6 @@ def import_parquet() -> Any:
             raise
         raise MissingExtraError("pyarrow", "ray") from error
     return pyarrow.parquet
-
-
-def _delimited(source: OpenFile, text_field: str, delimiters: Sequence[str]) -> Iterator[Record]:
-    header = decode(source.file, *source.first).text
-    names = {delimiter: cells_of(header, delimiter) for delimiter in delimiters}
-    fitting = [delimiter for delimiter in delimiters if text_field in names[delimiter]]
-    delimiter = fitting[0] if fitting else max(delimiters, key=lambda one: len(names[one]))
-    texts = (decode(source.file, number, raw).text + _line_ending(raw) for number, raw in source.raw_lines())
-    rows = _numbered_rows(source.file, source.first[0], csv.reader(texts, delimiter=delimiter, strict=True))
-    _, columns = next(rows)
-    columns = [column.strip() for column in columns]
-    twice = next((column for column in columns if columns.count(column) > 1), None)
-    if twice is not None:
-        raise RequestError(f"{shown(source.file)} has two columns {twice!r}. Rename or remove one of them.")
-    for number, cells in rows:
-        location = f"{shown(source.file)} line {number}"
-        if not cells:
-            source.blank += 1
-        elif len(cells) != len(columns):
-            raise RequestError(
-                f"{location} has {len(cells)} cells, and the header has {len(columns)}. Put a cell that holds the "
-                'delimiter in "quotes". For a file without a header, use --format lines.'
-            )
-        else:
-            yield Record(dict(zip(columns, cells, strict=True)), location, typed=False)
-    source.report_blank()
 
 
 def _numbered_rows(file: str, first: int, rows: Any) -> Iterator[tuple[int, list[str]]]:

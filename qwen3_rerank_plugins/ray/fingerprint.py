@@ -72,7 +72,7 @@ class LoadedModel:
         self._files = _files(checkpoint)
         self._signature = _signature(self._files)
         dtype = dtype_name(choose_placement(settings.replicas[0], checkpoint.quantization).dtype)
-        self.fingerprint = _fingerprint(settings, checkpoint, self._files, dtype)
+        self.fingerprint = _fingerprint(settings.model, checkpoint.commit, self._files, dtype)
 
     def check_loaded(self) -> None:
         """Check, right after the engine has loaded the files, that they are those of the fingerprint.
@@ -113,7 +113,7 @@ def fingerprint_on_disk(settings: EngineSettings) -> Fingerprint | None:
     """Fingerprint a model without network access and without its dtype; None if it is not on this machine."""
     try:
         checkpoint = find_checkpoint(dataclasses.replace(settings, local_files_only=True))
-        return _fingerprint(settings, checkpoint, _files(checkpoint), dtype=None)
+        return _fingerprint(settings.model, checkpoint.commit, _files(checkpoint), None)
     except (CheckpointError, OSError):
         return None
 
@@ -136,10 +136,8 @@ def digest_of_file(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _fingerprint(
-    settings: EngineSettings, checkpoint: Checkpoint, files: Mapping[str, Path], dtype: str | None
-) -> Fingerprint:
-    return Fingerprint(model=settings.model, commit=checkpoint.commit, files=_digests(files), dtype=dtype)
+def _fingerprint(model: str, commit: str | None, files: Mapping[str, Path], dtype: str | None) -> Fingerprint:
+    return Fingerprint(model=model, commit=commit, files=_digests(files), dtype=dtype)
 
 
 def _files(checkpoint: Checkpoint) -> dict[str, Path]:
@@ -153,7 +151,7 @@ def _files(checkpoint: Checkpoint) -> dict[str, Path]:
 
 
 def _signature(files: Mapping[str, Path]) -> Signature:
-    """The file system's status of each file: cheap to read, and different after every change (but not only then)."""
+    """Status of each file in the file system: cheap to read. It differs after every change of a file, but not only then."""
     found = [(name, file.stat()) for name, file in files.items()]
     return tuple((name, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for name, one in found)
 

@@ -24,7 +24,7 @@ from qwen3_rerank_plugins.ray.fingerprint import fingerprint_on_disk
 from qwen3_rerank_plugins.ray.manifest import check_model, claim, manifest_of, read_model
 from qwen3_rerank_plugins.ray.output_folder import FINISHED, Finished, locked, read_finished
 from qwen3_rerank_plugins.ray.partition_ranker import FORMATS, PartitionRanker, answers_file, failure_of
-from qwen3_rerank_plugins.ray.source import Partition, Review, Source, find_files
+from qwen3_rerank_plugins.ray.source import Partition, Review, find_files, partitions_of
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
 PARTITION_ROWS = 256
@@ -90,16 +90,18 @@ def rerank_files(
         RerankError: the model cannot be loaded, or failed.
     """
     partition_rows = positive_int("partition_rows", partition_rows)
-    files = find_files(Path(requests), list(FORMATS))
-    source = Source(tuple(FORMATS[file.suffix.lower()].split(file, partition_rows) for file in files))
+    paths = find_files(Path(requests), list(FORMATS))
+    files = [FORMATS[path.suffix.lower()].split(path, partition_rows) for path in paths]
+    partitions = partitions_of(files)
+    total = sum(partition.rows for partition in partitions)
     folder = Path(answers)
-    manifest = manifest_of(source, partition_rows, reranker)
+    manifest = manifest_of(files, partition_rows, reranker)
     with locked(folder):
         claim(folder, manifest)
-        missing, redone = _missing(source, folder)
+        missing, redone = _missing(partitions, folder)
         _check_model(folder, reranker, missing)
-        done = source.rows - sum(partition.rows for partition in missing)
-        on_progress(done, source.rows)
+        done = total - sum(partition.rows for partition in missing)
+        on_progress(done, total)
         report = ScoringReport()
         if missing:
             with cluster(address):
@@ -107,9 +109,9 @@ def rerank_files(
                 for found in _run(missing, pool, (reranker, on_error, str(folder.resolve()))):
                     done += found.pop("rows")
                     report += ScoringReport(**found)
-                    on_progress(done, source.rows)
-        resumed = len(source.partitions) - len(missing)
-        return _summary(source, folder, resumed=resumed, redone=redone, report=report)
+                    on_progress(done, total)
+        rows, errors = _count(partitions, folder)
+        return Summary(rows, errors, len(partitions), len(partitions) - len(missing), redone, report)
 
 
 def review(folder: Path, partition: Partition, finished: Finished) -> Review | None:
@@ -135,9 +137,9 @@ def review(folder: Path, partition: Partition, finished: Finished) -> Review | N
     return found if found.rows == wanted else None
 
 
-def _missing(source: Source, folder: Path) -> tuple[list[Partition], int]:
+def _missing(partitions: Sequence[Partition], folder: Path) -> tuple[list[Partition], int]:
     """Partitions to compute, and how many of them have a file that is not as an actor finished it."""
-    missing = [partition for partition, found in _reviews(source, folder).items() if found is None]
+    missing = [partition for partition, found in _reviews(partitions, folder).items() if found is None]
     damaged = [file.name for file in (answers_file(folder, partition) for partition in missing) if file.exists()]
     if damaged:
         logger.warning(
@@ -147,9 +149,9 @@ def _missing(source: Source, folder: Path) -> tuple[list[Partition], int]:
     return missing, len(damaged)
 
 
-def _reviews(source: Source, folder: Path) -> dict[Partition, Review | None]:
+def _reviews(partitions: Sequence[Partition], folder: Path) -> dict[Partition, Review | None]:
     finished = read_finished(folder)
-    return {partition: review(folder, partition, finished) for partition in source.partitions}
+    return {partition: review(folder, partition, finished) for partition in partitions}
 
 
 def _check_model(folder: Path, reranker: Qwen3Reranker, missing: Sequence[Partition]) -> None:
@@ -192,16 +194,16 @@ def _run(missing: Sequence[Partition], pool: Pool, settings: tuple[Any, ...]) ->
         log.setLevel(level)
 
 
-def _summary(source: Source, folder: Path, *, resumed: int, redone: int, report: ScoringReport) -> Summary:
-    """Count every answer in the files."""
-    reviews = _reviews(source, folder)
+def _count(partitions: Sequence[Partition], folder: Path) -> tuple[int, int]:
+    """Count the answers, and the errors among them, in the files."""
+    reviews = _reviews(partitions, folder)
     broken = [answers_file(folder, partition).name for partition, found in reviews.items() if found is None]
     if broken:
         raise BatchError(
             f"{share(len(broken), len(reviews), 'file', 'does')} not hold one answer for each row as an actor finished "
             f"it, for example {broken[0]} in {folder}. Run the job again to compute what is missing."
         )
-    errors = sum(found.errors for found in reviews.values() if found)
     for unfinished in folder.glob(".part-??????.*.*.*"):  # from killed runs of this job, because the folder is locked
         unfinished.unlink(missing_ok=True)
-    return Summary(source.rows, errors, len(reviews), resumed, redone, report)
+    found = [review for review in reviews.values() if review]
+    return sum(len(review.rows) for review in found), sum(review.errors for review in found)

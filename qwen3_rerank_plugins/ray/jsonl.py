@@ -49,12 +49,8 @@ class Jsonl:
         partition.check_unchanged(hashlib.sha256(b"".join(raw for _, raw in lines)).hexdigest())
         answers = rank([partial(_parse, partition.path, line) for line in lines])
         for row, (line, answer) in enumerate(zip(lines, answers, strict=True), partition.first_row):
-            fields = {
-                "row": row,
-                **_other_fields(partition.path, line),
-                "results": answer.results,
-                "error": answer.error,
-            }
+            fields = {"row": row, **_other_fields(partition.path, line)}
+            fields |= {"results": answer.results, "error": answer.error}
             out.write(json.dumps(fields).encode() + b"\n")
         return answers
 

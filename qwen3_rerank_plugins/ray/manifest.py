@@ -7,7 +7,7 @@ import dataclasses
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from qwen3_rerank_plugins import __version__
 from qwen3_rerank_plugins.errors import SettingsError
 from qwen3_rerank_plugins.ray.fingerprint import Fingerprint, differences
 from qwen3_rerank_plugins.ray.output_folder import disk_errors, replace_file
-from qwen3_rerank_plugins.ray.source import Source
+from qwen3_rerank_plugins.ray.source import SourceFile
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
 MANIFEST, MODEL = "_manifest.json", "_model.json"
@@ -50,7 +50,7 @@ class Manifest(BaseModel):
     settings: dict[str, Any]
 
 
-def manifest_of(source: Source, partition_rows: int, reranker: Qwen3Reranker) -> Manifest:
+def manifest_of(files: Sequence[SourceFile], partition_rows: int, reranker: Qwen3Reranker) -> Manifest:
     """Describe a job.
 
     Raises:
@@ -70,7 +70,7 @@ def manifest_of(source: Source, partition_rows: int, reranker: Qwen3Reranker) ->
     return Manifest(
         version=2,
         package=__version__,
-        input=[InputFile(name=file.path.name, sha256=file.sha256, rows=file.rows) for file in source.files],
+        input=[InputFile(name=file.path.name, sha256=file.sha256, rows=file.rows) for file in files],
         partition_rows=partition_rows,
         settings=json.loads(json.dumps(settings)),  # a tuple is a list in the file that this is compared with
     )

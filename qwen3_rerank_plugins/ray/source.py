@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -114,30 +114,17 @@ class Format(Protocol):
         ...
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Source:
-    """All requests of a job."""
-
-    files: tuple[SourceFile, ...]
-
-    @property
-    def rows(self) -> int:
-        """Number of requests in all files."""
-        return sum(file.rows for file in self.files)
-
-    @property
-    def partitions(self) -> list[Partition]:
-        """Partitions in the order of the files and of their rows. No partition spans two files."""
-        partitions: list[Partition] = []
-        first_row = 0
-        for file in self.files:
-            path = str(file.path.resolve())
-            for split in file.splits:
-                partitions.append(
-                    Partition(**dataclasses.asdict(split), number=len(partitions), path=path, first_row=first_row)
-                )
-                first_row += split.rows
-        return partitions
+def partitions_of(files: Iterable[SourceFile]) -> list[Partition]:
+    """Return the partitions in the order of the files and of their rows. No partition spans two files."""
+    partitions: list[Partition] = []
+    first_row = 0
+    for file in files:
+        path = str(file.path.resolve())
+        for split in file.splits:
+            fields = dataclasses.asdict(split)
+            partitions.append(Partition(**fields, number=len(partitions), path=path, first_row=first_row))
+            first_row += split.rows
+    return partitions
 
 
 def find_files(path: Path, suffixes: Sequence[str]) -> list[Path]:

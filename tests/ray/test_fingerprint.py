@@ -21,7 +21,7 @@ from qwen3_rerank_plugins.ray.fingerprint import LoadedModel, digest_of_file
 from qwen3_rerank_plugins.ray.manifest import MODEL, read_model
 from qwen3_rerank_plugins.ray.partition_ranker import PartitionRanker, failure_of
 from tests.doubles import OverlapScorer
-from tests.ray.test_partition_ranker import partitions_of, run
+from tests.ray.test_partition_ranker import run, split
 from tests.requests import some_requests, write_jsonl
 
 WEIGHTS = "model.safetensors"
@@ -57,7 +57,7 @@ def replace_weights(folder: Path, *, in_place: bool = False) -> None:
 
 def two_runs(folder: Path, between: Any = lambda: None, **settings: Any) -> list[RerankError | None]:
     """The first partition by one actor, the second by another, with something happening between the two."""
-    first, second = partitions_of(write_jsonl(folder / "requests.jsonl", some_requests(4)), 2)
+    first, second = split(write_jsonl(folder / "requests.jsonl", some_requests(4)), 2)
     found = [failure_of(run(first, folder / "out", **settings))]
     registry.close_all()
     between()
@@ -134,7 +134,7 @@ def test_another_version_of_the_package_on_another_node_is_refused(
 def test_weights_replaced_while_an_actor_works_stop_it_before_its_next_file(
     in_place: bool, model: Path, tmp_path: Path
 ) -> None:
-    first, second = partitions_of(write_jsonl(tmp_path / "requests.jsonl", some_requests(4)), 2)
+    first, second = split(write_jsonl(tmp_path / "requests.jsonl", some_requests(4)), 2)
     actor = _actor(model, tmp_path / "out")
     assert failure_of(_answer(actor, first)) is None
     replace_weights(model, in_place=in_place)
@@ -146,7 +146,7 @@ def test_weights_replaced_while_an_actor_works_stop_it_before_its_next_file(
 
 
 def test_a_file_that_was_only_touched_stops_nobody(model: Path, tmp_path: Path) -> None:
-    first, second = partitions_of(write_jsonl(tmp_path / "requests.jsonl", some_requests(4)), 2)
+    first, second = split(write_jsonl(tmp_path / "requests.jsonl", some_requests(4)), 2)
     actor = _actor(model, tmp_path / "out")
     assert failure_of(_answer(actor, first)) is None
     (model / WEIGHTS).touch()
@@ -180,7 +180,7 @@ def test_a_folder_whose_model_is_not_written_down_is_not_trusted(tmp_path: Path)
 
 
 def test_an_engine_of_the_callers_own_has_no_files(tmp_path: Path) -> None:
-    (partition,) = partitions_of(write_jsonl(tmp_path / "requests.jsonl", some_requests(2)))
+    (partition,) = split(write_jsonl(tmp_path / "requests.jsonl", some_requests(2)))
     assert failure_of(run(partition, tmp_path / "out", OverlapScorer(), model="not/there")) is None
     assert not (tmp_path / "out" / MODEL).exists()
 

@@ -26,10 +26,10 @@ from qwen3_rerank_plugins.ray.cluster import choose_pool
 from qwen3_rerank_plugins.ray.manifest import claim, manifest_of
 from qwen3_rerank_plugins.ray.output_folder import read_finished
 from qwen3_rerank_plugins.ray.partition_ranker import FORMATS, failure_of
-from qwen3_rerank_plugins.ray.source import Source
+from qwen3_rerank_plugins.ray.source import partitions_of
 from tests.clusters import RAYS_OWN_WARNINGS, actors_of, small_cluster
 from tests.ray.test_fingerprint import replace_weights
-from tests.ray.test_partition_ranker import partitions_of, run
+from tests.ray.test_partition_ranker import run, split
 from tests.requests import read_answers, some_requests, write_jsonl
 
 pytestmark = pytest.mark.filterwarnings(RAYS_OWN_WARNINGS)
@@ -213,10 +213,10 @@ def test_what_does_not_fit_on_the_cluster_is_refused_instead_of_waited_for(clust
 def finished(folder: Path, rows: int = 5) -> tuple[Path, Path]:
     """A job that is done, without a cluster: its answers are what an actor would have written."""
     file, out = write_jsonl(folder / "requests.jsonl", some_requests(rows)), folder / "out"
-    source = Source((FORMATS[".jsonl"].split(file, 2),))
+    files = [FORMATS[".jsonl"].split(file, 2)]
     out.mkdir()
-    claim(out, manifest_of(source, 2, Qwen3Reranker("demo")))
-    for partition in source.partitions:
+    claim(out, manifest_of(files, 2, Qwen3Reranker("demo")))
+    for partition in partitions_of(files):
         assert failure_of(run(partition, out)) is None
     return file, out
 
@@ -241,7 +241,7 @@ def test_no_requests_are_no_answers(no_cluster: None, tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["missing", "cut", "doubled", "swapped", "another", "garbage"])
 def test_a_file_that_lost_or_doubled_a_row_is_seen(damage: str, tmp_path: Path) -> None:
     file, out = finished(tmp_path)
-    second = partitions_of(file, 2)[1]
+    second = split(file, 2)[1]
     assert job.review(out, second, read_finished(out)) is not None
     answers = out / "part-000001.jsonl"
     one, two = answers.read_text().splitlines(keepends=True)

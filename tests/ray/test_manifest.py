@@ -11,14 +11,12 @@ import pytest
 from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins.errors import SettingsError
 from qwen3_rerank_plugins.ray.manifest import MANIFEST, Manifest, claim, manifest_of
-from qwen3_rerank_plugins.ray.source import Source, SourceFile, Split
+from qwen3_rerank_plugins.ray.source import SourceFile, Split
 
 
 def a_manifest(sha256: str = "ab", partition_rows: int = 4, **settings: Any) -> Manifest:
-    source = Source(
-        (SourceFile(Path("/somewhere/requests.jsonl"), sha256, (Split(0, 1, 4, "a"), Split(99, 5, 2, "b"))),)
-    )
-    return manifest_of(source, partition_rows, Qwen3Reranker("demo", **settings))
+    file = SourceFile(Path("/somewhere/requests.jsonl"), sha256, (Split(0, 1, 4, "a"), Split(99, 5, 2, "b")))
+    return manifest_of([file], partition_rows, Qwen3Reranker("demo", **settings))
 
 
 def test_the_same_job_may_go_on(tmp_path: Path) -> None:

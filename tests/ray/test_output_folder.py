@@ -102,8 +102,8 @@ ANSWER = (
     "import sys\n"
     "from pathlib import Path\n"
     "from qwen3_rerank_plugins.ray.partition_ranker import failure_of\n"
-    "from tests.ray.test_partition_ranker import partitions_of, run\n"
-    "(partition,) = partitions_of(Path(sys.argv[1]))\n"
+    "from tests.ray.test_partition_ranker import run, split\n"
+    "(partition,) = split(Path(sys.argv[1]))\n"
     "failure = failure_of(run(partition, Path(sys.argv[2])))\n"
     "print(type(failure).__name__, failure)\n"
 )
