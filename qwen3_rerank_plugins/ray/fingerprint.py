@@ -151,7 +151,7 @@ def _files(checkpoint: Checkpoint) -> dict[str, Path]:
 
 
 def _signature(files: Mapping[str, Path]) -> Signature:
-    """Status of each file in the file system: cheap to read. It differs after every change of a file, but not only then."""
+    """Status of each file in the file system: cheap to read. It differs after every change, but not only then."""
     found = [(name, file.stat()) for name, file in files.items()]
     return tuple((name, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for name, one in found)
 
