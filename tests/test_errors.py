@@ -144,10 +144,10 @@ def a_server_without_the_template(_: Path, __: pytest.MonkeyPatch) -> None:
 
 def a_batch_that_no_node_can_read(folder: Path, _: pytest.MonkeyPatch) -> None:
     need("ray")
-    from tests.ray.test_partition_ranker import failure_of, partitions_of, run
+    from tests.ray.test_partition_ranker import failure_of, run, split
 
     (folder / "a.jsonl").write_text('{"query": "a question", "documents": ["text"]}\n', encoding="utf-8")
-    (partition,) = partitions_of(folder / "a.jsonl")
+    (partition,) = split(folder / "a.jsonl")
     (folder / "a.jsonl").unlink()
     failure = failure_of(run(partition, folder / "answers"))
     assert failure is not None

@@ -14,7 +14,8 @@ from typing import Literal
 from qwen3_rerank_plugins._plurals import counted
 from qwen3_rerank_plugins.data.limits import Limit
 from qwen3_rerank_plugins.data.lines import shown
-from qwen3_rerank_plugins.data.readers import Record, RecordFile, open_records, require_objects
+from qwen3_rerank_plugins.data.readers import RecordFile, open_records, require_objects
+from qwen3_rerank_plugins.data.records import Record
 from qwen3_rerank_plugins.data.tasks import Candidate, RankingTask, parse_task, take
 from qwen3_rerank_plugins.errors import RequestError
 

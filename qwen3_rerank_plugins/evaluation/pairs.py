@@ -12,7 +12,8 @@ import math
 from collections.abc import Iterator, Sequence
 
 from qwen3_rerank_plugins.data.limits import Limit
-from qwen3_rerank_plugins.data.readers import Record, open_records
+from qwen3_rerank_plugins.data.readers import open_records
+from qwen3_rerank_plugins.data.records import Record
 from qwen3_rerank_plugins.data.tasks import Candidate, RankingTask, parse_task, take
 from qwen3_rerank_plugins.errors import RequestError
 
