@@ -85,7 +85,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
     def count(self: Any, request: Any) -> Any:
         seen.append(len(request.texts))
-        sizes_of_passes.add(request.reading.batch_size)
+        sizes_of_passes.add(request.options.batch_size)
         return embed(self, request)
 
     monkeypatch.setattr(model_module.LoadedEmbedder, "embed", count)
