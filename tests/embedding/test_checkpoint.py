@@ -1,4 +1,4 @@
-"""What is not of the family is refused before a weight is read; what is, is found wherever it lies."""
+"""Checkpoints of other families are refused before a weight is read; a Qwen3-Embedding is found anywhere."""
 
 from __future__ import annotations
 
