@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from qwen3_rerank_plugins._options import UNSET, Unset
 from qwen3_rerank_plugins._plain_values import whole
 from qwen3_rerank_plugins.engine.ranking import group_pairs
 from qwen3_rerank_plugins.engine.request import AnyText, Instruction, make_request
 from qwen3_rerank_plugins.engine.settings import positive_int
 from qwen3_rerank_plugins.errors import RequestError, SettingsError
 from qwen3_rerank_plugins.instructions import preset
-from qwen3_rerank_plugins.reranker import UNSET, Qwen3Reranker, Unset
+from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
 if TYPE_CHECKING:
     import torch

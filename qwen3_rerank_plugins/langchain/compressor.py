@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from qwen3_rerank_plugins._fields import RerankerFields
+from qwen3_rerank_plugins._options import UNSET, Unset
 from qwen3_rerank_plugins._plain_values import whole
 from qwen3_rerank_plugins.engine.request import Instruction
 from qwen3_rerank_plugins.errors import InputTypeError, SettingsError, UnknownArgumentError
@@ -23,7 +24,6 @@ from qwen3_rerank_plugins.langchain.callbacks import callbacks_of
 from qwen3_rerank_plugins.langchain.document_text import check_metadata, with_metadata
 from qwen3_rerank_plugins.langchain.metadata import AnyDocument, Relevance, annotated, relevances
 from qwen3_rerank_plugins.langchain.runnable import RerankInput, RerankStep
-from qwen3_rerank_plugins.reranker import UNSET, Unset
 
 CALL_OPTIONS = ("instruction", "top_n", "min_score")
 FIELDS_TOP_N = -1
@@ -140,7 +140,8 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
         Returns:
             A dict with "index" and "relevance_score" for each of the best documents, best first.
         """
-        options, listed = self._options_of_call(top_n, instruction, min_score), _listed(documents)
+        options = self._call_options({"top_n": top_n, "instruction": instruction, "min_score": min_score})
+        listed = _listed(documents)
         return relevances(listed, self._reranker.rank(query, self._texts(listed), **options))
 
     async def arerank(
@@ -153,16 +154,17 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
         min_score: float | Unset | None = UNSET,
     ) -> list[Relevance]:
         """`rerank` without blocking the event loop."""
-        options, listed = self._options_of_call(top_n, instruction, min_score), _listed(documents)
+        options = self._call_options({"top_n": top_n, "instruction": instruction, "min_score": min_score})
+        listed = _listed(documents)
         return relevances(listed, await self._reranker.arank(query, self._texts(listed), **options))
 
     def _compress(self, step: RerankInput, **given: Any) -> list[Document]:
-        options, documents = self._options_named(given), _listed(_take(step, "documents"))
+        options, documents = self._call_options(given), _listed(_take(step, "documents"))
         ranked = self._reranker.rank(_take(step, "query"), self._read(documents), **options)
         return annotated(documents, ranked)
 
     async def _acompress(self, step: RerankInput, **given: Any) -> list[Document]:
-        options, documents = self._options_named(given), _listed(_take(step, "documents"))
+        options, documents = self._call_options(given), _listed(_take(step, "documents"))
         ranked = await self._reranker.arank(_take(step, "query"), self._read(documents), **options)
         return annotated(documents, ranked)
 
@@ -190,20 +192,14 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
             return self.document_to_text(document)
         return with_metadata(index, document, self.metadata_keys)
 
-    def _options_named(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def _call_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a call; the fields decide those that it omits."""
         if unknown := sorted(given.keys() - set(CALL_OPTIONS)):
             raise UnknownArgumentError(f"A call takes {', '.join(CALL_OPTIONS)} by name; got {', '.join(unknown)}.")
-        return self._options_of_call(**given)
-
-    def _options_of_call(
-        self,
-        top_n: int | Unset | None = UNSET,
-        instruction: Instruction | Unset | None = UNSET,
-        min_score: float | Unset | None = UNSET,
-    ) -> dict[str, Any]:
-        limit = UNSET if whole(top_n) == FIELDS_TOP_N else top_n
-        given = {"top_n": limit, "instruction": instruction, "min_score": min_score}
-        return self._options | {name: value for name, value in given.items() if value is not UNSET}
+        options = self._options | {name: value for name, value in given.items() if value is not UNSET}
+        if whole(options["top_n"]) == FIELDS_TOP_N:
+            options["top_n"] = self.top_n
+        return options
 
 
 def _take(step: Mapping[str, Any], name: str) -> Any:
