@@ -37,7 +37,7 @@ from qwen3_rerank_plugins.engine.submission import asubmit_all, submit_all
 from qwen3_rerank_plugins.errors import SettingsError
 from qwen3_rerank_plugins.remote.settings import (
     DEFAULT_TIMEOUT,
-    WORDS,
+    REMOTE_OPTIONS,
     ProtocolName,
     ServerScores,
     Template,
@@ -137,7 +137,7 @@ class Qwen3Reranker(EngineUser):
             model = ModelName(plain.text(model))  # a name on the server, even if a local folder has the same name
         given = locals()
         settings = EngineSettings(**{field.name: given[field.name] for field in dataclasses.fields(EngineSettings)})
-        server = choose_remote(remote, settings, **{name: given[name] for name in WORDS})
+        server = choose_remote(remote, settings, **{name: given[name] for name in REMOTE_OPTIONS})
         super().__init__(settings, server, scorer)
         self.top_n = check_top_n(top_n)
         self.min_score = check_min_score(min_score)
