@@ -1,4 +1,4 @@
-"""What the adapters write into metadata, and how they copy the metadata that they write into."""
+"""Write reranking results into metadata, and copy the metadata first. Both adapters use this."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ TRUNCATED_TOKENS = "truncated_tokens"
 RELEVANT_START = "relevant_start"
 RELEVANT_END = "relevant_end"
 STALE = frozenset({TRUNCATED_TOKENS, RELEVANT_START, RELEVANT_END, "relevant_span"})
-"""Notes of an earlier reranking, which say nothing about this one; version 0.1.0 wrote the last."""
+"""Keys of an earlier reranking, which are removed. Version 0.1.0 wrote the last one."""
 
 
 def reading_notes(found: RankedDocument, own: str) -> dict[str, int]:
-    """How much of a document the score is of, as plain numbers that any store takes.
+    """Return which part of a document was scored, as plain numbers that any store accepts.
 
     Args:
-        found: the document as it was ranked.
-        own: its own text, without the metadata that the model may have read in front of it.
+        found: the ranked document.
+        own: its text, without the metadata that the model may have read before it.
 
     Returns:
-        "truncated_tokens" if its end was cut; "relevant_start" and "relevant_end", characters of `own`, if it was read
-        in windows.
+        "truncated_tokens" if its end was cut; "relevant_start" and "relevant_end", in characters of `own`, if it was
+        read in windows.
     """
     notes = {TRUNCATED_TOKENS: found.truncated_tokens} if found.truncated_tokens else {}
     span = found.span_within(own)
@@ -31,15 +31,15 @@ def reading_notes(found: RankedDocument, own: str) -> dict[str, int]:
 
 
 def copied(metadata: Mapping[Any, Any] | None) -> dict[Any, Any]:
-    """A copy whose dicts, lists, sets and tuples are copies at every depth.
+    """Return a copy whose dicts, lists, sets and tuples are copies at every depth.
 
-    Whatever else is in them is shared: it may be large, or impossible to copy, as a lock or an open file is.
+    Other objects are shared, because they may be large or impossible to copy, such as a lock or an open file.
     """
     return {name: _copied(value, {}) for name, value in (metadata or {}).items()}
 
 
 def _copied(value: Any, done: dict[int, Any]) -> Any:
-    if id(value) in done:  # metadata may hold itself
+    if id(value) in done:  # metadata may contain itself
         return done[id(value)]
     if type(value) is dict:
         made: Any = done.setdefault(id(value), {})

@@ -118,4 +118,4 @@ def _answer_of(ranked: RankedTask) -> Answer:
     for document in ranked.documents:
         name = ranked.task.candidates[document.index].doc_id
         results.append(as_object(document) if name is None else as_object(document, doc_id=name))
-    return Answer(results, None, ranked.receipt)
+    return Answer(results, None, ranked.report)

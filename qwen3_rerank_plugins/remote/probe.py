@@ -19,8 +19,8 @@ from qwen3_rerank_plugins.remote.texts import RequestTexts, request_texts
 
 OTHER_INSTRUCTION = "Given a question, retrieve timetables and news about trains, and nothing that answers the question"
 _ONE_TEXT = ("1", "2 How do bees make honey? 3", "4 Bees make honey from nectar. 5", "6")
-"""One text in four parts. A Qwen tokenizer always splits between two digits, so all ways to join the parts give the same
-tokens. There is no white space at the cuts, because some servers strip it."""
+"""One text in four parts. A Qwen tokenizer always splits between two digits, so every way to join the parts gives the
+same tokens. There is no white space at the cuts, because some servers strip it."""
 _NOISE, _SHARE = 0.05, 0.02
 """Noise in log-odds, from 16 bits and different batches: the larger of an absolute difference, and a share of the
 difference between relevant and irrelevant."""

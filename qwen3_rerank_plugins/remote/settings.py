@@ -70,9 +70,7 @@ class RemoteSettings:
     documents_per_request: int = 32
 
     def __post_init__(self) -> None:
-        object.__setattr__(
-            self, "api_key", as_secret(self.api_key)
-        )  # before anything fails and an error report shows it
+        object.__setattr__(self, "api_key", as_secret(self.api_key))  # before an error report can show it
         make_plain(self)
         object.__setattr__(self, "url", hidden_url(self.url))
         if fault := _fault_of(self.url):

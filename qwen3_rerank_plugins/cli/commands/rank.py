@@ -111,7 +111,7 @@ def rank(
 
     def show(ranked: RankedTask) -> None:
         nonlocal receipt
-        receipt += ranked.receipt
+        receipt += ranked.report
         if as_json:
             typer.echo(to_json(ranked))
         else:
