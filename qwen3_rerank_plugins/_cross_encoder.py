@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from qwen3_rerank_plugins._options import UNSET, Unset
-from qwen3_rerank_plugins._plain_values import whole
+from qwen3_rerank_plugins._options import UNSET, Unset, check_top_n
 from qwen3_rerank_plugins.engine.ranking import group_pairs
 from qwen3_rerank_plugins.engine.request import AnyText, Instruction, make_request
 from qwen3_rerank_plugins.engine.settings import positive_int
@@ -142,9 +141,7 @@ class Predictions:
             SettingsError: as `predict`, or `top_k` is not a whole number >= 0.
             RerankError: as `Qwen3Reranker.rank`.
         """
-        most = whole(top_k)
-        if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 0):
-            raise SettingsError(f"top_k must be None (all documents) or a whole number >= 0, got {top_k!r}.")
+        limit = check_top_n(top_k, "top_k")
         positive_int("batch_size", batch_size)
         _refuse({"device": device, "pool": pool, "chunk_size": chunk_size})
         instruction = _instruction(prompt, prompt_name, self._own_instruction)
@@ -161,7 +158,7 @@ class Predictions:
             answers.sort(key=lambda answer: -answer["score"])
         if return_documents:
             answers = [answer | {"text": listed[answer["corpus_id"]]} for answer in answers]
-        return answers[:most]
+        return answers[:limit]
 
     @property
     def _own_instruction(self) -> Instruction | Unset | None:

@@ -30,15 +30,15 @@ def resolve(option: T | Unset, default: T) -> T:
     return default if isinstance(option, Unset) else option
 
 
-def check_top_n(top_n: int | None) -> int | None:
-    """Return `top_n` as an `int` or None.
+def check_top_n(top_n: int | None, name: str = "top_n") -> int | None:
+    """Return a number of documents as an `int` or None; errors call it `name`.
 
     Raises:
         SettingsError: it is negative, fractional or not a number.
     """
     found = plain.whole(top_n)
     if found is not None and (not isinstance(found, int) or isinstance(found, bool) or found < 0):
-        raise SettingsError(f"top_n must be None (all documents) or a whole number >= 0, got {top_n!r}.")
+        raise SettingsError(f"{name} must be None (all documents) or a whole number >= 0, got {top_n!r}.")
     return found
 
 

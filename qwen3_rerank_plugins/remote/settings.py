@@ -84,7 +84,8 @@ class RemoteSettings:
         one_of("scores", self.scores, get_args(ServerScores))
         if not isinstance(self.probe, bool):
             raise SettingsError(f"probe must be True or False, got {self.probe!r}.")
-        if not _is_duration(timeout := plain.number(self.timeout)):
+        timeout = plain.number(self.timeout)
+        if not (isinstance(timeout, float) and 0 < timeout < math.inf):
             raise SettingsError(f"timeout must be a positive number of seconds, got {self.timeout!r}.")
         object.__setattr__(self, "timeout", timeout)
         if self.api_key is not None and not (isinstance(self.api_key, str) and re.fullmatch("[!-~]+", self.api_key)):
@@ -205,10 +206,6 @@ def _is_international(host: str) -> bool:
     except (idna.IDNAError, ValueError):
         return False
     return True
-
-
-def _is_duration(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def _listed(names: list[str]) -> str:
