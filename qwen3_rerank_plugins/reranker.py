@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from qwen3_rerank_plugins import _plain_values as plain
-from qwen3_rerank_plugins._engine_user import EngineUser
 from qwen3_rerank_plugins._options import UNSET, Unset, check_max_length, check_min_score, check_top_n, resolve
+from qwen3_rerank_plugins._registry import EngineUser
 from qwen3_rerank_plugins.engine.model_name import ModelName
 from qwen3_rerank_plugins.engine.ranking import (
     PairGroup,

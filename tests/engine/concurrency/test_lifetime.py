@@ -234,7 +234,7 @@ from qwen3_rerank_plugins.errors import ClosedError
 
 # an engine that loads at once, as it is closed and loaded hundreds of times
 LocalScorer._load_alone = lambda self, *_: LoadedEngine(lambda requests, plan: [0.0] * plan.document_count, 1000)
-OURS = ("_registry", "_engine_user", "reranker", "engine.submission", "engine.local", "engine.scheduling.scheduler")
+OURS = ("_registry", "reranker", "engine.submission", "engine.local", "engine.scheduling.scheduler")
 OURS += ("engine.concurrency.lifetime", "engine.concurrency.threads")
 CODE = {f"qwen3_rerank_plugins.{name}" for name in OURS}
 CODE |= {"threading", "concurrent.futures._base", "weakref", "_weakrefset", "contextlib"}  # all that takes a lock
