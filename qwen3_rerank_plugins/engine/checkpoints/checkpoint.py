@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import functools
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -59,7 +60,7 @@ class Checkpoint:
         """Longest prompt the model has positions for, in tokens; an extended RoPE has more than it was trained with."""
         return self.rope.limit
 
-    @property
+    @functools.cached_property
     def rope(self) -> Rope:
         """How it tells positions apart."""
         return read_rope(self.name, self.config)
