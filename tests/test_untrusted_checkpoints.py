@@ -14,7 +14,7 @@ import pytest
 from huggingface_hub.utils import filter_repo_objects
 
 from qwen3_rerank_plugins import Qwen3Reranker
-from qwen3_rerank_plugins.engine.checkpoints import hub as station
+from qwen3_rerank_plugins.engine.checkpoints import download as station
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import DEMO_FOLDER, find_checkpoint
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.errors import UnsupportedCheckpointError
@@ -219,7 +219,7 @@ def test_only_safetensors_json_text_and_templates_are_fetched(monkeypatch: pytes
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     find_checkpoint(EngineSettings(model="someone/reranker"))
-    assert asked["allow_patterns"] == station._FETCHED
+    assert asked["allow_patterns"] == station.FILE_PATTERNS
     welcome = ["model-00001-of-00005.safetensors", "config.json", "merges.txt", "chat_template.jinja"]
     refused = [
         *("pytorch_model.bin", "model.pt", "model.pth", "model.ckpt", "model.pkl", "training_args.bin", "tf_model.h5"),

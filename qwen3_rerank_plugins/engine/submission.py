@@ -1,4 +1,4 @@
-"""The requests of one call on their way: all of them are answered, or what has not run yet never does."""
+"""Submit the requests of one call and wait for them. If one fails or the caller gives up, cancel those not yet run."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from qwen3_rerank_plugins.engine.scorer import Scorer, Scores
 
 
 def submit_all(requests: Sequence[RerankRequest], find_scorer: Callable[[], Scorer]) -> list[Scores]:
-    """All answers, or the first failure; whatever then still waits is dropped."""
+    """Return the scores of all requests, or raise the first failure and cancel requests that have not run."""
     call = _Call()
     with inside_a_call():
         try:
             call.submit(requests, find_scorer())
             return call.results()
-        except BaseException:  # an interrupt as well: nobody will read the other results
-            call.give_up()
+        except BaseException:  # also an interrupt: nothing will read the other results
+            call.cancel()
             raise
         finally:
-            call.let_go()
+            call.drop_futures()
 
 
 async def asubmit_all(requests: Sequence[RerankRequest], find_scorer: Callable[[], Scorer]) -> list[Scores]:
-    """`ask` without blocking the event loop of asyncio or trio; cancelling the task drops what has not run yet.
+    """Do what `submit_all` does without blocking the event loop of asyncio or trio.
 
-    Tokenizing takes time, so it happens on threads of the package's own.
+    Canceling the task cancels requests that have not run. Tokenizing takes time, so it runs on the package's threads.
     """
     check_event_loop()
     call = _Call()
@@ -38,40 +38,41 @@ async def asubmit_all(requests: Sequence[RerankRequest], find_scorer: Callable[[
         with closed_at_exit():
             with inside_a_call():
                 scorer = find_scorer()
-                submitted = lanes.submit(scorer, _size(requests), lambda: call.submit(requests, scorer))
+                characters = sum(len(request.query) + sum(map(len, request.documents)) for request in requests)
+                submitted = lanes.submit(scorer, characters, lambda: call.submit(requests, scorer))
             await result_of(submitted)
-        await result_of(call.over())
+        await result_of(call.finished())
         return call.results()
     except BaseException:
-        call.give_up()
+        call.cancel()
         raise
     finally:
-        call.let_go()
+        call.drop_futures()
 
 
 class _Call:
-    """The futures of a call. One thread submits; another may give up meanwhile, as a cancelled task does that no longer
-    waits for that thread.
+    """The futures of one call. One thread submits requests; another may cancel meanwhile, as a canceled task does
+    without waiting for the submitting thread.
     """
 
     def __init__(self) -> None:
         self._futures: list[Future[Scores]] = []
-        self._given_up = threading.Event()
+        self._canceled = threading.Event()
 
     @inside_a_call()
     def submit(self, requests: Sequence[RerankRequest], scorer: Scorer) -> None:
         for request in requests:
-            if self._given_up.is_set():
-                return  # so much less to tokenize
+            if self._canceled.is_set():
+                return  # before the next request is tokenized
             future = scorer.submit(request)
             self._futures.append(future)
-            if self._given_up.is_set():  # asked after appending: either this side or the other sees the future
+            if self._canceled.is_set():  # checked after appending, so that this thread or `cancel` sees the future
                 future.cancel()
 
     @inside_a_call()
-    def over(self) -> Future[None]:
-        """Done as soon as every request has its answer, or one of them failed; it then has the same error."""
-        over: Future[None] = Future()
+    def finished(self) -> Future[None]:
+        """Return a future that is done once all requests succeeded or one failed; in that case it has its error."""
+        finished: Future[None] = Future()
         missing = len(self._futures)
         lock = threading.Lock()
 
@@ -79,40 +80,35 @@ class _Call:
             nonlocal missing
             with lock:
                 missing -= 1
-                if over.done():
+                if finished.done():
                     return
                 if future.cancelled():
-                    over.cancel()
-                    over.set_running_or_notify_cancel()
+                    finished.cancel()
+                    finished.set_running_or_notify_cancel()
                 elif error := future.exception():
-                    over.set_exception(error)
+                    finished.set_exception(error)
                 elif not missing:
-                    over.set_result(None)
+                    finished.set_result(None)
 
         if not missing:
-            over.set_result(None)
+            finished.set_result(None)
         for future in self._futures:
             future.add_done_callback(one_is_done)
-        return over
+        return finished
 
     def results(self) -> list[Scores]:
-        """The answers in the order of the requests, waited for in turn; the first failure is raised."""
-        return list(map(Future.result, self._futures))  # a comprehension's frame would keep the futures, see `let_go`
+        """Wait for the scores in the order of the requests; the first failure is raised."""
+        return list(map(Future.result, self._futures))  # a comprehension's frame would keep the futures alive
 
     @inside_a_call()
-    def give_up(self) -> None:
-        """Drop what has not run yet, and what is still to be submitted."""
-        self._given_up.set()
+    def cancel(self) -> None:
+        """Cancel requests that have not run, and those not submitted yet."""
+        self._canceled.set()
         for future in self._futures:
             future.cancel()
 
-    def let_go(self) -> None:
-        """Of the futures: they hold their error, and the error the frames that know this call; only the garbage
-        collector would find the circle, hours later.
+    def drop_futures(self) -> None:
+        """Break a reference cycle: a future holds its error, and the error's frames hold this call. Otherwise memory
+        would stay in use until the garbage collector finds the cycle.
         """
         self._futures = []
-
-
-def _size(requests: Sequence[RerankRequest]) -> int:
-    """Characters to tokenize."""
-    return sum(len(request.query) + sum(map(len, request.documents)) for request in requests)

@@ -99,7 +99,7 @@ def test_a_config_that_is_too_deep_or_cannot_be_read_is_refused(copy: Path, monk
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(Path, "read_text", refuse)  # the suite may run as root, who may read everything
-    with pytest.raises(CheckpointNotFoundError, match=r"cannot be read: Input/output error\. Check who may"):
+    with pytest.raises(CheckpointNotFoundError, match=r"cannot be read: Input/output error\. Check the permissions"):
         find(copy)
 
 

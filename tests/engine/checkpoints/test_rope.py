@@ -56,7 +56,7 @@ def test_rope_scaling_goes_before_rope_parameters_and_rope_type_before_type_as_i
 
 @pytest.mark.parametrize("kind", ["su", "mrope", "proportional", "ntk", "", 5, None, ["yarn"]])
 def test_another_type_is_refused_by_its_name(kind: object) -> None:
-    with pytest.raises(UnsupportedCheckpointError, match=r"'a fine-tune' uses the RoPE type .* not computed"):
+    with pytest.raises(UnsupportedCheckpointError, match=r"'a fine-tune' uses the RoPE type .* not supported"):
         read(rope_scaling={"rope_type": kind, "factor": 2})
 
 

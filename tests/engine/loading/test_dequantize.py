@@ -219,7 +219,7 @@ def test_another_quantization_a_rescue_in_float32_and_a_map_of_devices_are_refus
             load(model, quantization="int4")
     with (
         Qwen3Reranker(str(folder), device="cpu", on_nonfinite="float32") as reranker,
-        pytest.raises(RequestError, match="needs the weights as they were, and .* is quantized by bitsandbytes"),
+        pytest.raises(RequestError, match="needs unquantized weights, and .* is quantized by bitsandbytes"),
     ):
         reranker.rank("a question", ["a text"])
     with pytest.raises(SettingsError, match="cannot spread weights that stay packed by bitsandbytes"):
