@@ -16,7 +16,7 @@ _REMEDIES = {
     "error": "float16 overflows where bfloat16 and float32 do not: load with dtype='bfloat16' or dtype='float32', or "
     "have such scores computed again with on_nonfinite='float32'. If it happens in float32 too, the checkpoint's "
     "weights are damaged.",
-    "float32": "In float32 they are not finite either, so the checkpoint's weights are damaged. Download or export it again.",
+    "float32": "Float32 gave none either, so the checkpoint's weights are damaged. Download or export it again.",
 }
 
 
@@ -99,7 +99,7 @@ def rank_documents(
 
 
 def probability(log_odds: float) -> float:
-    """Return sigmoid(log_odds), which is the softmax of "yes" over the logits [no, yes]: in float64, without overflow."""
+    """Return sigmoid(log_odds), the softmax of "yes" over the logits [no, yes], in float64 and without overflow."""
     if log_odds >= 0:
         return 1.0 / (1.0 + math.exp(-log_odds))
     odds = math.exp(log_odds)

@@ -50,8 +50,8 @@ def fetch_snapshot(settings: EngineSettings, ids: str) -> Path:
     except LocalEntryNotFoundError as error:
         offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
         reason = (
-            ", and fetching is switched off (by local files only, or by HF_HUB_OFFLINE). Allow the network once, or name a "
-            "cache folder that has it, or pass a local folder."
+            ", and fetching is switched off (by local files only, or by HF_HUB_OFFLINE). Allow the network once, or "
+            "name a cache folder that has it, or pass a local folder."
             if settings.local_files_only or offline
             else " and the hub cannot be reached. Check the network, or pass a local folder; once it is cached, "
             "HF_HUB_OFFLINE=1 loads it without the network."

@@ -49,8 +49,8 @@ def test_the_auto_budget_is_the_largest_pass_that_half_of_free_memory_holds(rows
     assert budgets[0] == SMALLEST_AUTO_BUDGET
     assert budgets[3] == LARGEST_AUTO_BUDGET
     for bytes_free, tokens in list(zip(free, budgets, strict=True))[1:3]:
-        assert shape.pass_bytes(tokens, torch.bfloat16, rows_at_once) <= bytes_free / 2
-        assert shape.pass_bytes(tokens + 1, torch.bfloat16, rows_at_once) > bytes_free / 2
+        assert shape.batch_bytes(tokens, torch.bfloat16, rows_at_once) <= bytes_free / 2
+        assert shape.batch_bytes(tokens + 1, torch.bfloat16, rows_at_once) > bytes_free / 2
 
 
 def test_free_memory_of_the_cpu_is_a_positive_number() -> None:
@@ -150,9 +150,9 @@ def memory_check(device: str = "cpu") -> MemoryCheck:
 
 
 def test_a_pass_that_does_not_fit_is_refused_with_how_many_tokens_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    free = SHAPE.pass_bytes(3000, torch.float32, 1024)
+    free = SHAPE.batch_bytes(3000, torch.float32, 1024)
     monkeypatch.setattr(budget, "free_memory", lambda _: free)
-    with pytest.raises(DeviceMemoryError, match=r"A pass of 8,192 tokens needs about .* MiB are free") as raised:
+    with pytest.raises(DeviceMemoryError, match=r"A batch of 8,192 tokens needs about .* MiB are free") as raised:
         memory_check()(8192)
     found = re.search(r"about ([\d,]+) tokens fit", str(raised.value))
     assert found is not None
