@@ -201,7 +201,8 @@ def test_an_index_that_names_anything_but_a_safetensors_file_beside_it_is_refuse
 def test_a_broken_index_is_refused(index: str, copy: Path) -> None:
     (copy / "model.safetensors").rename(copy / "model-00001.safetensors")
     (copy / "model.safetensors.index.json").write_text(index, encoding="utf-8")
-    with pytest.raises(UnsupportedCheckpointError, match="not an index of weights"):
+    message = r"index\.json of .* (is not valid JSON|is not a JSON object|is not an index of weights|names \"\['b'\]\")"
+    with pytest.raises(UnsupportedCheckpointError, match=message):
         find_checkpoint(EngineSettings(model=str(copy)))
 
 
