@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from qwen3_rerank_plugins import Qwen3Reranker
+from qwen3_rerank_plugins.engine import memory
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import find_checkpoint
 from qwen3_rerank_plugins.engine.control_groups import cgroup_memory
 from qwen3_rerank_plugins.engine.loading import budget
@@ -58,9 +59,9 @@ def test_free_memory_of_the_cpu_is_a_positive_number() -> None:
 
 
 def test_free_memory_of_the_cpu_stays_below_the_limit_of_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(budget, "cgroup_memory", lambda: 4321)
+    monkeypatch.setattr(memory, "cgroup_memory", lambda: 4321)
     assert free_memory(torch.device("cpu")) == 4321
-    monkeypatch.setattr(budget, "cgroup_memory", lambda: math.inf)
+    monkeypatch.setattr(memory, "cgroup_memory", lambda: math.inf)
     assert 4321 < free_memory(torch.device("cpu")) < math.inf
 
 
