@@ -49,14 +49,15 @@ def fetch_snapshot(settings: EngineSettings, ids: str) -> Path:
         ) from None
     except LocalEntryNotFoundError as error:
         offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
-        reason = (
-            ", and fetching is switched off (by local files only, or by HF_HUB_OFFLINE). Allow the network once, or "
-            "name a cache folder that has it, or pass a local folder."
-            if settings.local_files_only or offline
-            else " and the hub cannot be reached. Check the network, or pass a local folder; once it is cached, "
-            "HF_HUB_OFFLINE=1 loads it without the network."
-        )
-        raise CheckpointNotFoundError(f"{asked} is not in the cache{reason}") from error
+        if settings.local_files_only or offline:
+            raise CheckpointNotFoundError(
+                f"{asked} is not in the cache, and fetching is switched off (by local files only, or by "
+                "HF_HUB_OFFLINE). Pass a cache folder that has it, or a local folder, or allow the network once."
+            ) from error
+        raise CheckpointNotFoundError(
+            f"{asked} is not in the cache and the hub cannot be reached. Check the network, or pass a local folder; "
+            "once it is cached, HF_HUB_OFFLINE=1 loads it without the network."
+        ) from error
     except GatedRepoError as error:
         raise CheckpointNotFoundError(
             f"{asked} is gated. Accept its terms on the hub, then log in with `hf auth login` or set HF_TOKEN."
