@@ -296,7 +296,7 @@ def test_an_engine_of_your_own_is_not_closed_for_you() -> None:
 
 def test_warmup_loads_the_model_once(demo: Qwen3Reranker) -> None:
     demo.warmup()
-    assert demo._scorer()._workers[0].loaded  # type: ignore[attr-defined]
+    assert demo._scorer()._schedulers[0].loaded  # type: ignore[attr-defined]
 
 
 def test_copies_share_the_engine(demo: Qwen3Reranker) -> None:

@@ -18,7 +18,7 @@ from qwen3_rerank_plugins._printable import logger, one_line, shown
 from qwen3_rerank_plugins.embedding.checkpoint import find_embedding_checkpoint
 from qwen3_rerank_plugins.embedding.request import EmbeddingRequest
 from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
-from qwen3_rerank_plugins.engine.checkpoints.checkpoint import Checkpoint, check_rows
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import Checkpoint, check_embedding_rows
 from qwen3_rerank_plugins.engine.checkpoints.nonfinite_weights import describe_damage
 from qwen3_rerank_plugins.engine.concurrency.lifetime import loading_alone
 from qwen3_rerank_plugins.engine.loading.cpu_threads import threads_for, use_threads
@@ -64,7 +64,9 @@ class LoadedEmbedder:
         self._transformer = _load(settings, checkpoint)
         self._longest = int(self._transformer.max_seq_length)
         highest = max(self._transformer.tokenizer.get_vocab().values())
-        check_rows(checkpoint.name, highest + 1, self._transformer[0].auto_model.get_input_embeddings().num_embeddings)
+        check_embedding_rows(
+            checkpoint.name, highest + 1, self._transformer[0].auto_model.get_input_embeddings().num_embeddings
+        )
         _check_end_token(self._transformer.tokenizer, checkpoint.name)
 
     def embed(self, request: EmbeddingRequest) -> Vectors:

@@ -40,7 +40,7 @@ class Summary:
         partitions: number of files of answers.
         resumed: number of files that an earlier run had finished.
         redone: number of files that had been changed since an earlier run, and were computed again.
-        report: what was truncated or rescored in this run.
+        receipt: what was truncated or rescored in this run.
     """
 
     rows: int
@@ -48,7 +48,7 @@ class Summary:
     partitions: int
     resumed: int
     redone: int
-    report: ScoringReport
+    receipt: ScoringReport
 
 
 def rerank_files(

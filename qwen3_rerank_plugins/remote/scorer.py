@@ -10,7 +10,7 @@ from concurrent.futures import Future
 
 from qwen3_rerank_plugins.engine.concurrency.lifetime import closed_at_exit, refuse_at_exit
 from qwen3_rerank_plugins.engine.request import DEFAULT_INSTRUCTION, RerankRequest, make_request
-from qwen3_rerank_plugins.engine.scorer import Scores
+from qwen3_rerank_plugins.engine.scorer import Scores, blank_scores, check_process
 from qwen3_rerank_plugins.errors import ClosedError, NonFiniteScoreError, RequestError, RerankError
 from qwen3_rerank_plugins.remote.client import HttpClient
 from qwen3_rerank_plugins.remote.event_loop import BackgroundLoop
@@ -49,7 +49,7 @@ class RemoteScorer:
             ClosedError: the scorer was closed, or belongs to the parent of this process.
             RequestError: the request needs a model in this process.
         """
-        self._check_process()
+        check_process(self._process, "connection")
         if self._loop is None:
             refuse_at_exit()
         if refusal := unsupported_remotely(request.max_length, request.long_documents, request.on_nonfinite):
@@ -59,10 +59,7 @@ class RemoteScorer:
             if self._closed:
                 raise ClosedError("This connection was closed meanwhile. Ask again to connect anew.")
             if not request.readable:
-                nothing_to_do: Future[Scores] = Future()
-                count = len(request.documents)
-                nothing_to_do.set_result(Scores((-math.inf,) * count, (0,) * count))
-                return nothing_to_do
+                return blank_scores(request)
             if self._loop is None:
                 self._loop = BackgroundLoop("qwen3-rerank-remote")
             return self._loop.submit(self._score(request.instruction, texts))
@@ -148,13 +145,6 @@ class RemoteScorer:
     async def _disconnect(self) -> None:
         if self._client is not None:
             await self._client.close()
-
-    def _check_process(self) -> None:
-        if os.getpid() != self._process:
-            raise ClosedError(
-                "This connection was made before this process was forked, and its thread does not exist here. Make a "
-                "new one in this process, or start processes with the 'spawn' method."
-            )
 
 
 def _has_failed(task: asyncio.Task[Server]) -> bool:

@@ -93,7 +93,7 @@ REFUSED: dict[Callable[[Path], None], str] = {
     long_rope: "RoPE type 'longrope'",
     yarn_without_a_factor: "RoPE type 'yarn', factor is None",
     no_modules: "has no modules.json",
-    modules_that_are_no_list: "not a JSON list",
+    modules_that_are_no_list: "not a list of modules",
     another_module: "consists of Transformer, Pooling, Dense",
     no_pooling_file: "has no 1_Pooling/config.json",
     broken_pooling_file: "config.json of .*/1_Pooling. is not valid JSON",

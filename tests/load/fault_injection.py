@@ -97,7 +97,7 @@ class WatchedScorer(LocalScorer):
         self._asked.request = request
         return super().submit(request)
 
-    def _make_worker(self, load: Callable[[], LoadedEngine], label: str) -> Scheduler:
+    def _new_scheduler(self, load: Callable[[], LoadedEngine], label: str) -> Scheduler:
         return _WatchedWorker(load, label, self._watch, self._asked)
 
     def _load_engine(self, number: int) -> LoadedEngine:

@@ -88,7 +88,7 @@ def test_an_actor_that_is_killed_in_the_middle_loses_and_doubles_nothing(cluster
     assert len(first) == 2
     assert unfinished, "the actor was killed while it had nothing to do"
     assert later - first, "no other actor took its place"
-    assert summary == Summary(48, 0, 12, 0, 0, summary.report)
+    assert summary == Summary(48, 0, 12, 0, 0, summary.receipt)
     check_against_a_serial_run(rows, read_answers(tmp_path / "out"))
     assert not list((tmp_path / "out").glob(".part-*"))
 

@@ -106,5 +106,5 @@ def _report(summary: Summary, answers: Path, screen: Screen, *, as_json: bool) -
         screen.note(f"{counted(summary.redone, 'file', 'was')} changed since an earlier run, and written again.")
     if summary.errors:
         screen.note(f"{share(summary.errors, summary.rows, 'request')} could not be ranked: see the column error.")
-    if described := summary.report.describe():
+    if described := summary.receipt.describe():
         screen.note(described)
