@@ -323,7 +323,7 @@ INNER = {
     ("bench/stopwatch.py", "RuntimeError"),  # a Linux without the file that every Linux has
 }
 ADVICE = re.compile(
-    r"(Accept|Ask|Check|Convert|Download|Finish|Free|Load|Lower|Make|Pass|Save|Start|Take|To try|Try|Use"
+    r"(Accept|Ask|Call|Check|Convert|Download|Finish|Free|Load|Lower|Make|Pass|Report|Save|Start|Take|To try|Try|Use"
     r"|The cause is attached: report)\b"
 )
 """How the last sentence of a message begins, where an option or an argument is not named by what it must be."""

@@ -186,7 +186,8 @@ class HttpClient:
             found = f"more than {limit:,} bytes, the limit of an answer"
         except UnreadableError as error:
             found = str(error)
-        raise self._failures.not_json(attempt, found, body, response.charset_encoding)
+        failure = self._failures.not_json(attempt, found, body, response.charset_encoding)
+        raise failure
 
 
 def _is_transient(error: BaseException) -> bool:
