@@ -89,7 +89,7 @@ def yarn_without_a_factor(folder: Path) -> None:
 REFUSED: dict[Callable[[Path], None], str] = {
     another_family: "model_type 'bert', not 'qwen3'. Use Qwen/Qwen3-Embedding-0.6B, -4B or -8B, or",
     sliding_window: "sliding-window",
-    dynamic_rope: "RoPE type 'dynamic', with which sentence-transformers makes the vector of a text depend on the longest",
+    dynamic_rope: "RoPE type 'dynamic', with which sentence-transformers makes the vector of a text depend",
     long_rope: "RoPE type 'longrope'",
     yarn_without_a_factor: "RoPE type 'yarn', factor is None",
     no_modules: "has no modules.json",
