@@ -64,12 +64,17 @@ class MemoryCheck:
         dtype: dtype of the batches.
         rows_at_once: see `Placement.rows_at_once`.
         device: where batches run.
+        remedy: the end of the error's message, after the number of tokens that fit.
     """
 
     shape: Shape
     dtype: torch.dtype
     rows_at_once: int | None
     device: torch.device
+    remedy: str = (
+        "template and query included. Lower max_length to that, and add long_documents='windows' to read whole "
+        "documents; or give the process more memory."
+    )
 
     def __call__(self, tokens: int) -> None:
         """Refuse a batch before it uses any memory.
@@ -90,8 +95,7 @@ class MemoryCheck:
         most = max(0, bisect.bisect_right(range(tokens + 1), free, key=self._bytes) - 1)
         raise DeviceMemoryError(
             f"A batch of {tokens:,} tokens needs about {needed / 2**20:,.0f} MiB, and {free / 2**20:,.0f} MiB are free "
-            f"for it on the CPU: about {most:,} tokens fit, template and query included. Lower max_length to that, and "
-            "add long_documents='windows' to read whole documents; or give the process more memory."
+            f"for it on the CPU: about {most:,} tokens fit, {self.remedy}"
         )
 
     def _bytes(self, tokens: int) -> int:
