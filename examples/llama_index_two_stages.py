@@ -26,16 +26,16 @@ from rich.console import Console
 from sentence_transformers import SentenceTransformer
 
 from qwen3_rerank_plugins import Qwen3Reranker, RerankError
-from qwen3_rerank_plugins._records import write_record
-from qwen3_rerank_plugins.bench.report import as_table
 from qwen3_rerank_plugins.engine.model_name import DEMO
 from qwen3_rerank_plugins.errors import MissingExtraError
 from qwen3_rerank_plugins.evaluation import (
     Collection,
+    as_table,
     bundled_collection,
     evaluate_search,
     read_collection,
     record_of,
+    write_record,
     write_run,
 )
 from qwen3_rerank_plugins.evaluation.collection import JudgedQuery

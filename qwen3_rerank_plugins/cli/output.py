@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import ProgressColumn
 import json
 
-from qwen3_rerank_plugins.bench.report import Record, as_table, describe
+from qwen3_rerank_plugins._records import Record, as_table, describe
 from qwen3_rerank_plugins.evaluation.report import grids_of
 
 

@@ -23,6 +23,7 @@ except ModuleNotFoundError as error:
         raise  # it is installed, and misses something of its own
     raise MissingExtraError("pytrec_eval-terrier" if error.name == "pytrec_eval" else "scikit-learn", "eval") from error
 
+from qwen3_rerank_plugins._records import as_markdown, as_table, write_record
 from qwen3_rerank_plugins.evaluation.calibration import acalibrate, calibrate
 from qwen3_rerank_plugins.evaluation.collection import Collection, bundled_collection, read_collection
 from qwen3_rerank_plugins.evaluation.comparison import Evaluation, aevaluate, evaluate
@@ -39,6 +40,8 @@ __all__ = [
     "SearchEvaluation",
     "acalibrate",
     "aevaluate",
+    "as_markdown",
+    "as_table",
     "bundled_collection",
     "calibrate",
     "evaluate",
@@ -48,5 +51,6 @@ __all__ = [
     "read_collection",
     "record_of",
     "write_qrels",
+    "write_record",
     "write_run",
 ]

@@ -217,7 +217,7 @@ def test_a_page_of_figures_is_what_the_records_give(page: str) -> None:
     """The script for performance renders evaluation and two-stages, too."""
     need("pytrec_eval")
     done = subprocess.run(
-        [sys.executable, f"scripts/render_{page}.py", "--check"],
+        [sys.executable, f"tools/render_{page}.py", "--check"],
         cwd=ROOT,
         capture_output=True,
         text=True,

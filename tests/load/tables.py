@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from qwen3_rerank_plugins.bench.report import Grid
+from qwen3_rerank_plugins._records import Grid
 
 
 def grids_of(record: Mapping[str, Any]) -> list[Grid]:

@@ -1,56 +1,70 @@
-"""`qwen3-rerank bench`: the engine and its peers, measured side by side on this machine."""
+"""`qwen3-rerank bench`: speed beside the installed baselines, and memory, on this machine."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from qwen3_rerank_plugins.cli import options
 
-StudyName = Literal["speed", "savings", "choices", "profile", "together", "memory", "quantization", "windows"]
+if TYPE_CHECKING:  # these import torch, which --help must not wait for
+    from qwen3_rerank_plugins._records import Grid, Record
+    from qwen3_rerank_plugins.bench.studies import Measurement, Study
+
+StudyName = Literal["speed", "memory"]
 ShapeChoice = Literal["0.6b", "4b", "8b"]
 SizeChoice = Literal["auto", "full", "short"]
 
+Shape = Annotated[ShapeChoice, typer.Option(help="Published shape of the model with random weights.")]
+Layers = Annotated[
+    int | None, typer.Option(min=1, help="Number of layers of the model with random weights.", show_default="all")
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help='Hub ID or folder of real weights, or "demo".', show_default="random weights, which cost the same"
+    ),
+]
+WorkloadSize = Annotated[
+    SizeChoice, typer.Option(help='Size of the workloads: "auto" is full on CUDA, short elsewhere.')
+]
+Seed = Annotated[int, typer.Option(help="Random seed for the texts.")]
+Texts = Annotated[
+    list[Path] | None,
+    typer.Option(help="Reranking set to draw texts from; may be repeated.", show_default="bundled passages"),
+]
+Tokenizer = Annotated[
+    Path | None,
+    typer.Option(help="Folder of a tokenizer for the model with random weights.", show_default="the demo's"),
+]
+
 
 def bench(
-    study: Annotated[StudyName, typer.Argument(help="What to measure.")] = "speed",
-    shape: Annotated[ShapeChoice, typer.Option(help="A published shape, with random weights.")] = "0.6b",
-    layers: Annotated[
-        int | None, typer.Option(min=1, help="Cut the random model to so many layers.", show_default="all")
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help='Real weights: hub id, folder or "demo".', show_default="random weights, which cost the same"
-        ),
-    ] = None,
+    study: Annotated[StudyName, typer.Argument(help="The study to run.")] = "speed",
+    shape: Shape = "0.6b",
+    layers: Layers = None,
+    model: Model = None,
     workload: Annotated[
-        list[str] | None, typer.Option(help="Only this workload; may be given again.", show_default="all five")
+        list[str] | None, typer.Option(help="Workload to run; may be repeated.", show_default="all five")
     ] = None,
     peer: Annotated[
         list[str] | None,
-        typer.Option(help="Only this peer beside ours; may be given again.", show_default="all that are installed"),
+        typer.Option(help="Baseline to run beside our engine; may be repeated.", show_default="all that are installed"),
     ] = None,
-    size: Annotated[
-        SizeChoice, typer.Option(help='Of the workloads: "auto" is full on CUDA, short elsewhere.')
-    ] = "auto",
+    size: WorkloadSize = "auto",
     rounds: Annotated[
         int | None,
-        typer.Option(min=1, help="How often each workload runs.", show_default='3; "small" runs 36 times'),
+        typer.Option(min=1, help="Rounds of each workload.", show_default='3; "small" runs 36 times'),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the texts.")] = 0,
-    texts: Annotated[
-        list[Path] | None,
-        typer.Option(help="Reranking sets to draw texts from; may be given again.", show_default="bundled passages"),
-    ] = None,
-    tokenizer: Annotated[
-        Path | None, typer.Option(help="Folder of a tokenizer for random weights.", show_default="the demo's")
-    ] = None,
+    seed: Seed = 0,
+    texts: Texts = None,
+    tokenizer: Tokenizer = None,
     out: Annotated[
-        Path | None, typer.Option(help="File for the record in JSON; the picture of speed goes beside it.")
+        Path | None, typer.Option(help="File for the record in JSON; the picture of a speed study goes beside it.")
     ] = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
@@ -59,48 +73,68 @@ def bench(
     compile: options.Compile = False,
     threads: options.Threads = "auto",
 ) -> None:
-    """Measure speed beside the installed peers, or one of the engine's own properties."""
-    from rich.text import Text
-
-    from qwen3_rerank_plugins._records import write_record
-    from qwen3_rerank_plugins.bench.report import as_table, describe, grids_of
-    from qwen3_rerank_plugins.bench.studies import Study, run_study
-    from qwen3_rerank_plugins.cli.loading import quiet_libraries, warn_of_size
-    from qwen3_rerank_plugins.cli.output import Screen
+    """Measure speed beside the installed baselines, or memory."""
+    from qwen3_rerank_plugins.bench.report import grids_of
+    from qwen3_rerank_plugins.bench.studies import MEASUREMENTS, Study
     from qwen3_rerank_plugins.engine.settings import EngineSettings
 
-    screen = Screen()
-    asked = Study(
-        name=study,
-        engine=EngineSettings(
-            device=device,
-            dtype=dtype,
-            attention=attention,
-            quantization=quantization,
-            threads=threads,
-            compile=compile,
+    if out is not None and study == "speed":
+        from qwen3_rerank_plugins.bench.picture import draw_speed  # a missing matplotlib is reported before the work
+    engine = EngineSettings(
+        device=device, dtype=dtype, attention=attention, quantization=quantization, threads=threads, compile=compile
+    )
+    record = run_and_show(
+        Study(
+            name=study,
+            engine=engine,
+            model=model,
+            shape=shape,
+            layers=layers,
+            tokenizer=tokenizer,
+            workloads=tuple(workload or ()),
+            baselines=tuple(peer or ()),
+            size=size,
+            rounds=rounds,
+            seed=seed,
+            texts=tuple(texts or ()),
         ),
-        model=model,
-        shape=shape,
-        layers=layers,
-        tokenizer=tokenizer,
-        workloads=tuple(workload or ()),
-        peers=tuple(peer or ()),
-        size=size,
-        rounds=rounds,
-        seed=seed,
-        texts=tuple(texts or ()),
+        out,
+        MEASUREMENTS,
+        grids_of,
     )
     if out is not None and study == "speed":
-        from qwen3_rerank_plugins.bench.picture import draw_speed  # a missing matplotlib shows before the work
-    if model is not None:
-        warn_of_size(dataclasses.replace(asked.engine, model=model), screen)
-    with screen.steps(f"Measuring {study}") as tell, quiet_libraries():
-        record = run_study(asked, tell)
+        draw_speed(record, out.with_suffix(".png"))
+
+
+def run_and_show(
+    study: Study,
+    out: Path | None,
+    measurements: Mapping[str, Measurement],
+    grids_of: Callable[[Record], list[Grid]],
+) -> dict[str, Any]:
+    """Run a study with a progress display, print its tables, write its record, and return it.
+
+    Args:
+        study: what to measure.
+        out: file for the record.
+        measurements: the studies by name.
+        grids_of: function that returns the tables of a record.
+    """
+    from rich.text import Text
+
+    from qwen3_rerank_plugins._records import as_table, describe, write_record
+    from qwen3_rerank_plugins.bench.studies import run_study
+    from qwen3_rerank_plugins.cli.loading import quiet_libraries, warn_of_size
+    from qwen3_rerank_plugins.cli.output import Screen
+
+    screen = Screen()
+    if study.model is not None:
+        warn_of_size(dataclasses.replace(study.engine, model=study.model), screen)
+    with screen.steps(f"Measuring {study.name}") as tell, quiet_libraries():
+        record = run_study(study, tell, measurements)
     for grid in grids_of(record):
         screen.show(as_table(grid))
     screen.show(Text(describe(record), "dim"))
     if out is not None:
         write_record(out, record)
-        if study == "speed":
-            draw_speed(record, out.with_suffix(".png"))
+    return record
