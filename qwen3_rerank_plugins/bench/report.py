@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from qwen3_rerank_plugins._records import Grid, Record, as_markdown, show_size, show_spread
 
-__all__ = ["as_markdown", "grids_of"]
+__all__ = ["TABLES", "as_markdown", "grids_of"]
 
 
 def grids_of(record: Record) -> list[Grid]:
     """Return the tables of a record."""
-    return _TABLES[record["study"]](record["results"])
+    return TABLES[record["study"]](record["results"])
 
 
 def _speed(results: Record) -> list[Grid]:
@@ -90,4 +90,4 @@ def _memory(results: Record) -> list[Grid]:
     ]
 
 
-_TABLES: dict[str, Callable[[Record], list[Grid]]] = {"speed": _speed, "memory": _memory}
+TABLES: dict[str, Callable[[Record], list[Grid]]] = {"speed": _speed, "memory": _memory}

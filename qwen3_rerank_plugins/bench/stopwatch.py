@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,8 @@ def largest_growth(runs: list[Measured]) -> int | None:
 
 def largest_difference(ours: Measured, theirs: Measured) -> float:
     """Return the largest absolute difference between two lists of log-odds."""
-    return max(abs(a - b) for a, b in zip(ours.answer, theirs.answer, strict=True))
+    pairs: Iterable[tuple[float, float]] = zip(ours.answer, theirs.answer, strict=True)
+    return max(abs(a - b) for a, b in pairs)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The check script itself, in its smallest form on a CPU: right scores pass, and wrong ones do not."""
+"""tools/gpu_check.py in its smallest form on a CPU: right scores pass, and wrong ones do not."""
 
 from __future__ import annotations
 
