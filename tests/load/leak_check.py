@@ -1,10 +1,6 @@
-"""What the process holds when nothing runs: every engine closed, every caller gone, the garbage collected.
+"""Memory of the process when idle: all engines closed, all callers gone, the garbage collected.
 
-While many threads work, resident memory goes up and down by tens of MiB with what happens to run at the same time. At
-rest nothing does, so that the smallest leak shows.
-
-Goes out: `Rest`s.
-Must not know: what the process has done.
+While many threads work, resident memory varies by tens of MiB. When the process is idle, the smallest leak shows.
 """
 
 from __future__ import annotations
@@ -23,8 +19,8 @@ MEBIBYTE = 2**20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Rest:
-    """Memory at rest.
+class IdleMemory:
+    """Memory of the idle process.
 
     Attributes:
         resident: MiB.
@@ -38,12 +34,12 @@ class Rest:
     blocks: int
 
 
-def come_to_rest() -> Rest:
+def measure_idle_memory() -> IdleMemory:
     """Close everything, collect, look."""
     close_all()
     gc.collect()
     trim_malloc()
-    return Rest(psutil.Process().memory_info().rss / MEBIBYTE, _heap_in_use(), sys.getallocatedblocks())
+    return IdleMemory(psutil.Process().memory_info().rss / MEBIBYTE, _heap_in_use(), sys.getallocatedblocks())
 
 
 class _HeapInfo(ctypes.Structure):
