@@ -5,9 +5,9 @@
 
 Every question is first asked alone. Then all callers ask at once through every interface of the package, and each
 answer must equal the first one: scores within 1e-4 in log-odds, and no document missing. Faults occur at random: bad
-input, cancellation, batches that raise, NaN scores, too little memory, and engines that are closed. The affected callers
-must get the documented errors, and no other caller may notice. Exits with 1 if an answer was lost or wrong, or if
-memory, threads or open files grow. Writes a record and a picture beside it.
+input, cancellation, batches that raise, NaN scores, too little memory, and engines that are closed. The callers
+affected must get the documented errors, and no other caller may notice. Exits with 1 if an answer was lost or wrong,
+or if memory, threads or open files grow. Writes a record and a picture beside it.
 """
 
 from __future__ import annotations
