@@ -1,8 +1,10 @@
-"""Imports go one way, and light ones stay light."""
+"""Imports follow the table in CONTRIBUTING.md, and light modules stay light."""
 
 from __future__ import annotations
 
 import ast
+import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,177 +13,69 @@ import pytest
 
 from tests.optional import need
 
-PACKAGE = Path(__file__).parents[2] / "qwen3_rerank_plugins"
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "qwen3_rerank_plugins"
 NAME = PACKAGE.name
-
-# From the ground up: a module may import what stands above it in this list, never what stands below.
-LINE = [
-    "printable",
-    "errors",
-    "plain",
-    "plurals",
-    "engine.names",
-    "engine.lifetime",
-    "engine.threads",
-    "engine.settings",
-    "engine.request",
-    "instructions",
-    "sanity",
-    "engine.prompt",
-    "engine.hub",
-    "engine.files",
-    "engine.adapter",
-    "engine.formats",
-    "engine.inventory",
-    "engine.sizes",
-    "engine.stored",
-    "engine.rope",
-    "engine.checkpoint",
-    "engine.damage",
-    "engine.blueprint",
-    "engine.tokens",
-    "engine.windows",
-    "engine.packing",
-    "engine.dispatch",
-    "engine.recovery",
-    "engine.lanes",
-    "engine.waiting",
-    "engine.scorer",
-    "engine.call",
-    "engine.reading",
-    "engine.results",
-    "engine.receipts",
-    "engine.pairs",
-    "engine.control_groups",
-    "engine.layout",
-    "engine.attention",
-    "engine.batch",
-    "engine.rotation",
-    "engine.tokenwise",
-    "engine.model",
-    "engine.float32",
-    "engine.quantization",
-    "engine.unpacking",
-    "engine.merging",
-    "engine.shape",
-    "engine.cpu_threads",
-    "engine.placement",
-    "engine.device_map",
-    "engine.quiet",
-    "engine.weights",
-    "engine.head",
-    "engine.heap",
-    "engine.budget",
-    "engine.passes",
-    "engine.worker",
-    "engine.replicas",
-    "engine.local",
-    "remote.address",
-    "remote.settings",
-    "remote.spelling",
-    "remote.wording",
-    "remote.dialects",
-    "remote.answers",
-    "remote.redaction",
-    "remote.surroundings",
-    "remote.turns",
-    "remote.body",
-    "remote.client",
-    "remote.detection",
-    "remote.server",
-    "remote.probe",
-    "remote.loop",
-    "remote.scorer",
-    "registry",
-    "reranker",
-    "fields",
-    "metadata",
-    "predictions",
-    "embedding.settings",
-    "embedding.request",
-    "embedding.checkpoint",
-    "embedding.model",
-    "embedding.embedder",
-    "embedding.fields",
-    "sets.lines",
-    "sets.kinds",
-    "sets.records",
-    "sets.tasks",
-    "sets.limits",
-    "sets.results",
-    "sets.bundled",
-    "sets.ranker",
-]
-GOLDEN = [
-    "golden.strict",
-    "golden.questions",
-    "golden.comparison",
-    "golden.making",
-    "golden.recording",
-    "golden.cases",
-    "golden.verification",
-    "golden",
-]
-"""A leaf with a line of its own, from the ground up; its door stands on top."""
-PACKAGES = {"engine", "embedding", "remote", "sets"}
-LEAVES = ["langchain", "llama_index", "ray", "batch", "bench", "golden", "evaluation", "cli"]
-STANDS_ON = {  # the leaves that may import others
-    "batch": {"ray"},  # the same answers, for files
-    "cli": {"batch", "bench", "golden", "evaluation"},  # it is their command line
-    "evaluation": {"bench"},  # a record and its tables look alike, whatever was measured
-}
-TORCH_FREE = {
-    *LINE[: LINE.index("engine.layout")],
-    "engine.heap",
-    "engine.worker",
-    "engine.replicas",
-    "engine.local",
-    "remote.settings",
-    "remote.spelling",
-    "remote.wording",
-    "remote.dialects",
-    "remote.answers",
-    "remote.client",
-    "remote.address",
-    "remote.detection",
-    "remote.server",
-    "remote.probe",
-    "remote.loop",
-    "remote.scorer",
-    "registry",
-    "reranker",
-    "fields",
-    "metadata",
-    "predictions",
-    "plain",
-    *GOLDEN,
-    *(name for name in LINE if name.startswith("embedding.") and name != "embedding.model"),
-    *(name for name in LINE if name.startswith("remote.")),
-    "sets.lines",
-    "sets.kinds",
-    "sets.records",
-    "sets.tasks",
-    "sets.limits",
-    "sets.results",
-    "sets.bundled",
-    "sets.ranker",
-}
+ALWAYS = {"", "errors", "_printable", "_plurals", "_plain_values"}
+"""Units that everything may import; the empty one is the package itself, for `__version__`."""
 HEAVY = {"torch", "transformers", "sentence_transformers", "langchain_core", "llama_index"}
+TORCH = {"engine/model", "engine/loading", "bench", "_records"}
+"""Units whose modules may import torch when they are imported."""
+TORCH_MODULES = {"embedding.model", "cli.memory_forecast"}
 
 
-def modules() -> dict[str, Path]:
+def modules(package: Path = PACKAGE) -> dict[str, Path]:
+    """Every module of the package by its dotted name, such as "engine.text.tokenizer"."""
     return {
-        ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
-        for path in sorted(PACKAGE.rglob("*.py"))
+        ".".join(path.relative_to(package).with_suffix("").parts).removesuffix("__init__").rstrip("."): path
+        for path in sorted(package.rglob("*.py"))
     }
+
+
+MODULES = modules()
+
+
+def unit_of(module: str) -> str:
+    """The row of the table that a module belongs to: a part of the engine, or a folder or file of the package."""
+    first, _, rest = module.partition(".")
+    return f"engine/{rest.split('.')[0]}" if first == "engine" and rest else first
+
+
+UNITS = {unit_of(name) for name in MODULES} - {"engine"}
+ENGINE_FILES = {f"engine/{path.stem}" for path in (PACKAGE / "engine").glob("*.py")} - {"engine/__init__"}
+
+
+def expand(cell: str) -> set[str]:
+    """The units that the right-hand cell of a row allows."""
+    allowed: set[str] = set()
+    for clause in cell.split(";"):
+        group, _, excepted = clause.partition(" but ")
+        names = set(re.findall(r"`([^`]+)`", group))
+        if "anything in `engine`" in group:
+            names = {unit for unit in UNITS if unit.startswith("engine/")}
+        elif "anything" in group:
+            names = set(UNITS)
+        elif "engine/*.py" in names:
+            names = (names - {"engine/*.py"}) | ENGINE_FILES
+        allowed |= names - set(re.findall(r"`([^`]+)`", excepted))
+    return allowed
+
+
+def read_table() -> dict[str, set[str]]:
+    """What each unit may import, from the section "Imports" of CONTRIBUTING.md."""
+    section = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("\n## Imports\n")[1].split("\n## ")[0]
+    rows = [row.strip("| ").split(" | ") for row in section.splitlines() if row.startswith("| `")]
+    return {unit: expand(right) for left, right in rows for unit in re.findall(r"`([^`]+)`", left)}
+
+
+TABLE = read_table()
 
 
 def imports(path: Path, *, everywhere: bool = True) -> set[str]:
     """Names of the modules that a file imports; only those at its top where `everywhere` is false."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    nodes = ast.walk(tree) if everywhere else iter(tree.body)
     found: set[str] = set()
-    for node in nodes:
+    for node in ast.walk(tree) if everywhere else iter(tree.body):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -189,89 +83,76 @@ def imports(path: Path, *, everywhere: bool = True) -> set[str]:
     return found
 
 
-def ours(path: Path) -> set[str]:
-    known = modules()
-    return {name.removeprefix(f"{NAME}.") for name in imports(path) if name.removeprefix(f"{NAME}.") in known} - {NAME}
+def imports_of_ours(path: Path) -> set[str]:
+    """Modules of the package that a file imports; a package whose module is imported from does not count."""
+    found = {name.removeprefix(NAME).lstrip(".") for name in imports(path) if name.partition(".")[0] == NAME}
+    known = found & MODULES.keys()
+    return {name for name in known if not any(other.startswith(f"{name}.") for other in known)} - {""}
 
 
-def climbing_edges(name: str, path: Path) -> list[str]:
-    """Imports that the house rules forbid."""
-    leaf = name.split(".", maxsplit=1)[0]
-    if leaf in LEAVES:
-        return [
-            f"{name} -> {other}"
-            for other in ours(path)
-            if (other.split(".")[0] in LEAVES and other.split(".")[0] not in {leaf, *STANDS_ON.get(leaf, ())})
-            or (name in GOLDEN and other in GOLDEN[GOLDEN.index(name) :])
-        ]
-    allowed = set(LINE[: LINE.index(name)]) | PACKAGES
-    return [f"{name} -> {other}" for other in ours(path) if other not in allowed]
+def forbidden_imports(module: str, path: Path) -> list[str]:
+    unit = unit_of(module)
+    allowed = TABLE.get(unit, set()) | ALWAYS | {unit}
+    return [f"{module} -> {other}" for other in sorted(imports_of_ours(path)) if unit_of(other) not in allowed]
 
 
-def test_every_module_has_its_place_in_the_line() -> None:
-    placed = {*LINE, *PACKAGES, "", "__init__"}
-    assert [name for name in modules() if name not in placed and name.split(".")[0] not in LEAVES] == []
-    assert [name for name in LINE if name not in modules()] == []
-    assert {name for name in modules() if name.split(".")[0] == "golden"} == set(GOLDEN)
+def test_every_folder_and_file_has_a_row_in_the_table() -> None:
+    assert TABLE.keys() == UNITS - ALWAYS
+    named = {unit for allowed in TABLE.values() for unit in allowed}
+    assert named <= UNITS
 
 
-def test_no_import_climbs() -> None:
-    lines = [name for name in modules() if name in LINE or name.split(".")[0] in LEAVES]
-    assert [edge for name in lines for edge in climbing_edges(name, modules()[name])] == []
+def test_no_module_imports_what_its_row_does_not_name() -> None:
+    edges = [edge for name, path in MODULES.items() if name for edge in forbidden_imports(name, path)]
+    assert edges == []
 
 
-def test_the_guard_sees_an_import_that_climbs(tmp_path: Path) -> None:
+def test_imports_inside_a_folder_have_no_cycle() -> None:
+    for unit in UNITS:
+        inside = {name: imports_of_ours(path) for name, path in MODULES.items() if unit_of(name) == unit}
+        graph = {
+            name: {other for other in found if other in inside and other != name} for name, found in inside.items()
+        }
+        list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
+
+
+def test_rows_have_no_cycle() -> None:
+    """The table allows no two units to import each other, directly or through others."""
+    graph = {unit: allowed & UNITS - {unit} for unit, allowed in TABLE.items() if unit != "cli"}
+    list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def test_the_guard_sees_an_import_that_is_not_in_the_table(tmp_path: Path) -> None:
     climber = tmp_path / "climber.py"
-    climber.write_text(f"from {NAME}.engine.worker import Worker\n", encoding="utf-8")
-    assert climbing_edges("engine.tokens", climber) == ["engine.tokens -> engine.worker"]
-    climber.write_text(f"from {NAME} import langchain\n", encoding="utf-8")
-    assert climbing_edges("llama_index", climber) == ["llama_index -> langchain"]
-    climber.write_text(f"from {NAME}.golden.cases import Case\n", encoding="utf-8")
-    assert climbing_edges("golden.recording", climber) == ["golden.recording -> golden.cases"]
-    assert climbing_edges("bench", climber) == ["bench -> golden.cases"]
-    assert climbing_edges("golden.verification", climber) == climbing_edges("cli", climber) == []
+    climber.write_text(f"from {NAME}.engine.scheduling.scheduler import Scheduler\n", encoding="utf-8")
+    assert forbidden_imports("engine.text.tokenizer", climber) == [
+        "engine.text.tokenizer -> engine.scheduling.scheduler"
+    ]
+    assert forbidden_imports("engine.model.batch", climber) == []
+    climber.write_text(f"def late():\n    from {NAME} import langchain\n", encoding="utf-8")
+    assert forbidden_imports("llama_index.postprocessor", climber) == ["llama_index.postprocessor -> langchain"]
+    climber.write_text(f"from {NAME}.engine.local import LocalScorer\n", encoding="utf-8")
+    assert forbidden_imports("reranker", climber) == ["reranker -> engine.local"]
 
 
-@pytest.mark.parametrize("name", sorted(TORCH_FREE))
-def test_above_the_torch_line_nothing_imports_torch(name: str) -> None:
-    heavy = {found.split(".")[0] for found in imports(modules()[name], everywhere=False)}
-    assert not heavy & HEAVY
+@pytest.mark.parametrize(
+    "module", [name for name in MODULES if unit_of(name) not in TORCH and name not in TORCH_MODULES]
+)
+def test_a_module_outside_the_torch_units_imports_no_torch_at_its_top(module: str) -> None:
+    heavy = {found.split(".")[0] for found in imports(MODULES[module], everywhere=False)} & HEAVY
+    hosts = {"langchain": {"langchain_core"}, "llama_index": {"llama_index"}}
+    assert heavy <= hosts.get(unit_of(module), set())
 
 
-@pytest.mark.parametrize("leaf", ["langchain", "llama_index"])
-def test_adapters_never_import_torch_or_the_inside_of_the_engine(leaf: str) -> None:
-    for name, path in modules().items():
-        if name.split(".")[0] == leaf:
-            assert not {found.split(".")[0] for found in imports(path)} & {
-                "torch",
-                "transformers",
-                "sentence_transformers",
-            }
-            facades = {
-                "reranker",
-                "registry",
-                "fields",
-                "metadata",
-                "plain",
-                "predictions",
-                "errors",
-                "engine.request",
-                "engine.results",
-                "engine",
-            }
-            first_stage = {"embedding.fields", "embedding.request", "embedding.settings"}
-            assert ours(path) <= facades | first_stage | {leaf} | {
-                other for other in modules() if other.startswith(leaf)
-            }
-
-
-@pytest.mark.parametrize("leaf", ["langchain", "llama_index"])
-def test_only_one_module_of_an_adapter_knows_the_first_stage_and_nobody_else_does(leaf: str) -> None:
-    """What stands on the reranker alone must do without the extra `embeddings`."""
-    knowing = {name for name, path in modules().items() for other in ours(path) if other.startswith("embedding.")}
-    adapters = {"langchain.embeddings", "llama_index.embedding"}
-    assert {name for name in knowing if not name.startswith("embedding")} == adapters
-    assert not {other for other in imports(modules()[leaf], everywhere=False) if "embedding" in other}
+@pytest.mark.parametrize("adapter", ["langchain", "llama_index"])
+def test_an_adapter_imports_no_torch_and_only_one_of_its_modules_the_first_stage(adapter: str) -> None:
+    """What needs the reranker alone must work without the extra `embeddings`."""
+    paths = {name: path for name, path in MODULES.items() if unit_of(name) == adapter}
+    for path in paths.values():
+        assert not {found.split(".")[0] for found in imports(path)} & (HEAVY - {"langchain_core", "llama_index"})
+    knowing = {name for name, path in paths.items() for other in imports_of_ours(path) if unit_of(other) == "embedding"}
+    assert knowing == {"langchain.embeddings"} if adapter == "langchain" else {"llama_index.embedding"}
+    assert not {other for other in imports(MODULES[adapter], everywhere=False) if "embedding" in other}
 
 
 def loaded_after(statement: str) -> set[str]:
@@ -285,8 +166,8 @@ def loaded_after(statement: str) -> set[str]:
     [
         f"import {NAME}",
         f"from {NAME} import Qwen3Reranker; Qwen3Reranker('demo')",
-        f"from {NAME}.engine import tokens, packing, results",
-        f"from {NAME} import golden",
+        f"from {NAME}.engine.text import tokenizer; from {NAME}.engine.scheduling import packing",
+        f"from {NAME} import verify",
         f"from {NAME}.embedding import embedder, checkpoint",
     ],
 )
@@ -300,7 +181,7 @@ def test_a_reranker_on_a_server_loads_neither_torch_nor_a_host() -> None:
     """The command line of httpx, which comes with it, loads rich where that is installed."""
     need("httpx")
     statement = f"from {NAME} import Qwen3Reranker; Qwen3Reranker('m', remote='http://localhost:1', template='client')"
-    assert not loaded_after(statement) & {*HEAVY, "pydantic"}
+    assert not loaded_after(statement) & HEAVY
 
 
 def test_importing_the_package_loads_none_of_its_dependencies() -> None:
@@ -326,4 +207,13 @@ def test_importing_is_a_matter_of_tenths_of_a_second_and_so_is_the_help(statemen
 
 def test_no_file_is_a_drawer_for_odds_and_ends() -> None:
     drawers = {"utils", "common", "helpers", "base", "misc"}
-    assert [name for name in modules() if name.split(".")[-1] in drawers] == []
+    assert [name for name in MODULES if name.split(".")[-1] in drawers] == []
+
+
+def test_no_folder_holds_more_than_about_a_dozen_modules() -> None:
+    crowded = {
+        str(folder.relative_to(ROOT)): count
+        for folder in {path.parent for path in MODULES.values()}
+        if (count := len([path for path in folder.glob("*.py") if path.name != "__init__.py"])) > 14
+    }
+    assert crowded == {}
