@@ -1,6 +1,6 @@
 """Run a study: prepare the model and the texts, measure, and return the record.
 
-`python -m benchmarks` passes its own studies to `run_study`; the wheel has those of speed and memory.
+`python -m benchmarks` gives its studies to `run_study`; the wheel has those of speed and memory.
 """
 
 from __future__ import annotations

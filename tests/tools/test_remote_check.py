@@ -42,7 +42,7 @@ def test_right_servers_pass_and_wrong_ones_are_noticed(
         remote_check.main(["infinity", "--python", "python", "--out", str(out)])
     record = json.loads(out.read_text(encoding="utf-8"))
     assert record["study"] == "remote"
-    assert [one["right"] for one in record["results"]["trials"]].count(False) == (2 if wrong else 0)
+    assert [one["right"] for one in record["results"]["trials"]].count(False) == (3 if wrong else 0)
     assert exit.value.code == wrong
 
 
