@@ -1,7 +1,8 @@
-"""The small model and the texts of `tests/bench`."""
+"""Fixtures of `tests/bench` and `tests/evaluation`."""
 
 from __future__ import annotations
 
 from tests.bench.conftest import sets, subject, text, told
+from tests.evaluation.conftest import demo
 
-__all__ = ["sets", "subject", "text", "told"]
+__all__ = ["demo", "sets", "subject", "text", "told"]

@@ -121,9 +121,9 @@ class _MonitoredScheduler(Scheduler):
         trace = CURRENT_TRACE.get() or CallTrace()
         queued = QueuedRequest(trace, trace.take_number(), self._asked.request, request)
 
-        def build(tails: DocumentScores, rescored: Collection[int]) -> Any:
+        def build(scores: DocumentScores, rescored: Collection[int]) -> Any:
             self._monitor.remove(queued)  # here, because the caller wakes before the callbacks of the future run
-            return finish(tails, rescored)
+            return finish(scores, rescored)
 
         self._monitor.add(queued)
         try:

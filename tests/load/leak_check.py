@@ -23,10 +23,10 @@ class IdleMemory:
     """Memory of the idle process.
 
     Attributes:
-        resident: MiB.
-        heap: MiB that the C library's heap has given out, to tensors, tokenizers and Python's larger objects; None
-            where it cannot be asked.
-        blocks: pieces of memory that Python's small objects stand in.
+        resident: resident memory in MiB.
+        heap: MiB that are allocated on the C library's heap, for tensors, tokenizers and Python's larger objects; None
+            if it is unknown.
+        blocks: allocated memory blocks of Python's small objects.
     """
 
     resident: float
@@ -35,7 +35,7 @@ class IdleMemory:
 
 
 def measure_idle_memory() -> IdleMemory:
-    """Close everything, collect, look."""
+    """Close all engines, collect garbage, and measure."""
     close_all()
     gc.collect()
     trim_malloc()
@@ -45,7 +45,7 @@ def measure_idle_memory() -> IdleMemory:
 class _HeapInfo(ctypes.Structure):
     """The struct mallinfo2 of glibc 2.33 and later."""
 
-    _fields_ = [  # as ctypes has it
+    _fields_ = [  # ctypes requires this name
         (name, ctypes.c_size_t)
         for name in (
             *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
@@ -55,9 +55,9 @@ class _HeapInfo(ctypes.Structure):
 
 
 def _heap_in_use() -> float | None:
-    ask = getattr(ctypes.CDLL(None), "mallinfo2", None) if sys.platform == "linux" else None
-    if ask is None:
+    mallinfo = getattr(ctypes.CDLL(None), "mallinfo2", None) if sys.platform == "linux" else None
+    if mallinfo is None:
         return None
-    ask.restype = _HeapInfo
-    info = ask()
+    mallinfo.restype = _HeapInfo
+    info = mallinfo()
     return float(info.uordblks + info.hblkhd) / MEBIBYTE
