@@ -69,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Measure threads of the CPU.")
     parser.add_argument("--out", type=Path, help="file for the record in JSON")
     parser.add_argument("--neighbors", type=int, nargs="+", default=[0, cores], help="numbers of neighbors")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, cores], help="numbers of the engine's threads")
     parser.add_argument("--models", nargs="+", choices=[DEMO, *SHAPES], default=[DEMO, *SHAPES])
     parser.add_argument("--seconds", type=float, default=4.0, help="time after which no further call begins")
     parser.add_argument("--watch", help=argparse.SUPPRESS)  # threads, in the process of one setting
@@ -86,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for subject, model in models.items():
             shape = Shape.from_config(find_checkpoint(EngineSettings(model=model)).config)
             for neighbors in options.neighbors:
-                for threads in (1, cores):
+                for threads in options.threads:
                     for waiting in ("",) if threads == 1 else ("", "PASSIVE"):
                         setting = Setting(subject, shape.layer_parameters // shape.layers, threads, neighbors, waiting)
                         seconds = Spread.of(watch(setting, model, options.seconds))
