@@ -19,9 +19,9 @@ from benchmarks.report import grids_of
 from benchmarks.windows import measure_windows
 from qwen3_rerank_plugins.bench.opened import open_model
 from qwen3_rerank_plugins.bench.studies import Measurement, PreparedStudy, Study
-from qwen3_rerank_plugins.cli import options
 from qwen3_rerank_plugins.cli.commands import bench
-from qwen3_rerank_plugins.engine.settings import Dtype, EngineSettings
+from qwen3_rerank_plugins.cli.options import EngineOptions, engine_options, in_output
+from qwen3_rerank_plugins.engine.settings import Dtype
 from qwen3_rerank_plugins.errors import RerankError
 
 StudyName = Literal["savings", "choices", "profile", "together", "quantization", "windows"]
@@ -66,8 +66,9 @@ MEASUREMENTS: dict[str, Measurement] = {
 }
 
 
+@engine_options(bench.ENGINE)
 def main(
-    study: Annotated[StudyName, typer.Argument(help="The study to run.")],
+    study: Annotated[StudyName, typer.Argument(metavar="STUDY", help="Study to run.")],
     shape: bench.Shape = "0.6b",
     layers: bench.Layers = None,
     model: bench.Model = None,
@@ -75,46 +76,35 @@ def main(
         list[str] | None, typer.Option(help="Workload to run; may be repeated.", show_default="passages")
     ] = None,
     size: bench.WorkloadSize = "auto",
-    rounds: Annotated[int | None, typer.Option(min=1, help="Number of rounds.", show_default="3")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Number of runs.", show_default="3")] = None,
     seed: bench.Seed = 0,
     texts: bench.Texts = None,
     tokenizer: bench.Tokenizer = None,
-    out: Annotated[Path | None, typer.Option(help="File for the record in JSON.")] = None,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    attention: options.Attention = "auto",
-    quantization: options.Quantization = None,
-    compile: options.Compile = False,
-    threads: options.Threads = "auto",
+    out: Annotated[Path | None, in_output(help="File for the JSON record.")] = None,
+    *,
+    engine: EngineOptions,
 ) -> None:
-    """Measure one of the engine's properties and print tables.
+    """Measure one property of the engine and print tables.
 
     Studies: each exact saving switched off in turn (savings), design choices and their alternatives (choices), time per
-    operator (profile), sixteen concurrent callers (together), memory, speed and faithfulness of each quantization mode
+    operator (profile), sixteen concurrent callers (together), memory, speed and accuracy of each quantization mode
     (quantization), and long documents in windows (windows; needs judged sets from --texts). `python -m
     benchmarks.cpu_threads` and `python -m benchmarks.model_card` are separate programs.
     """
-    engine = EngineSettings(
-        device=device, dtype=dtype, attention=attention, quantization=quantization, threads=threads, compile=compile
+    plan = Study(
+        name=study,
+        engine=engine.reranker().settings,
+        model=model,
+        shape=shape,
+        layers=layers,
+        tokenizer=tokenizer,
+        workloads=tuple(workload or ()),
+        size=size,
+        rounds=rounds,
+        seed=seed,
+        texts=tuple(texts or ()),
     )
-    bench.run_and_show(
-        Study(
-            name=study,
-            engine=engine,
-            model=model,
-            shape=shape,
-            layers=layers,
-            tokenizer=tokenizer,
-            workloads=tuple(workload or ()),
-            size=size,
-            rounds=rounds,
-            seed=seed,
-            texts=tuple(texts or ()),
-        ),
-        out,
-        MEASUREMENTS,
-        grids_of,
-    )
+    bench.run_and_show(plan, out, MEASUREMENTS, grids_of)
 
 
 if __name__ == "__main__":

@@ -192,7 +192,7 @@ def test_a_document_that_can_never_fit_is_an_error_for_its_own_request_only(
 ) -> None:
     memory_for(300)
     with Qwen3Reranker("demo", max_batch_tokens=20_013) as reranker:
-        with pytest.raises(DeviceMemoryError, match=r"A pass of [\d,]+ tokens for 1 document .* Lower max_length"):
+        with pytest.raises(DeviceMemoryError, match=r"A batch of [\d,]+ tokens for 1 document .* Lower max_length"):
             reranker.rank(QUERY, ["short", "word " * 500])
         assert len(reranker.rank(QUERY, TEXTS)) == len(TEXTS)
 

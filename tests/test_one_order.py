@@ -1,4 +1,4 @@
-"""Command line, both adapters, the facade and the reference path: one checkpoint, one set, one and the same order."""
+"""Command line, both adapters, facade and reference implementation rank the same set in the same order."""
 
 from __future__ import annotations
 

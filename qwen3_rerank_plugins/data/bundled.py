@@ -1,8 +1,4 @@
-"""The small set that comes with the package: a few questions, each with the passage that answers it.
-
-Comes in: nothing. Goes out: candidates and `RankingTask`s.
-Must not know: models, terminals.
-"""
+"""The corpus that comes with the package: a few questions, each with the one passage that answers it."""
 
 from __future__ import annotations
 
@@ -19,17 +15,17 @@ QUESTIONS = {
     "Why does bread rise in a hot oven?": "bread",
     "When did a cable first carry messages under the Atlantic?": "atlantic-cable",
 }
-"""Each with the passage that answers it. Some others share as many words with the question, and mislead keywords."""
+"""Questions with the document IDs of their answers. Other passages share words with a question to mislead keywords."""
 
 
 def read_corpus() -> list[Candidate]:
-    """The bundled passages."""
+    """Read the bundled passages."""
     lines = CORPUS.read_text(encoding="utf-8").splitlines()
     return [Candidate(passage["text"], passage["doc_id"]) for passage in map(json.loads, lines)]
 
 
 def bundled_tasks() -> list[RankingTask]:
-    """The questions, each with all passages in the order of the corpus, judged."""
+    """Return one task per question, with judgments and with all passages in the order of the corpus."""
     corpus = read_corpus()
     return [
         RankingTask(

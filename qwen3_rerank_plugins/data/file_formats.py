@@ -1,6 +1,6 @@
-"""The name and the first line of a file -> what kind of file it is, or a refusal that says what it is instead.
+"""Recognize a file's format from its first line and its name, and refuse files that are not text in UTF-8.
 
-The content decides where it is clear; the name decides between kinds that begin alike.
+The content decides if it is unambiguous. The name decides between formats that begin alike.
 """
 
 from __future__ import annotations
@@ -12,21 +12,22 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from qwen3_rerank_plugins.data.lines import UTF8_MARK, shown
+from qwen3_rerank_plugins.data.lines import UTF8_BOM, shown
 from qwen3_rerank_plugins.errors import RequestError
 
 Kind = Literal["lines", "jsonl", "json", "csv", "tsv", "parquet"]
 DELIMITERS = {"csv": (",", ";", "\t"), "tsv": ("\t",)}
-"""Those that a table may have, likeliest first."""
+"""Delimiters that a table may have, in the order in which they are tried."""
 _JSON_SUFFIXES = {".jsonl", ".ndjson", ".json"}
 _TABLE_SUFFIXES: dict[str, Kind] = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv"}
 _PARQUET = b"PAR1"
 _HEAD = 4096
+"""Bytes of the first line in which zero bytes are counted."""
 _FEW, _MANY = 0.1, 0.3
-"""Shares of zero bytes among those that begin a character, or end it, in UTF-16 without a mark."""
+"""Limits on the share of zero bytes in even or odd positions, to detect UTF-16 without a byte order mark."""
 
 _SAVE = "Save its text as .txt, .csv or .jsonl first."
-_UNPACK = "Unpack it first; what an archive holds can be piped, too, with - in place of the file."
+_UNPACK = "Unpack it first. You can also pipe the unpacked file, with - in place of its name."
 _SIGNATURES = {
     b"%PDF-": ("a PDF document", f"Extract its text first, for example with: pdftotext. {_SAVE}"),
     b"PK\x03\x04": ("a zip archive", _UNPACK),
@@ -42,7 +43,7 @@ _SIGNATURES = {
     b"ARROW1": ("an Arrow file", "Save the table as Parquet, CSV or JSONL."),
     b"\x93NUMPY": ("a NumPy array", "Save the texts as JSONL."),
 }
-"""How files begin that hold no texts as they stand."""
+"""First bytes of files that are not plain text."""
 _ZIPPED = {
     ".docx": "a Word document",
     ".xlsx": "an Excel workbook",
@@ -51,7 +52,7 @@ _ZIPPED = {
     ".ods": "an OpenDocument spreadsheet",
     ".epub": "an EPUB book",
 }
-_MARKS = {  # the longer ones first: UTF-32 begins like UTF-16
+_BOMS = {  # UTF-32 first, because its mark begins like that of UTF-16
     codecs.BOM_UTF32_LE: "UTF-32",
     codecs.BOM_UTF32_BE: "UTF-32",
     codecs.BOM_UTF16_LE: "UTF-16",
@@ -61,54 +62,53 @@ _MARKUP = re.compile(rb"\s*<(?:!doctype|html|\?xml)", re.IGNORECASE)
 
 
 def check_text(file: str, head: bytes) -> None:
-    """Refuse what is not text in UTF-8, by what it is.
+    """Refuse a file that is not text in UTF-8.
 
     Args:
         file: its name, for the message.
         head: its first line that is not blank.
 
     Raises:
-        RequestError: it is a document, an archive, another encoding, or binary.
+        RequestError: it is a document, an archive, in another encoding, or binary.
     """
     for signature, (what, remedy) in _SIGNATURES.items():
         if head.startswith(signature):
             zipped = _ZIPPED.get(Path(file).suffix.lower()) if what == "a zip archive" else None
             raise RequestError(f"{shown(file)} is {zipped or what}. {_SAVE if zipped else remedy}")
-    for mark, encoding in _MARKS.items():
-        if head.startswith(mark):
-            raise _other_encoding(file, encoding, "as its byte order mark says")
     head = head[:_HEAD]
-    if b"\x00" not in head:
-        return
-    if unmarked := _encoding_of(head):
-        raise _other_encoding(file, unmarked, "as the zero bytes between its characters show")
-    if head.count(0) > len(head) / 50 or not _decodes(head):
-        raise RequestError(f"{shown(file)} is a binary file, not text. Name a file of texts in UTF-8.")
+    marked = next((encoding for mark, encoding in _BOMS.items() if head.startswith(mark)), None)
+    if encoding := marked or _unmarked_encoding(head):
+        raise RequestError(
+            f"{shown(file)} is {encoding}, as its {'byte order mark says' if marked else 'zero bytes show'}, and only "
+            f"UTF-8 is supported. Convert it first, with: iconv -f {encoding} -t UTF-8"
+        )
+    if b"\x00" in head and (head.count(0) > len(head) / 50 or not _decodes(head)):
+        raise RequestError(f"{shown(file)} is a binary file, not text. Name a text file in UTF-8.")
 
 
 def recognize(file: str, head: bytes, text_field: str) -> Kind:
-    """What kind of file begins like this.
+    """Recognize a file's format.
 
     Args:
         file: its name.
         head: its first line that is not blank.
-        text_field: a first line with several cells, of which one is this, is the header of a table.
+        text_field: name of the text column; a first line of several cells is a table's header if one of them is this.
 
     Raises:
-        RequestError: it is of a kind that is not read.
+        RequestError: the format is not supported.
     """
     suffix = Path(file).suffix.lower()
     if head.startswith(_PARQUET):
         return "parquet"
     check_text(file, head)
     if suffix == ".parquet":
-        raise RequestError(f"{shown(file)} is no Parquet file, whatever its name says. Check how it was written.")
+        raise RequestError(f"{shown(file)} is no Parquet file, despite its name. Check how it was written.")
     if _MARKUP.match(head):
         raise RequestError(
-            f"{shown(file)} is HTML or XML, whose tags are no text. Extract its text first, or rank its lines as they "
-            "stand with --format lines."
+            f"{shown(file)} is HTML or XML, whose tags are not text. Extract its text first, or rank its lines "
+            "unchanged with --format lines."
         )
-    first = head.removeprefix(UTF8_MARK).decode("utf-8", "replace").strip()
+    first = head.removeprefix(UTF8_BOM).decode("utf-8", "replace").strip()
     return _kind_of_json(first, suffix) or _kind_of_table(first, suffix, text_field) or "lines"
 
 
@@ -138,15 +138,15 @@ def _kind_of_table(first: str, suffix: str, text_field: str) -> Kind | None:
 
 
 def cells_of(header: str, delimiter: str) -> list[str]:
-    """The names in the header of a table; none where it is no such header."""
+    """Return the column names in the header of a table; none if it is not such a header."""
     try:
         return [cell.strip() for cell in next(csv.reader([header], delimiter=delimiter, strict=True), [])]
     except csv.Error:
         return []
 
 
-def _encoding_of(head: bytes) -> str | None:
-    """UTF-16 or UTF-32 without a mark: in most scripts every second byte is zero, or two of four."""
+def _unmarked_encoding(head: bytes) -> str | None:
+    """Detect UTF-16 or UTF-32 without a byte order mark: in most scripts, every second byte or two in four are zero."""
 
     def zeros(start: int, step: int) -> float:
         part = head[start::step]
@@ -169,10 +169,3 @@ def _decodes(head: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _other_encoding(file: str, encoding: str, reason: str) -> RequestError:
-    return RequestError(
-        f"{shown(file)} is {encoding}, {reason}, and only UTF-8 is read. Convert it first, with: "
-        f"iconv -f {encoding} -t UTF-8"
-    )

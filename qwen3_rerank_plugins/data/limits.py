@@ -1,4 +1,4 @@
-"""How much is held in memory at once, so that input without an end becomes an error instead of filling the memory."""
+"""A limit on the texts held in memory at once, so that endless input raises an error before memory is full."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ MOST_CHARACTERS = 256_000_000
 
 
 class Limit:
-    """Counts texts as they are read.
+    """Count texts while they are read.
 
     Args:
-        what: they are, for the message.
-        advice: what to do about too many.
+        what: name of the texts in the error message.
+        advice: remedy for too many texts.
     """
 
     def __init__(self, what: str, advice: str) -> None:
@@ -24,16 +24,16 @@ class Limit:
         self._texts = self._characters = 0
 
     def count(self, candidates: Iterable[Candidate]) -> None:
-        """Count some more.
+        """Add texts to the count.
 
         Raises:
-            RequestError: they are too many.
+            RequestError: there are too many texts or characters.
         """
         for candidate in candidates:
             self._texts += 1
             self._characters += len(candidate.text)
         if self._texts > MOST_TEXTS or self._characters > MOST_CHARACTERS:
             raise RequestError(
-                f"{self._what} may be at most {MOST_TEXTS:,} texts with {MOST_CHARACTERS:,} characters in all, and "
+                f"{self._what} may be at most {MOST_TEXTS:,} texts with {MOST_CHARACTERS:,} characters in total, and "
                 f"there are more. {self._advice}"
             )

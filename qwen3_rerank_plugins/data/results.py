@@ -1,8 +1,4 @@
-"""A ranked document -> the object that programs read, the same in every file and pipe.
-
-Comes in: `RankedDocument`. Goes out: what JSON and Arrow can hold.
-Must not know: files, tables.
-"""
+"""The JSON form of a ranked document, the same in every file and pipe."""
 
 from __future__ import annotations
 
@@ -13,12 +9,12 @@ from qwen3_rerank_plugins.engine.ranking import RankedDocument
 
 
 def as_object(document: RankedDocument, **name: Any) -> dict[str, Any]:
-    """Everything but the text; `name` says which document it is, beside its index."""
+    """Return everything but the text; `name` is an extra field that identifies the document, such as `doc_id`."""
     return {
         "index": document.index,
         **name,
         "score": document.score,
-        "logit": document.logit if math.isfinite(document.logit) else None,  # JSON knows no -Infinity
+        "logit": document.logit if math.isfinite(document.logit) else None,  # JSON has no -Infinity
         "truncated_tokens": document.truncated_tokens,
         "span": document.span,
     }

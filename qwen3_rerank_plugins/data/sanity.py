@@ -1,8 +1,4 @@
-"""One question, a document that answers it, and one that has nothing to do with it: any reranker tells them apart.
-
-Comes in: nothing. Goes out: three texts.
-Must not know: models.
-"""
+"""A question, a document that answers it and an unrelated one. Every working reranker tells the two apart."""
 
 from __future__ import annotations
 

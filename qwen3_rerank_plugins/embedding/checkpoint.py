@@ -1,7 +1,6 @@
-"""A model's name -> the folder of a Qwen3-Embedding checkpoint, or a refusal before any weight is read.
+"""Find a Qwen3-Embedding checkpoint, and refuse anything else before any weight is read.
 
-Comes in: `EmbeddingSettings`. Goes out: `Checkpoint`.
-Must not know: torch. Pooling and the rest are sentence-transformers' own, as the checkpoint's modules.json lists them.
+Sentence-transformers builds the model from the checkpoint's modules.json, so that file is checked here.
 """
 
 from __future__ import annotations
@@ -26,19 +25,22 @@ def find_embedding_checkpoint(settings: EmbeddingSettings) -> Checkpoint:
 
     Raises:
         CheckpointNotFoundError: as `find_checkpoint`.
-        UnsupportedCheckpointError: it is not a Qwen3, not one for sentence-transformers, it pools otherwise than by the
-            last token, or its RoPE would make a vector depend on the other texts of its batch.
+        UnsupportedCheckpointError: it is not a Qwen3 model, sentence-transformers cannot load it, it does not pool by
+            the last token, or its RoPE would make a vector depend on the other texts of its batch.
     """
     checkpoint = find_checkpoint(settings.engine, Family(_IDS, _check_config))
     read_blueprint(checkpoint.tokenizer_file)
     if checkpoint.rope.varies:
         raise UnsupportedCheckpointError(
-            f"{shown(checkpoint.name)} uses the RoPE type {checkpoint.rope.type!r}, with which sentence-transformers "
-            "gives a text another vector beside a longer one. Use a checkpoint of type default, linear, yarn or llama3."
+            f"{shown(checkpoint.name)} uses the RoPE type {checkpoint.rope.type!r}, with which "
+            "sentence-transformers makes the vector of a text depend on the longest text of its batch. Use a "
+            "checkpoint of type default, linear, yarn or llama3."
         )
     modules = _read(checkpoint, checkpoint.folder / "modules.json", list)
     if not all(isinstance(module, dict) for module in modules):
-        raise UnsupportedCheckpointError(f"The modules.json of {shown(checkpoint.name)} is no list of modules. {_HELP}")
+        raise UnsupportedCheckpointError(
+            f"The modules.json of {shown(checkpoint.name)} is not a list of modules. {_HELP}"
+        )
     found = [str(module.get("type")).rsplit(".", maxsplit=1)[-1] for module in modules]
     if found not in _MODULES:
         raise UnsupportedCheckpointError(
@@ -83,7 +85,7 @@ def _read(checkpoint: Checkpoint, file: Path, kind: type[Any]) -> Any:
 
 
 def _pooling(config: dict[str, Any]) -> list[str]:
-    """In the one word that sentence-transformers 6 writes, or in the flags that earlier versions wrote."""
+    """Return the pooling modes: one value in sentence-transformers 6, a flag for each mode in earlier versions."""
     modes = config.get("pooling_mode")
     if modes is None:
         return [

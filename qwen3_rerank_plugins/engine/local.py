@@ -22,8 +22,9 @@ from qwen3_rerank_plugins.engine.checkpoints.nonfinite_weights import describe_d
 from qwen3_rerank_plugins.engine.concurrency.lifetime import closed_at_exit, loading_alone, refuse_at_exit
 from qwen3_rerank_plugins.engine.memory import trim_malloc
 from qwen3_rerank_plugins.engine.request import RerankRequest, make_request
-from qwen3_rerank_plugins.engine.scheduling.replicas import Replicas, ShardCollector, cut_out
-from qwen3_rerank_plugins.engine.scheduling.scheduler import LoadedEngine, ResultBuilder, RunBatch, Scheduler
+from qwen3_rerank_plugins.engine.scheduling.queued_request import ResultBuilder
+from qwen3_rerank_plugins.engine.scheduling.replicas import Replicas, ShardCollector, request_of
+from qwen3_rerank_plugins.engine.scheduling.scheduler import LoadedEngine, RunBatch, Scheduler
 from qwen3_rerank_plugins.engine.scheduling.sharding import Shard
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, EngineSettings
@@ -155,32 +156,32 @@ class LocalScorer:
         groups = self._open()[0].rope.groups(prefix, tails)
         if len(groups) == 1:
             return self._serving.submit(request, finish, float32_fallback=float32_fallback)
-        gathering = ShardCollector(len(tails), len(groups), finish)
+        collector = ShardCollector(len(tails), len(groups), finish)
         sent: list[Future[Any]] = []
         try:
             for group in groups:
                 part = Shard(0, tuple(group), prefix + sum(tails[tail] for tail in group))
                 sent.append(
                     self._serving.submit(
-                        cut_out(request, part), gathering.finish_of(part), float32_fallback=float32_fallback
+                        request_of(request, part), collector.builder_of(part), float32_fallback=float32_fallback
                     )
                 )
         except BaseException:  # closed in between: nobody will read what is on its way
             for future in sent:
                 future.cancel()
             raise
-        return gathering.attend(sent)
+        return collector.collect(sent)
 
     def _make_workers(self) -> list[Scheduler]:
         replicas = self._settings.replicas
         workers = []
         for number, replica in enumerate(replicas):
-            place = f"{replica.device} (replica {number + 1} of {len(replicas)})" if len(replicas) > 1 else ""
-            workers.append(self._make_worker(functools.partial(self._load_engine, number), place))
+            label = f"{replica.device} (replica {number + 1} of {len(replicas)})" if len(replicas) > 1 else ""
+            workers.append(self._make_worker(functools.partial(self._load_engine, number), label))
         return workers
 
-    def _make_worker(self, load: Callable[[], LoadedEngine], place: str) -> Scheduler:
-        return Scheduler(load, place)
+    def _make_worker(self, load: Callable[[], LoadedEngine], label: str) -> Scheduler:
+        return Scheduler(load, label)
 
     def _load_engine(self, number: int) -> LoadedEngine:
         """The engine of one replica, on its worker's thread."""

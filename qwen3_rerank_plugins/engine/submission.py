@@ -8,7 +8,7 @@ from concurrent.futures import Future
 
 from qwen3_rerank_plugins.engine.concurrency.awaiting import check_event_loop, result_of
 from qwen3_rerank_plugins.engine.concurrency.lifetime import closed_at_exit, inside_a_call
-from qwen3_rerank_plugins.engine.concurrency.tokenizer_threads import lanes
+from qwen3_rerank_plugins.engine.concurrency.tokenizer_threads import tokenizer_threads
 from qwen3_rerank_plugins.engine.request import RerankRequest
 from qwen3_rerank_plugins.engine.scorer import Scorer, Scores
 
@@ -38,7 +38,7 @@ async def asubmit_all(requests: Sequence[RerankRequest], find_scorer: Callable[[
         with closed_at_exit():
             with inside_a_call():
                 scorer = find_scorer()
-                submitted = lanes.submit(scorer, _size(requests), lambda: call.submit(requests, scorer))
+                submitted = tokenizer_threads.submit(scorer, _size(requests), lambda: call.submit(requests, scorer))
             await result_of(submitted)
         await result_of(call.over())
         return call.results()

@@ -1,8 +1,4 @@
-"""Rows -> answers in the order of the rows, with many on their way at once.
-
-Comes in: what each row asks, read when its turn comes. Goes out: `Answer`s.
-Must not know: Ray, Arrow, files.
-"""
+"""Rank rows concurrently and return one answer per row, in the order of the rows."""
 
 from __future__ import annotations
 
@@ -25,97 +21,98 @@ from qwen3_rerank_plugins.errors import DeviceMemoryError, NonFiniteScoreError, 
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
 OnError = Literal["raise", "column"]
-Question = Callable[[], RankingTask]
-"""A row that cannot be read says so here, as an error of that row."""
+ParseRow = Callable[[], RankingTask]
+"""Parses one row when it is called. It raises a `RequestError` of that row if the row cannot be read."""
 
-_OF_A_ROW = (RequestError, NonFiniteScoreError, DeviceMemoryError)
-"""What one row can do wrong. Any other error is of the model or the machine, and would meet all rows alike."""
+_ROW_ERRORS = (RequestError, NonFiniteScoreError, DeviceMemoryError)
+"""Errors that a single row can cause. All other errors come from the model or the machine and affect every row."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of one row.
+    """The result of one row.
 
     Attributes:
-        results: its documents, best first, as `as_object` makes them; None if there was an error.
-        error: what was wrong with it, in one line.
-        receipt: what was not read of its documents.
+        results: its documents, best first, as returned by `as_object`; None if there was an error.
+        error: the error in one line; None if there was none.
+        report: what was truncated or rescored.
     """
 
     results: list[dict[str, Any]] | None
     error: str | None
-    receipt: ScoringReport
+    report: ScoringReport
 
 
 class Answerer:
-    """Answers rows with one reranker: its own instruction goes before the rows', its limits are kept.
+    """Rank rows with one reranker. Its instruction takes precedence over those of the rows, and its limits apply.
 
     Args:
         reranker: loaded with the first batch.
-        on_error: what becomes of a row that cannot be ranked: it fails its whole batch, or its answer says why.
+        on_error: "raise" fails the whole batch if one row cannot be ranked; "column" puts the error in its answer.
     """
 
     def __init__(self, reranker: Qwen3Reranker, on_error: OnError) -> None:
         one_of("on_error", on_error, get_args(OnError))
         self.reranker = reranker
         self.on_error = on_error
-        self._ranker = TaskRanker(reranker, _unwatched, reranker.instruction, reranker.top_n, reranker.min_score)
+        self._ranker = TaskRanker(reranker, _ignore_progress, reranker.instruction, reranker.top_n, reranker.min_score)
         self._warm = False
 
-    def answer(self, questions: Sequence[Question]) -> list[Answer]:
-        """One answer a question, in their order.
+    def answer(self, rows: Sequence[ParseRow]) -> list[Answer]:
+        """Return one answer per row, in the order of the rows.
 
         Raises:
-            RequestError, NonFiniteScoreError, DeviceMemoryError: of a row, if `on_error` is "raise".
+            RequestError, NonFiniteScoreError, DeviceMemoryError: a row failed, and `on_error` is "raise".
             RerankError: the model cannot be loaded, or fails for every row.
         """
-        if questions and not self._warm:
-            self.reranker.warmup()  # what fails here is no row's fault
+        if rows and not self._warm:
+            self.reranker.warmup()  # an error here is not the fault of a row
             self._warm = True
         answered: Future[list[Answer]] = Future()
 
         def answer() -> None:
             try:
                 with closed_at_exit():
-                    answered.set_result(asyncio.run(self._answer(questions)))
+                    answered.set_result(asyncio.run(self._answer_all(rows)))
             except BaseException as error:
                 answered.set_exception(error)
 
-        thread = threading.Thread(target=answer, name="qwen3-rerank-answers")  # the caller's may have a running loop
+        # a separate thread, because the caller's thread may have a running event loop
+        thread = threading.Thread(target=answer, name="qwen3-rerank-answers")
         start_thread(thread)
         thread.join()
         return answered.result()
 
-    async def _answer(self, questions: Sequence[Question]) -> list[Answer]:
-        window = asyncio.Semaphore(MAX_IN_FLIGHT)
+    async def _answer_all(self, rows: Sequence[ParseRow]) -> list[Answer]:
+        in_flight = asyncio.Semaphore(MAX_IN_FLIGHT)
 
-        async def answer(question: Question) -> Answer:
-            async with window:
+        async def answer(parse: ParseRow) -> Answer:
+            async with in_flight:
                 try:
-                    return _answer_of(await self._rank(question()))
-                except _OF_A_ROW as error:
+                    return _answer_of(await self._rank(parse()))
+                except _ROW_ERRORS as error:
                     if self.on_error == "raise":
                         raise
                     return Answer(None, f"{type(error).__name__}: {' '.join(str(error).split())}", ScoringReport())
 
-        return await asyncio.gather(*map(answer, questions))
+        return await asyncio.gather(*map(answer, rows))
 
     async def _rank(self, task: RankingTask) -> RankedTask:
         try:
             return await self._ranker.rank(task)
-        except (NonFiniteScoreError, DeviceMemoryError) as error:  # others say where they are from
-            placed = copy.copy(error)
-            placed.args = (f"{task.location}: {error}",)
-            raise placed from error
+        except (NonFiniteScoreError, DeviceMemoryError) as error:  # a RequestError already names the location
+            located = copy.copy(error)
+            located.args = (f"{task.location}: {error}",)
+            raise located from error
 
 
-def _unwatched(share: float) -> None:
-    """Nobody watches a single row; no lambda, so that it can be pickled."""
+def _ignore_progress(share: float) -> None:
+    """Do nothing. A lambda could not be pickled."""
 
 
 def _answer_of(ranked: RankedTask) -> Answer:
     results = []
     for document in ranked.documents:
-        name = ranked.task.candidates[document.index].doc_id
-        results.append(as_object(document) if name is None else as_object(document, doc_id=name))
+        doc_id = ranked.task.candidates[document.index].doc_id
+        results.append(as_object(document) if doc_id is None else as_object(document, doc_id=doc_id))
     return Answer(results, None, ranked.receipt)

@@ -1,4 +1,4 @@
-"""Requests and answers as Parquet, one row each."""
+"""Requests and answers as Parquet."""
 
 from __future__ import annotations
 
@@ -12,44 +12,48 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qwen3_rerank_plugins.errors import RequestError
-from qwen3_rerank_plugins.ray.answers import Answer, Question
+from qwen3_rerank_plugins.ray.answers import Answer, ParseRow
 from qwen3_rerank_plugins.ray.fingerprint import digest_of_file
-from qwen3_rerank_plugins.ray.jsonl import READ, WRITTEN
-from qwen3_rerank_plugins.ray.source import Cut, Partition, Review, SourceFile
-from qwen3_rerank_plugins.ray.tables import questions_of, with_answers
+from qwen3_rerank_plugins.ray.source import ANSWER_FIELDS, REQUEST_FIELDS, Partition, Review, SourceFile, Split
+from qwen3_rerank_plugins.ray.tables import rows_of, with_answers
+
+_TAIL = 8
+"""Bytes at the end of a Parquet file: the length of its footer, and the signature."""
+_CHUNK = 2**20
+"""Bytes that are read at once for a digest."""
 
 
 class Parquet:
-    """See `Format`. Reading is cheapest where a row group has about as many rows as a partition."""
+    """See `Format`. Reading is fastest with row groups of about as many rows as a partition."""
 
     suffix = ".parquet"
 
-    def cut(self, file: Path, rows: int) -> SourceFile:
-        """By the number of rows that the file's end tells; a partition is known by the row groups that hold it."""
+    def split(self, file: Path, rows: int) -> SourceFile:
+        """Split by the row count in the footer. The digest of a split covers the row groups that hold it."""
         try:
             with file.open("rb") as stream, pq.ParquetFile(stream) as found:
                 total = found.metadata.num_rows
                 digests = _Digests(stream, found.metadata)
-                cuts = tuple(
-                    Cut(start, start + 1, min(rows, total - start), digests.of(start, start + rows))
+                splits = tuple(
+                    Split(start, start + 1, min(rows, total - start), digests.of(start, start + rows))
                     for start in range(0, total, rows)
                 )
-            return SourceFile(file, digest_of_file(file), cuts)
+            return SourceFile(file, digest_of_file(file), splits)
         except pa.ArrowException as error:
             raise RequestError(f"{file} is no Parquet file: {error}") from error
         except OSError as error:
-            raise RequestError(f"Cannot read {file}: {error.strerror or error}. Check who may read it.") from error
+            raise RequestError(f"Cannot read {file}: {error.strerror or error}. Check its permissions.") from error
 
     def answer(
-        self, partition: Partition, ask: Callable[[Sequence[Question]], list[Answer]], out: BinaryIO
+        self, partition: Partition, rank: Callable[[Sequence[ParseRow]], list[Answer]], out: BinaryIO
     ) -> list[Answer]:
-        """The columns that are not read for the question are handed on as they are."""
+        """See `Format.answer`. Copied columns keep their types."""
         table = _read(partition)
-        places = [f"{partition.path} row {partition.line + location}" for location in range(len(table))]
-        answers = ask(questions_of(table, places, WRITTEN))
+        locations = [f"{partition.path} row {partition.line + offset}" for offset in range(len(table))]
+        answers = rank(rows_of(table, locations, ANSWER_FIELDS))
         rows = pa.array(range(partition.first_row, partition.first_row + len(table)), pa.int64())
         answered = with_answers(table, answers, errors=True).add_column(0, "row", rows)
-        pq.write_table(answered.drop_columns([name for name in READ if name in table.column_names]), out)
+        pq.write_table(answered.drop_columns([name for name in REQUEST_FIELDS if name in table.column_names]), out)
         return answers
 
     def review(self, content: bytes) -> Review:
@@ -59,7 +63,7 @@ class Parquet:
 
 
 class _Digests:
-    """Of the bytes that hold rows: the row groups they are in, and the file's end, which says how to read them."""
+    """Digests of rows: of their row groups, and of the footer, which says how to read them."""
 
     def __init__(self, stream: BinaryIO, metadata: pq.FileMetaData) -> None:
         self._stream, self._metadata = stream, metadata
@@ -69,7 +73,7 @@ class _Digests:
         self._footer = self._digest(end - length, length + _TAIL)
 
     def of(self, start: int, end: int) -> str:
-        """Of the rows from `start` to `end`."""
+        """SHA-256 for the rows from `start` to `end`, without `end`."""
         groups, _ = _groups(self._metadata, start, end)
         for group in groups:
             if group not in self._groups:
@@ -85,13 +89,8 @@ class _Digests:
         return digest.digest()
 
 
-_TAIL = 8
-"""Bytes at the end of a Parquet file: the length of what describes it, and its signature."""
-_CHUNK = 2**20
-
-
 def _extent(group: pq.RowGroupMetaData) -> tuple[int, int]:
-    """Where a row group begins, and how many bytes it has."""
+    """Offset and length of a row group, in bytes."""
     columns = [group.column(number) for number in range(group.num_columns)]
     starts = [
         column.data_page_offset
@@ -104,25 +103,25 @@ def _extent(group: pq.RowGroupMetaData) -> tuple[int, int]:
 
 
 def _read(partition: Partition) -> pa.Table:
-    """Row groups that hold none of the rows are passed over, and no group is ever whole in memory."""
+    """Read the rows of a partition. Other row groups are skipped, and no row group is held whole in memory."""
     end = partition.start + partition.rows
     with Path(partition.path).open("rb") as stream:
-        before = _times(stream)
+        before = _status(stream)
         try:
             with pq.ParquetFile(stream) as file:
                 partition.check_unchanged(_Digests(stream, file.metadata).of(partition.start, end))
                 table = _read_rows(file, partition, end)
+        except RequestError:
+            raise
         except (pa.ArrowException, ValueError, IndexError) as error:
-            if isinstance(error, RequestError):
-                raise
             partition.check_unchanged(f"unreadable: {error}")
             raise
-        if _times(stream) != before:
+        if _status(stream) != before:
             partition.check_unchanged("written to while it was read")
         return table
 
 
-def _times(stream: BinaryIO) -> tuple[int, int, int]:
+def _status(stream: BinaryIO) -> tuple[int, int, int]:
     status = os.fstat(stream.fileno())
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
@@ -141,7 +140,7 @@ def _read_rows(file: pq.ParquetFile, partition: Partition, end: int) -> pa.Table
 
 
 def _groups(metadata: pq.FileMetaData, start: int, end: int) -> tuple[list[int], int]:
-    """Those that hold rows from `start` to `end`, and the rows before the first of them."""
+    """Row groups that hold rows from `start` to `end`, and the number of rows before the first of them."""
     found, before, position = list[int](), 0, 0
     for number in range(metadata.num_row_groups):
         rows = metadata.row_group(number).num_rows

@@ -1,4 +1,4 @@
-"""One partition -> its file of answers, whole or not at all: what an actor does."""
+"""The work of an actor: rank one partition and write its file of answers, completely or not at all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import hashlib
 import io
-import os
 import pickle
 import socket
 import uuid
@@ -19,11 +18,11 @@ import pyarrow as pa
 from qwen3_rerank_plugins._plurals import counted
 from qwen3_rerank_plugins.engine.report import ScoringReport
 from qwen3_rerank_plugins.errors import BatchError, RerankError
-from qwen3_rerank_plugins.ray.answers import Answer, Answerer, OnError
+from qwen3_rerank_plugins.ray.answers import Answerer, OnError
 from qwen3_rerank_plugins.ray.fingerprint import LoadedModel
 from qwen3_rerank_plugins.ray.jsonl import Jsonl
-from qwen3_rerank_plugins.ray.model_file import claim_model
-from qwen3_rerank_plugins.ray.output_folder import FinishedLog, writing
+from qwen3_rerank_plugins.ray.manifest import claim_model
+from qwen3_rerank_plugins.ray.output_folder import FinishedLog, disk_errors, write_durably
 from qwen3_rerank_plugins.ray.parquet import Parquet
 from qwen3_rerank_plugins.ray.source import Format, Partition
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
@@ -36,22 +35,22 @@ FORMATS: dict[str, Format] = {
 }
 """By the suffix of the requests."""
 MOST_ATTEMPTS = 4
-"""Ray starts a killed actor again, and its partition, without end; one that kills every actor has to stop the job."""
+"""Ray would restart a killed actor and its partition forever, so a partition that kills every actor ends the job."""
 
 
 def answers_file(folder: Path, partition: Partition) -> Path:
-    """Where a partition's answers belong."""
+    """The path of a partition's answers."""
     return folder / f"part-{partition.number:06d}{FORMATS[Path(partition.path).suffix.lower()].suffix}"
 
 
 class PartitionRanker:
-    """A stage of Ray Data: batches of one partition in, receipts out. Answers go to files, not through Ray.
+    """A stage of Ray Data that takes one partition per batch and returns a report. Answers go to files, not to Ray.
 
     Args:
-        reranker: travels without its token; nodes that need one have HF_TOKEN.
+        reranker: it is pickled without its token, so nodes that need a token must have HF_TOKEN.
         on_error: see `Answerer`.
-        folder: where the answers go; all nodes must see it, and the requests.
-        run: the name of this run of the job.
+        folder: the folder of answers; all nodes must see it and the requests.
+        run: name of this run of the job.
     """
 
     def __init__(self, reranker: Qwen3Reranker, on_error: OnError, folder: str, run: str) -> None:
@@ -62,11 +61,11 @@ class PartitionRanker:
         self._model: LoadedModel | None = None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """A foreseen error is data here: Ray would wrap it, and log it at length."""
+        """Return expected errors as data, because Ray would wrap them and log them at length."""
         (fields,) = batch.to_pylist()
-        receipt, failure = ScoringReport(), None
+        report, failure = ScoringReport(), None
         try:
-            receipt = self._answer(Partition(**fields))
+            report = self._answer(Partition(**fields))
         except RerankError as error:
             failure = error
         except OSError as error:
@@ -76,7 +75,7 @@ class PartitionRanker:
             )
         row: dict[str, Any] = {
             "rows": fields["rows"],
-            **dataclasses.asdict(receipt),
+            **dataclasses.asdict(report),
             "failure": failure and pickle.dumps(failure),
         }
         return pa.table({name: pa.array([value]) for name, value in row.items()})
@@ -84,16 +83,15 @@ class PartitionRanker:
     def _answer(self, partition: Partition) -> ScoringReport:
         self._load()
         file = answers_file(self._folder, partition)
-        kind = FORMATS[Path(partition.path).suffix.lower()]
         content = io.BytesIO()
-        with self._whole_or_nothing(file, content):
-            answers: list[Answer] = kind.answer(partition, self._answerer.answer, content)
+        with self._complete_or_missing(file, content):
+            found = FORMATS[Path(partition.path).suffix.lower()].answer(partition, self._answerer.answer, content)
             if self._model:
                 self._model.check_unchanged()
-        return sum((answer.receipt for answer in answers), ScoringReport())
+        return sum((answer.report for answer in found), ScoringReport())
 
     def _load(self) -> None:
-        """The model, and what it may be known by, before anything is answered with it. A server has its own."""
+        """Load a local model and compare its fingerprint before the first answer. A remote server is not checked."""
         if self._model or not self._answerer.reranker.loads_a_model:
             return
         model = LoadedModel(self._answerer.reranker.settings)
@@ -103,8 +101,8 @@ class PartitionRanker:
         self._model = model
 
     @contextlib.contextmanager
-    def _whole_or_nothing(self, file: Path, content: io.BytesIO) -> Iterator[None]:
-        """A file that gets its name when it is complete. One that never did tells of an actor that was killed."""
+    def _complete_or_missing(self, file: Path, content: io.BytesIO) -> Iterator[None]:
+        """Write a file that gets its name when it is complete. A temporary file left behind means a killed actor."""
         killed = len(list(self._folder.glob(f".{file.name}.{self._run}.*")))
         if killed >= MOST_ATTEMPTS:
             raise BatchError(
@@ -113,11 +111,11 @@ class PartitionRanker:
             )
         unfinished = self._folder / f".{file.name}.{self._run}.{uuid.uuid4().hex}"
         try:
-            with writing(file):
+            with disk_errors(file):
                 unfinished.touch()
             yield
-            with writing(file):
-                _write(unfinished, content.getvalue())
+            with disk_errors(file):
+                write_durably(unfinished, content.getvalue())
                 self._finished.add(file.name, hashlib.sha256(content.getvalue()).hexdigest())
                 unfinished.replace(file)
         except Exception:
@@ -126,15 +124,7 @@ class PartitionRanker:
             raise
 
 
-def _write(file: Path, content: bytes) -> None:
-    with file.open("wb") as out:
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
-
-
-def failure_of(receipt: dict[str, Any]) -> RerankError | None:
-    """What stopped a partition, if anything did."""
-    pickled: bytes | None = receipt["failure"]
-    failure: RerankError | None = pickle.loads(pickled) if pickled else None
+def failure_of(report: dict[str, Any]) -> RerankError | None:
+    """Return the error that stopped a partition, if there was one."""
+    failure: RerankError | None = pickle.loads(report["failure"]) if report["failure"] else None
     return failure

@@ -1,8 +1,4 @@
-"""An Arrow table of requests -> what each row asks, and the same table with the answers.
-
-Comes in: a batch of Ray Data, or rows of a Parquet file. Goes out: questions; a table with the column `results`.
-Must not know: models, Ray.
-"""
+"""Parse the rows of an Arrow table of requests, and add their answers to it as columns."""
 
 from __future__ import annotations
 
@@ -12,19 +8,18 @@ from typing import Any
 
 import pyarrow as pa
 
-from qwen3_rerank_plugins.data.tasks import RankingTask, task_of
+from qwen3_rerank_plugins.data.records import Record
+from qwen3_rerank_plugins.data.tasks import RankingTask, parse_task
 from qwen3_rerank_plugins.errors import InputTypeError, RequestError
-from qwen3_rerank_plugins.ray.answers import Answer, Question
-
-READ = ("query", "instruction", "documents", "candidates", "query_id")
-"""The columns that a question is made of."""
+from qwen3_rerank_plugins.ray.answers import Answer, ParseRow
+from qwen3_rerank_plugins.ray.source import REQUEST_FIELDS
 
 
 def as_table(batch: object) -> pa.Table:
-    """A batch in Arrow; Ray Data hands over columns of NumPy arrays unless it is asked for Arrow.
+    """Convert a batch to Arrow. By default, Ray Data passes a dictionary of NumPy arrays.
 
     Raises:
-        InputTypeError: it is neither.
+        InputTypeError: it is neither a table nor a dictionary.
     """
     if isinstance(batch, pa.Table):
         return batch
@@ -35,16 +30,16 @@ def as_table(batch: object) -> pa.Table:
     return pa.table({name: pa.array(list(column)) for name, column in batch.items()})
 
 
-def questions_of(table: pa.Table, places: Sequence[str], adding: Sequence[str]) -> list[Question]:
-    """What each row asks.
+def rows_of(table: pa.Table, locations: Sequence[str], adding: Sequence[str]) -> list[ParseRow]:
+    """Return the rows of a table, to be parsed one by one.
 
     Args:
-        table: one row a request.
-        places: what the rows are called in messages.
-        adding: columns that the answers will have.
+        table: one request per row.
+        locations: names of the rows in messages.
+        adding: columns that will be added for the answers.
 
     Raises:
-        RequestError: a column is missing, or one is there that the answers will have.
+        RequestError: a column is missing, or a column that will be added already exists.
     """
     for name in adding:
         if name in table.column_names:
@@ -54,38 +49,39 @@ def questions_of(table: pa.Table, places: Sequence[str], adding: Sequence[str]) 
             f"Rows need a column query and a column documents or candidates, these have: "
             f"{', '.join(table.column_names) or 'none'}. Rename with Dataset.rename_columns."
         )
-    rows = table.select([name for name in READ if name in table.column_names]).to_pylist()
-    return [partial(_task, row, location) for row, location in zip(rows, places, strict=True)]
+    rows = table.select([name for name in (*REQUEST_FIELDS, "query_id") if name in table.column_names]).to_pylist()
+    return [partial(_parse, row, location) for row, location in zip(rows, locations, strict=True)]
 
 
 def with_answers(table: pa.Table, answers: Sequence[Answer], *, errors: bool) -> pa.Table:
-    """The table and the column `results`, and the column `error` if it is asked for."""
+    """Return the table with the column `results` and, on request, the column `error`."""
     results = pa.array([answer.results for answer in answers], pa.list_(_result_type(table.schema)))
     table = table.append_column("results", results)
     return table.append_column("error", pa.array([one.error for one in answers], pa.string())) if errors else table
 
 
-def _task(row: dict[str, Any], location: str) -> RankingTask:
-    # lists that came through NumPy are arrays still
-    return task_of(
-        {name: value.tolist() if hasattr(value, "tolist") else value for name, value in row.items()}, location
-    )
+def _parse(row: dict[str, Any], location: str) -> RankingTask:
+    # lists that came from NumPy are still arrays
+    fields = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in row.items()}
+    return parse_task(Record(fields, location))
 
 
 def _result_type(schema: pa.Schema) -> pa.StructType:
-    fields = [
-        pa.field("index", pa.int64()),
-        pa.field("score", pa.float64()),
-        pa.field("logit", pa.float64()),
-        pa.field("truncated_tokens", pa.int64()),
-        pa.field("span", pa.list_(pa.int64())),
-    ]
-    name = _name_type(schema)
-    return pa.struct(fields if name is None else [fields[0], pa.field("doc_id", name), *fields[1:]])
+    doc_id = _doc_id_type(schema)
+    return pa.struct(
+        [
+            pa.field("index", pa.int64()),
+            *([] if doc_id is None else [pa.field("doc_id", doc_id)]),
+            pa.field("score", pa.float64()),
+            pa.field("logit", pa.float64()),
+            pa.field("truncated_tokens", pa.int64()),
+            pa.field("span", pa.list_(pa.int64())),
+        ]
+    )
 
 
-def _name_type(schema: pa.Schema) -> pa.DataType | None:
-    """The type of the candidates' names, where they have one."""
+def _doc_id_type(schema: pa.Schema) -> pa.DataType | None:
+    """The type of the candidates' document IDs, if they have any."""
     if "candidates" not in schema.names:
         return None
     kind = schema.field("candidates").type

@@ -1,4 +1,4 @@
-"""Files of every kind -> the same records; and what is no file of texts is refused by what it is."""
+"""Files of every format give the same records, and a file that is not text is refused with its format."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def documents(*files: Path | str, format: FormatName = "auto", text_field: str =
     return [candidate.text for candidate in task.candidates]
 
 
-def places(file: Path) -> list[str]:
+def locations(file: Path) -> list[str]:
     with open_records(str(file)) as found:
         return [record.location.removeprefix(f"{file} ") for record in found.records]
 
@@ -81,9 +81,9 @@ def test_stdin_is_read_as_a_file_is(name: str, tmp_path: Path, monkeypatch: pyte
 def test_a_record_says_where_it_stands(tmp_path: Path) -> None:
     for name in ("a.csv", "texts.json", "a.parquet"):
         WAYS[name](tmp_path / name)
-    assert places(tmp_path / "a.csv") == ["line 2", "line 3", "line 5", "line 6"]
-    assert places(tmp_path / "texts.json") == ["item 1", "item 2", "item 3", "item 4"]
-    assert places(tmp_path / "a.parquet") == ["row 1", "row 2", "row 3", "row 4"]
+    assert locations(tmp_path / "a.csv") == ["line 2", "line 3", "line 5", "line 6"]
+    assert locations(tmp_path / "texts.json") == ["item 1", "item 2", "item 3", "item 4"]
+    assert locations(tmp_path / "a.parquet") == ["row 1", "row 2", "row 3", "row 4"]
 
 
 def test_a_column_is_chosen_by_name_and_a_missing_one_is_told_with_those_there_are(tmp_path: Path) -> None:
@@ -149,10 +149,10 @@ def a_zip(*_: object) -> bytes:
         ("a.bin", bytes(range(256)), "a.bin is a binary file, not text"),
         ("a.txt", "gut\n".encode("utf-16"), "a.txt is UTF-16, as its byte order mark says.*iconv -f UTF-16 -t UTF-8"),
         ("a.csv", "id,text\n1,gut\n".encode("utf-32"), "a.csv is UTF-32, as its byte order mark says.*iconv -f UTF-32"),
-        ("a.jsonl", '{"text": "gut"}\n'.encode("utf-16-le"), "is UTF-16LE, as the zero bytes .*iconv -f UTF-16LE"),
-        ("a.txt", "schön und gut\n".encode("utf-16-be"), "is UTF-16BE, as the zero bytes"),
-        ("a.txt", "schön und gut\n".encode("utf-32-le"), "is UTF-32LE, as the zero bytes"),
-        ("a.txt", "schön und gut\n".encode("utf-32-be"), "is UTF-32BE, as the zero bytes"),
+        ("a.jsonl", '{"text": "gut"}\n'.encode("utf-16-le"), "is UTF-16LE, as its zero bytes .*iconv -f UTF-16LE"),
+        ("a.txt", "schön und gut\n".encode("utf-16-be"), "is UTF-16BE, as its zero bytes"),
+        ("a.txt", "schön und gut\n".encode("utf-32-le"), "is UTF-32LE, as its zero bytes"),
+        ("a.txt", "schön und gut\n".encode("utf-32-be"), "is UTF-32BE, as its zero bytes"),
     ],
 )
 def test_what_holds_no_texts_is_refused_by_what_it_is(

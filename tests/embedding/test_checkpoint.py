@@ -1,4 +1,4 @@
-"""What is not of the family is refused before a weight is read; what is, is found wherever it lies."""
+"""Checkpoints of other families are refused before a weight is read; a Qwen3-Embedding is found anywhere."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_a_hub_id_is_found_in_the_cache_and_loads_from_there(embedding_checkpoin
 
 def test_a_tokenizer_that_appends_no_end_token_is_refused(folder: Path) -> None:
     shutil.copy(QWEN_TOKENIZER / "tokenizer.json", folder / "tokenizer.json")
-    with pytest.raises(UnsupportedCheckpointError, match=r"makes \[\] of an empty text, not the end token"):
+    with pytest.raises(UnsupportedCheckpointError, match=r"turns an empty text into \[\], not into the end token"):
         LoadedEmbedder(EmbeddingSettings(model=str(folder)))
 
 
@@ -154,7 +154,7 @@ def test_weights_that_are_not_complete_are_refused(what: str, folder: Path) -> N
     else:
         weights["layers.1.mlp.up_proj.lora_A.weight"] = weights["norm.weight"].clone()
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(IncompleteCheckpointError, match=f"1 parameters are {what} the files.*layers.1.mlp"):
+    with pytest.raises(IncompleteCheckpointError, match=f"1 parameter is {what} the files.*layers.1.mlp"):
         LoadedEmbedder(EmbeddingSettings(model=str(folder)))
 
 

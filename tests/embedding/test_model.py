@@ -1,4 +1,4 @@
-"""Around sentence-transformers: limits, receipts, and no vector that is none."""
+"""Limits, warnings about cut texts, and errors around sentence-transformers."""
 
 from __future__ import annotations
 

@@ -22,7 +22,8 @@ from qwen3_rerank_plugins.engine.local import LocalScorer
 from qwen3_rerank_plugins.engine.model.runner import ModelRunner
 from qwen3_rerank_plugins.engine.request import RerankRequest
 from qwen3_rerank_plugins.engine.scheduling.packing import BatchPlan, RequestSlice
-from qwen3_rerank_plugins.engine.scheduling.scheduler import DocumentScores, LoadedEngine, ResultBuilder, Scheduler
+from qwen3_rerank_plugins.engine.scheduling.queued_request import DocumentScores, ResultBuilder
+from qwen3_rerank_plugins.engine.scheduling.scheduler import LoadedEngine, Scheduler
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
@@ -98,8 +99,8 @@ class MonitoredScorer(LocalScorer):
         self._asked.request = request
         return super().submit(request)
 
-    def _make_worker(self, load: Callable[[], LoadedEngine], place: str) -> Scheduler:
-        return _MonitoredScheduler(load, place, self._monitor, self._asked)
+    def _make_worker(self, load: Callable[[], LoadedEngine], label: str) -> Scheduler:
+        return _MonitoredScheduler(load, label, self._monitor, self._asked)
 
     def _load_engine(self, number: int) -> LoadedEngine:
         engine = super()._load_engine(number)
@@ -110,20 +111,20 @@ class MonitoredScorer(LocalScorer):
 
 class _MonitoredScheduler(Scheduler):
     def __init__(
-        self, load: Callable[[], LoadedEngine], place: str, monitor: RequestMonitor, asked: threading.local
+        self, load: Callable[[], LoadedEngine], label: str, monitor: RequestMonitor, asked: threading.local
     ) -> None:
-        super().__init__(load, place)
+        super().__init__(load, label)
         self._monitor, self._asked = monitor, asked
 
     def submit(
-        self, request: TokenizedRequest, finish: ResultBuilder[Any], *, float32_fallback: bool = False
+        self, request: TokenizedRequest, build_result: ResultBuilder[Any], *, float32_fallback: bool = False
     ) -> Future[Any]:
         trace = CURRENT_TRACE.get() or CallTrace()
         queued = QueuedRequest(trace, trace.take_number(), self._asked.request, request)
 
         def build(scores: DocumentScores, rescored: Collection[int]) -> Any:
             self._monitor.remove(queued)  # here, because the caller wakes before the callbacks of the future run
-            return finish(scores, rescored)
+            return build_result(scores, rescored)
 
         self._monitor.add(queued)
         try:

@@ -1,4 +1,4 @@
-"""Rows -> answers: in their order, many at once, and a bad row harms no other."""
+"""Rows are answered concurrently and in their order, and a bad row affects no other row."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from qwen3_rerank_plugins import Qwen3Reranker
-from qwen3_rerank_plugins.data.tasks import task_of
+from qwen3_rerank_plugins.data.records import Record
+from qwen3_rerank_plugins.data.tasks import parse_task
 from qwen3_rerank_plugins.engine.request import RerankRequest
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.errors import (
@@ -22,12 +23,12 @@ from qwen3_rerank_plugins.errors import (
     RequestError,
     SettingsError,
 )
-from qwen3_rerank_plugins.ray.answers import Answerer, Question
+from qwen3_rerank_plugins.ray.answers import Answerer, ParseRow
 from tests.doubles import OverlapScorer
 
 
-def ask(query: Any, *texts: str, **fields: Any) -> Question:
-    return partial(task_of, {"query": query, "documents": list(texts), **fields}, f"row of {query}")
+def ask(query: Any, *texts: str, **fields: Any) -> ParseRow:
+    return partial(parse_task, Record({"query": query, "documents": list(texts), **fields}, f"row of {query}"))
 
 
 def answerer(scorer: Any, on_error: Any = "raise", **settings: Any) -> Answerer:

@@ -1,4 +1,4 @@
-"""A folder of answers is of one model: its hub commit, every byte of its files, and how it runs."""
+"""A folder of answers belongs to one model: its hub commit, every byte of its files, and its dtype."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from qwen3_rerank_plugins.engine.checkpoints.checkpoint import DEMO_FOLDER
 from qwen3_rerank_plugins.errors import BatchError, RerankError, SettingsError
 from qwen3_rerank_plugins.ray import fingerprint as module
 from qwen3_rerank_plugins.ray.fingerprint import LoadedModel, digest_of_file
-from qwen3_rerank_plugins.ray.model_file import NAME, read_model
+from qwen3_rerank_plugins.ray.manifest import MODEL, read_model
 from qwen3_rerank_plugins.ray.partition_ranker import PartitionRanker, failure_of
 from tests.doubles import OverlapScorer
-from tests.ray.test_partition_ranker import partitions_of, run
+from tests.ray.test_partition_ranker import run, split
 from tests.requests import some_requests, write_jsonl
 
 WEIGHTS = "model.safetensors"
@@ -57,7 +57,7 @@ def replace_weights(folder: Path, *, in_place: bool = False) -> None:
 
 def two_runs(folder: Path, between: Any = lambda: None, **settings: Any) -> list[RerankError | None]:
     """The first partition by one actor, the second by another, with something happening between the two."""
-    first, second = partitions_of(write_jsonl(folder / "requests.jsonl", some_requests(4)), 2)
+    first, second = split(write_jsonl(folder / "requests.jsonl", some_requests(4)), 2)
     found = [failure_of(run(first, folder / "out", **settings))]
     registry.close_all()
     between()
@@ -78,7 +78,7 @@ def test_weights_replaced_between_two_runs_are_refused_by_name_whatever_size_and
     done, refused = two_runs(tmp_path, lambda: replace_weights(model), model=str(model))
     assert done is None
     assert isinstance(refused, SettingsError)
-    assert "model.safetensors of the model has another content" in str(refused)
+    assert "model.safetensors of the model changed" in str(refused)
     assert [file.name for file in (tmp_path / "out").glob("part-*")] == ["part-000000.jsonl"]
 
 
@@ -97,13 +97,13 @@ def test_any_file_that_is_read_counts(change: Any, says: str, model: Path, tmp_p
 
 def test_another_commit_under_the_same_branch_is_refused_with_both(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    place = cache / "models--someone--a-reranker"
+    hub_folder = cache / "models--someone--a-reranker"
     for commit in ("a" * 40, "b" * 40):
-        shutil.copytree(DEMO_FOLDER, place / "snapshots" / commit)
-    (place / "refs").mkdir()
-    (place / "refs" / "main").write_text("a" * 40)
+        shutil.copytree(DEMO_FOLDER, hub_folder / "snapshots" / commit)
+    (hub_folder / "refs").mkdir()
+    (hub_folder / "refs" / "main").write_text("a" * 40)
     words = {"model": "someone/a-reranker", "cache_dir": str(cache), "local_files_only": True}
-    done, refused = two_runs(tmp_path, lambda: (place / "refs" / "main").write_text("b" * 40), **words)
+    done, refused = two_runs(tmp_path, lambda: (hub_folder / "refs" / "main").write_text("b" * 40), **words)
     assert done is None
     assert isinstance(refused, SettingsError)
     assert f"commit was {'a' * 40} and is {'b' * 40}" in str(refused)
@@ -134,7 +134,7 @@ def test_another_version_of_the_package_on_another_node_is_refused(
 def test_weights_replaced_while_an_actor_works_stop_it_before_its_next_file(
     in_place: bool, model: Path, tmp_path: Path
 ) -> None:
-    first, second = partitions_of(write_jsonl(tmp_path / "requests.jsonl", some_requests(4)), 2)
+    first, second = split(write_jsonl(tmp_path / "requests.jsonl", some_requests(4)), 2)
     actor = _actor(model, tmp_path / "out")
     assert failure_of(_answer(actor, first)) is None
     replace_weights(model, in_place=in_place)
@@ -146,7 +146,7 @@ def test_weights_replaced_while_an_actor_works_stop_it_before_its_next_file(
 
 
 def test_a_file_that_was_only_touched_stops_nobody(model: Path, tmp_path: Path) -> None:
-    first, second = partitions_of(write_jsonl(tmp_path / "requests.jsonl", some_requests(4)), 2)
+    first, second = split(write_jsonl(tmp_path / "requests.jsonl", some_requests(4)), 2)
     actor = _actor(model, tmp_path / "out")
     assert failure_of(_answer(actor, first)) is None
     (model / WEIGHTS).touch()
@@ -174,15 +174,15 @@ def test_an_adapter_counts_with_its_base(tmp_path: Path, model: Path) -> None:
 
 
 def test_a_folder_whose_model_is_not_written_down_is_not_trusted(tmp_path: Path) -> None:
-    (tmp_path / NAME).write_text("{")
+    (tmp_path / MODEL).write_text("{")
     with pytest.raises(SettingsError, match="_model.json is missing or damaged"):
         read_model(tmp_path)
 
 
 def test_an_engine_of_the_callers_own_has_no_files(tmp_path: Path) -> None:
-    (partition,) = partitions_of(write_jsonl(tmp_path / "requests.jsonl", some_requests(2)))
+    (partition,) = split(write_jsonl(tmp_path / "requests.jsonl", some_requests(2)))
     assert failure_of(run(partition, tmp_path / "out", OverlapScorer(), model="not/there")) is None
-    assert not (tmp_path / "out" / NAME).exists()
+    assert not (tmp_path / "out" / MODEL).exists()
 
 
 def _actor(model: Path, out: Path) -> PartitionRanker:
@@ -195,5 +195,5 @@ def _answer(actor: PartitionRanker, partition: Any) -> dict[str, Any]:
 
     import pyarrow as pa
 
-    (receipt,) = actor(pa.Table.from_pylist([dataclasses.asdict(partition)])).to_pylist()
-    return receipt
+    (report,) = actor(pa.Table.from_pylist([dataclasses.asdict(partition)])).to_pylist()
+    return report

@@ -1,4 +1,4 @@
-"""Whole jobs on a real cluster: what is killed is done again, what is done is not, and all of it is counted."""
+"""Whole jobs on a real cluster: killed work is repeated, finished work is not, and every row is counted."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from qwen3_rerank_plugins.ray.cluster import choose_pool
 from qwen3_rerank_plugins.ray.manifest import claim, manifest_of
 from qwen3_rerank_plugins.ray.output_folder import read_finished
 from qwen3_rerank_plugins.ray.partition_ranker import FORMATS, failure_of
-from qwen3_rerank_plugins.ray.source import Source
+from qwen3_rerank_plugins.ray.source import partitions_of
 from tests.clusters import RAYS_OWN_WARNINGS, actors_of, small_cluster
 from tests.ray.test_fingerprint import replace_weights
-from tests.ray.test_partition_ranker import partitions_of, run
+from tests.ray.test_partition_ranker import run, split
 from tests.requests import read_answers, some_requests, write_jsonl
 
 pytestmark = pytest.mark.filterwarnings(RAYS_OWN_WARNINGS)
@@ -163,7 +163,7 @@ def test_weights_replaced_while_the_job_runs_end_it_and_no_row_is_of_the_other_m
 
     with pytest.raises(BatchError, match="model.safetensors of the model .* changed on .* while the job was running"):
         rerank_files(file, out, **words, on_progress=replace)
-    with pytest.raises(SettingsError, match="model.safetensors of the model has another content"):
+    with pytest.raises(SettingsError, match="model.safetensors of the model changed"):
         rerank_files(file, out, **words)
     (model / "model.safetensors").write_bytes(kept)
     summary = rerank_files(file, out, **words)
@@ -171,7 +171,7 @@ def test_weights_replaced_while_the_job_runs_end_it_and_no_row_is_of_the_other_m
     assert 1 <= summary.resumed < 6
     check_against_a_serial_run(rows, read_answers(out))
     replace_weights(model)
-    with pytest.raises(SettingsError, match="model.safetensors of the model has another content"):
+    with pytest.raises(SettingsError, match="model.safetensors of the model changed"):
         rerank_files(file, out, **words)  # nothing is left to do, and still it is another model's
 
 
@@ -205,18 +205,18 @@ def test_what_does_not_fit_on_the_cluster_is_refused_instead_of_waited_for(clust
     file = write_jsonl(tmp_path / "a.jsonl", some_requests(1))
     with pytest.raises(SettingsError, match="An actor of 1 GPUs and 1 CPUs fits on no node"):
         rerank_files(file, tmp_path / "out", Qwen3Reranker("demo"), gpus_per_actor=1)
-    assert choose_pool(None, None, None, work=9).cpus == 2
-    assert choose_pool(2, None, None, work=9).cpus == 1
-    assert choose_pool(5, None, None, work=1) == choose_pool(None, None, None, work=9)
+    assert choose_pool(None, None, None, partitions=9).cpus == 2
+    assert choose_pool(2, None, None, partitions=9).cpus == 1
+    assert choose_pool(5, None, None, partitions=1) == choose_pool(None, None, None, partitions=9)
 
 
 def finished(folder: Path, rows: int = 5) -> tuple[Path, Path]:
     """A job that is done, without a cluster: its answers are what an actor would have written."""
     file, out = write_jsonl(folder / "requests.jsonl", some_requests(rows)), folder / "out"
-    source = Source((FORMATS[".jsonl"].cut(file, 2),))
+    files = [FORMATS[".jsonl"].split(file, 2)]
     out.mkdir()
-    claim(out, manifest_of(source, 2, Qwen3Reranker("demo")))
-    for partition in source.partitions:
+    claim(out, manifest_of(files, 2, Qwen3Reranker("demo")))
+    for partition in partitions_of(files):
         assert failure_of(run(partition, out)) is None
     return file, out
 
@@ -241,7 +241,7 @@ def test_no_requests_are_no_answers(no_cluster: None, tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["missing", "cut", "doubled", "swapped", "another", "garbage"])
 def test_a_file_that_lost_or_doubled_a_row_is_seen(damage: str, tmp_path: Path) -> None:
     file, out = finished(tmp_path)
-    second = partitions_of(file, 2)[1]
+    second = split(file, 2)[1]
     assert job.review(out, second, read_finished(out)) is not None
     answers = out / "part-000001.jsonl"
     one, two = answers.read_text().splitlines(keepends=True)
@@ -265,7 +265,7 @@ def test_a_job_whose_files_do_not_add_up_at_the_end_is_an_error(
     """Actors that say that they are done, and a disk that has nothing of it."""
     done = {"rows": 2, **dataclasses.asdict(ScoringReport())}
     monkeypatch.setattr(job, "cluster", contextlib.nullcontext)
-    monkeypatch.setattr(job, "choose_pool", lambda *_, work: None)
+    monkeypatch.setattr(job, "choose_pool", lambda *_, partitions: None)
     monkeypatch.setattr(job, "_run", lambda missing, *_: iter([dict(done) for _ in missing]))
     file = write_jsonl(tmp_path / "a.jsonl", some_requests(6))
     with pytest.raises(BatchError, match="3 of 3 files do not hold one answer for each row"):

@@ -10,19 +10,19 @@ import pytest
 
 from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins.errors import SettingsError
-from qwen3_rerank_plugins.ray.manifest import NAME, claim, manifest_of
-from qwen3_rerank_plugins.ray.source import Cut, Source, SourceFile
+from qwen3_rerank_plugins.ray.manifest import MANIFEST, Manifest, claim, manifest_of
+from qwen3_rerank_plugins.ray.source import SourceFile, Split
 
 
-def a_manifest(sha256: str = "ab", partition_rows: int = 4, **settings: Any) -> dict[str, Any]:
-    source = Source((SourceFile(Path("/somewhere/requests.jsonl"), sha256, (Cut(0, 1, 4, "a"), Cut(99, 5, 2, "b"))),))
-    return manifest_of(source, partition_rows, Qwen3Reranker("demo", **settings))
+def a_manifest(sha256: str = "ab", partition_rows: int = 4, **settings: Any) -> Manifest:
+    file = SourceFile(Path("/somewhere/requests.jsonl"), sha256, (Split(0, 1, 4, "a"), Split(99, 5, 2, "b")))
+    return manifest_of([file], partition_rows, Qwen3Reranker("demo", **settings))
 
 
 def test_the_same_job_may_go_on(tmp_path: Path) -> None:
     claim(tmp_path, a_manifest())
     claim(tmp_path, a_manifest())
-    assert [file.name for file in tmp_path.iterdir()] == [NAME]
+    assert [file.name for file in tmp_path.iterdir()] == [MANIFEST]
 
 
 @pytest.mark.parametrize(
@@ -51,23 +51,23 @@ def test_what_moves_no_answer_may_change_between_runs_and_no_secret_is_written(
 ) -> None:
     claim(tmp_path, a_manifest(**other))
     claim(tmp_path, a_manifest())
-    assert "hf_secret" not in (tmp_path / NAME).read_text()
+    assert "hf_secret" not in (tmp_path / MANIFEST).read_text()
 
 
 def test_an_instruction_that_is_a_function_is_refused() -> None:
-    with pytest.raises(SettingsError, match="Write what it says into the rows"):
+    with pytest.raises(SettingsError, match="Put its results into the"):
         a_manifest(instruction=lambda query: f"Find {query}")
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(SettingsError, match="holds files that are of no batch job"):
+    with pytest.raises(SettingsError, match="holds files that do not belong to a batch job"):
         claim(tmp_path, a_manifest())
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-@pytest.mark.parametrize("text", ["", "[]", json.dumps({"version": 0})])
+@pytest.mark.parametrize("text", ["", "[]", json.dumps({"version": 0}), json.dumps({"version": 2})])
 def test_a_manifest_that_cannot_be_read_is_no_licence_to_go_on(text: str, tmp_path: Path) -> None:
-    (tmp_path / NAME).write_text(text)
+    (tmp_path / MANIFEST).write_text(text)
     with pytest.raises(SettingsError, match="is damaged, unreadable, or of another version"):
         claim(tmp_path, a_manifest())

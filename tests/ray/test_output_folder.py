@@ -1,4 +1,4 @@
-"""The folder of answers: one job at a time, and a disk that says no is told as a disk."""
+"""The folder of answers: one job at a time, and errors of its disk are reported as such."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins.errors import BatchError, SettingsError
 from qwen3_rerank_plugins.ray import rerank_files
-from qwen3_rerank_plugins.ray.output_folder import HOLDER, locked, write_whole
+from qwen3_rerank_plugins.ray.output_folder import HOLDER, locked, replace_file
 from tests.requests import some_requests, write_jsonl
 
 HOLD = (
@@ -102,8 +102,8 @@ ANSWER = (
     "import sys\n"
     "from pathlib import Path\n"
     "from qwen3_rerank_plugins.ray.partition_ranker import failure_of\n"
-    "from tests.ray.test_partition_ranker import partitions_of, run\n"
-    "(partition,) = partitions_of(Path(sys.argv[1]))\n"
+    "from tests.ray.test_partition_ranker import run, split\n"
+    "(partition,) = split(Path(sys.argv[1]))\n"
     "failure = failure_of(run(partition, Path(sys.argv[2])))\n"
     "print(type(failure).__name__, failure)\n"
 )
@@ -114,7 +114,7 @@ def test_a_disk_that_is_full_within_a_part_is_told_and_the_job_goes_on_afterward
     out = tmp_path / "out"
     told = with_files_of_at_most(4096, ANSWER, str(file), str(out))
     assert told.startswith(f"BatchError {out / 'part-000000.jsonl'} cannot be written on ")
-    assert "Make room, then run the same again" in told
+    assert "Free some space, then run the job again" in told
     assert "cluster" not in told
     assert [one.name for one in out.iterdir() if "part-" in one.name] == []
     assert with_files_of_at_most(2**30, ANSWER, str(file), str(out)) == "NoneType None\n"
@@ -125,12 +125,12 @@ def test_a_disk_that_is_full_within_a_part_is_told_and_the_job_goes_on_afterward
 def test_a_disk_that_is_full_at_the_manifest_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = (
         "import sys\nfrom pathlib import Path\n"
-        "from qwen3_rerank_plugins.ray.output_folder import write_whole\n"
-        "try: write_whole(Path(sys.argv[1]), 'x' * 9000)\n"
+        "from qwen3_rerank_plugins.ray.output_folder import replace_file\n"
+        "try: replace_file(Path(sys.argv[1]), 'x' * 9000)\n"
         "except Exception as error: print(type(error).__name__, error)\n"
     )
     told = with_files_of_at_most(1000, program, str(tmp_path / "_manifest.json"))
     assert told.startswith(f"BatchError {tmp_path / '_manifest.json'} cannot be written on ")
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(BatchError, match="Check the disk, and who may write there"):
-        write_whole(tmp_path / "gone" / "_manifest.json", "x")
+    with pytest.raises(BatchError, match="Check the disk and its permissions"):
+        replace_file(tmp_path / "gone" / "_manifest.json", "x")

@@ -1,4 +1,4 @@
-"""One partition -> its file: whole or not at all, with what the request carried, and errors as data."""
+"""A partition's file is written completely or not at all, with the other fields of its requests. Errors are data."""
 
 from __future__ import annotations
 
@@ -20,34 +20,32 @@ from qwen3_rerank_plugins.ray.partition_ranker import (
     answers_file,
     failure_of,
 )
-from qwen3_rerank_plugins.ray.source import Partition, Source
+from qwen3_rerank_plugins.ray.source import Partition, partitions_of
 from tests.doubles import OverlapScorer
 from tests.requests import read_answers, some_requests, write_jsonl
 
-ScoringReport = dict[str, Any]
 
-
-def partitions_of(file: Path, rows: int = 99) -> list[Partition]:
-    return Source((FORMATS[file.suffix].cut(file, rows),)).partitions
+def split(file: Path, rows: int = 99) -> list[Partition]:
+    return partitions_of([FORMATS[file.suffix].split(file, rows)])
 
 
 def run(
     partition: Partition, folder: Path, scorer: Any = None, on_error: Any = "raise", **settings: Any
-) -> ScoringReport:
+) -> dict[str, Any]:
     """One partition, as Ray hands it over; what the actor tells of it."""
     folder.mkdir(exist_ok=True)
     reranker = Qwen3Reranker(**{"model": "demo", **settings}, scorer=scorer)
     batch = pa.Table.from_pylist([dataclasses.asdict(partition)])
-    (receipt,) = PartitionRanker(reranker, on_error, str(folder), "run")(batch).to_pylist()
-    return receipt
+    (report,) = PartitionRanker(reranker, on_error, str(folder), "run")(batch).to_pylist()
+    return report
 
 
 def test_answers_carry_the_rows_names_and_are_the_facades(tmp_path: Path) -> None:
     rows = some_requests(7)
-    for partition in partitions_of(write_jsonl(tmp_path / "a.jsonl", rows), 3):
-        receipt = run(partition, tmp_path / "out")
-        assert (receipt["rows"], receipt["documents"]) == (partition.rows, 6 * partition.rows)
-        assert failure_of(receipt) is None
+    for partition in split(write_jsonl(tmp_path / "a.jsonl", rows), 3):
+        report = run(partition, tmp_path / "out")
+        assert (report["rows"], report["documents"]) == (partition.rows, 6 * partition.rows)
+        assert failure_of(report) is None
     answers = read_answers(tmp_path / "out")
     serial = Qwen3Reranker("demo")
     assert [(answer["row"], answer["query_id"]) for answer in answers] == [(n, f"q{n}") for n in range(7)]
@@ -61,7 +59,7 @@ def test_answers_carry_the_rows_names_and_are_the_facades(tmp_path: Path) -> Non
 def test_whatever_else_a_line_carries_goes_along_untouched(tmp_path: Path) -> None:
     extra = {"id": 7, "tenant": {"name": "é", "tags": [1, None]}, "weight": 1e-30}
     row = {"query": "the sea", "documents": ["the sea", "honey"], "instruction": "Find", **extra}
-    (partition,) = partitions_of(write_jsonl(tmp_path / "a.jsonl", [row]))
+    (partition,) = split(write_jsonl(tmp_path / "a.jsonl", [row]))
     run(partition, tmp_path / "out", OverlapScorer())
     (answer,) = read_answers(tmp_path / "out")
     assert answer == {"row": 0, **extra, "results": answer["results"], "error": None}
@@ -81,7 +79,7 @@ def test_columns_of_a_table_keep_their_types(tmp_path: Path) -> None:
         }
     )
     pq.write_table(table, tmp_path / "a.parquet")
-    (partition,) = partitions_of(tmp_path / "a.parquet")
+    (partition,) = split(tmp_path / "a.parquet")
     run(partition, tmp_path / "out", OverlapScorer())
     answers = pq.read_table(answers_file(tmp_path / "out", partition))
     assert answers.column_names == ["row", "id", "when", "results", "error"]
@@ -99,7 +97,7 @@ def bad_rows(folder: Path) -> Path:
 
 
 def test_rows_that_cannot_be_ranked_or_even_read_have_their_error_and_no_other_row_suffers(tmp_path: Path) -> None:
-    (partition,) = partitions_of(bad_rows(tmp_path))
+    (partition,) = split(bad_rows(tmp_path))
     assert failure_of(run(partition, tmp_path / "out", on_error="column")) is None
     answers = read_answers(tmp_path / "out")
     assert [answer["row"] for answer in answers] == list(range(6))
@@ -113,7 +111,7 @@ def test_rows_that_cannot_be_ranked_or_even_read_have_their_error_and_no_other_r
 
 
 def test_else_the_first_of_them_is_what_the_job_fails_with_and_no_file_is_left(tmp_path: Path) -> None:
-    (partition,) = partitions_of(bad_rows(tmp_path))
+    (partition,) = split(bad_rows(tmp_path))
     failure = failure_of(run(partition, tmp_path / "out"))
     assert type(failure) is RequestError
     assert "a.jsonl line " in str(failure)
@@ -121,14 +119,14 @@ def test_else_the_first_of_them_is_what_the_job_fails_with_and_no_file_is_left(t
 
 
 def test_what_breaks_the_model_travels_as_it_is(tmp_path: Path) -> None:
-    (partition,) = partitions_of(write_jsonl(tmp_path / "a.jsonl", some_requests(2)))
+    (partition,) = split(write_jsonl(tmp_path / "a.jsonl", some_requests(2)))
     failure = failure_of(run(partition, tmp_path / "out", OverlapScorer(PassError("The device is lost.")), "column"))
     assert type(failure) is PassError
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_node_that_does_not_see_the_folders_says_so(tmp_path: Path) -> None:
-    (partition,) = partitions_of(write_jsonl(tmp_path / "a.jsonl", some_requests(1)))
+    (partition,) = split(write_jsonl(tmp_path / "a.jsonl", some_requests(1)))
     (tmp_path / "a.jsonl").unlink()
     failure = failure_of(run(partition, tmp_path / "out", OverlapScorer()))
     assert isinstance(failure, BatchError)
@@ -136,7 +134,7 @@ def test_a_node_that_does_not_see_the_folders_says_so(tmp_path: Path) -> None:
 
 
 def test_a_partition_that_killed_actors_again_and_again_stops_the_job(tmp_path: Path) -> None:
-    (partition,) = partitions_of(write_jsonl(tmp_path / "a.jsonl", some_requests(1)))
+    (partition,) = split(write_jsonl(tmp_path / "a.jsonl", some_requests(1)))
     out = tmp_path / "out"
     out.mkdir()
     for attempt in range(MOST_ATTEMPTS):

@@ -15,35 +15,35 @@ from hypothesis import strategies as st
 
 from qwen3_rerank_plugins.engine.report import ScoringReport
 from qwen3_rerank_plugins.errors import RequestError
-from qwen3_rerank_plugins.ray.answers import Answer, Question
+from qwen3_rerank_plugins.ray.answers import Answer, ParseRow
 from qwen3_rerank_plugins.ray.jsonl import Jsonl
 from qwen3_rerank_plugins.ray.parquet import Parquet
 from qwen3_rerank_plugins.ray.partition_ranker import FORMATS
-from qwen3_rerank_plugins.ray.source import Format, Partition, Source, find_files
+from qwen3_rerank_plugins.ray.source import Format, Partition, find_files, partitions_of
 
 UNREAD = Answer([], None, ScoringReport())
 
 
-def questions_of(kind: Format, partition: Partition, out: Path) -> list[Question]:
-    asked: list[Question] = []
+def parsed_rows(kind: Format, partition: Partition, out: Path) -> list[ParseRow]:
+    asked: list[ParseRow] = []
 
-    def ask(questions: Any) -> list[Answer]:
-        asked.extend(questions)
-        return [UNREAD] * len(questions)
+    def ask(rows: Any) -> list[Answer]:
+        asked.extend(rows)
+        return [UNREAD] * len(rows)
 
     with out.open("wb") as stream:
         kind.answer(partition, ask, stream)
     return asked
 
 
-def everything_asked(kind: Format, source: Source, out: Path) -> list[str]:
+def everything_asked(kind: Format, partitions: list[Partition], out: Path) -> list[str]:
     """All queries, by way of the partitions; each row's number in its file of answers is checked."""
     queries: list[str] = []
-    for partition in source.partitions:
-        asked = questions_of(kind, partition, out)
+    for partition in partitions:
+        asked = parsed_rows(kind, partition, out)
         assert len(asked) == partition.rows
         assert kind.review(out.read_bytes()).rows == list(range(len(queries), len(queries) + len(asked)))
-        queries += [question().query for question in asked]
+        queries += [parse().query for parse in asked]
     return queries
 
 
@@ -66,10 +66,10 @@ def test_lines_are_cut_into_partitions_that_hold_each_of_them_once(
         lines = (json.dumps(request(query), ensure_ascii=number % 2 == 0) for query in queries)
         text = blank + ("\n" + blank).join(lines) + end
         (folder / f"{number}.jsonl").write_bytes(text.encode("utf-8", "surrogatepass"))
-    source = Source(tuple(Jsonl().cut(file, rows) for file in find_files(folder, [".jsonl"])))
-    assert all(partition.rows <= rows for partition in source.partitions)
-    assert source.rows == sum(map(len, files))
-    assert everything_asked(Jsonl(), source, folder / "answers") == [query for file in files for query in file]
+    partitions = partitions_of(Jsonl().split(file, rows) for file in find_files(folder, [".jsonl"]))
+    assert all(partition.rows <= rows for partition in partitions)
+    assert sum(partition.rows for partition in partitions) == sum(map(len, files))
+    assert everything_asked(Jsonl(), partitions, folder / "answers") == [query for file in files for query in file]
 
 
 @settings(deadline=None, max_examples=40)  # files are written
@@ -86,24 +86,24 @@ def test_rows_of_row_groups_of_any_size_are_cut_into_partitions_that_hold_each_o
             }
         )
         pq.write_table(table, folder / f"{number}.parquet", row_group_size=group)
-    source = Source(tuple(Parquet().cut(file, rows) for file in find_files(folder, [".parquet"])))
+    partitions = partitions_of(Parquet().split(file, rows) for file in find_files(folder, [".parquet"]))
     expected = [f"{number} {row}" for number, (count, _) in enumerate(files) for row in range(count)]
-    assert everything_asked(Parquet(), source, folder / "answers") == expected
+    assert everything_asked(Parquet(), partitions, folder / "answers") == expected
 
 
 def test_a_row_says_where_it_stands_in_its_file(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('\n{"query": "a", "documents": []}\n\n{"query": 1, "documents": []}\n[]\n')
     pq.write_table(pa.table({"query": ["a", None], "documents": [["b"], ["c"]]}), tmp_path / "a.parquet")
-    (lines,) = Source((Jsonl().cut(tmp_path / "a.jsonl", 9),)).partitions
-    fine, wrong, broken = questions_of(Jsonl(), lines, tmp_path / "out")
+    (lines,) = partitions_of([Jsonl().split(tmp_path / "a.jsonl", 9)])
+    fine, wrong, broken = parsed_rows(Jsonl(), lines, tmp_path / "out")
     assert fine().location == f"{tmp_path / 'a.jsonl'} line 2"
     with pytest.raises(RequestError, match="a.jsonl line 4: 'query' must be a string"):
         wrong()
     with pytest.raises(RequestError, match="a.jsonl line 5 is not a JSON object"):
         broken()
-    _, second = Source((Parquet().cut(tmp_path / "a.parquet", 1),)).partitions
+    _, second = partitions_of([Parquet().split(tmp_path / "a.parquet", 1)])
     with pytest.raises(RequestError, match="a.parquet row 2: 'query' must be a string, got null"):
-        questions_of(Parquet(), second, tmp_path / "out")[0]()
+        parsed_rows(Parquet(), second, tmp_path / "out")[0]()
 
 
 def test_a_folder_gives_its_files_by_name_and_leaves_hidden_ones(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_what_holds_no_requests_is_refused_with_the_kinds_that_do(name: str, tmp
 def test_what_only_calls_itself_parquet_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_text("{}")
     with pytest.raises(RequestError, match="a.parquet is no Parquet file"):
-        Parquet().cut(tmp_path / "a.parquet", 1)
+        Parquet().split(tmp_path / "a.parquet", 1)
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
@@ -142,12 +142,12 @@ def test_rows_that_are_not_those_that_were_cut_are_refused_whatever_size_and_tim
     file, how = tmp_path / f"a.{kind}", FORMATS[f".{kind}"]
     write("aa", "bb", "cc", "dd")
     before = file.stat()
-    partitions = Source((how.cut(file, 2),)).partitions
+    partitions = partitions_of([how.split(file, 2)])
     write("zz", "bb", "cc", "zz")
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert (file.stat().st_size, file.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
     with pytest.raises(RequestError, match=f"a.{kind} has changed since this job began, among the 2 rows"):
-        questions_of(how, partitions[part], tmp_path / "out")
+        parsed_rows(how, partitions[part], tmp_path / "out")
 
 
 def test_a_file_that_got_shorter_is_refused(tmp_path: Path) -> None:
@@ -157,19 +157,19 @@ def test_a_file_that_got_shorter_is_refused(tmp_path: Path) -> None:
         file.write_text("".join(json.dumps(row) + "\n" for row in rows)) if name == "a.jsonl" else pq.write_table(
             pa.Table.from_pylist(rows), file
         )
-        (partition,) = Source((kind.cut(file, 9),)).partitions
+        (partition,) = partitions_of([kind.split(file, 9)])
         file.write_bytes(file.read_bytes()[:-20])
         with pytest.raises(RequestError, match=f"{name} has changed since this job began"):
-            questions_of(kind, partition, tmp_path / "out")
+            parsed_rows(kind, partition, tmp_path / "out")
 
 
 def test_another_kind_under_the_name_of_jsonl_is_refused_before_a_cluster_is_started(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps([request("a")], indent=1))
     with pytest.raises(RequestError, match=r"a.json is JSON over several lines.*jq -c"):
-        Jsonl().cut(tmp_path / "a.json", 1)
+        Jsonl().split(tmp_path / "a.json", 1)
     (tmp_path / "a.jsonl").write_bytes(json.dumps(request("a")).encode("utf-16"))
     with pytest.raises(RequestError, match="a.jsonl is UTF-16"):
-        Jsonl().cut(tmp_path / "a.jsonl", 1)
+        Jsonl().split(tmp_path / "a.jsonl", 1)
 
 
 def test_a_packed_file_in_a_folder_is_not_left_out_silently(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The callable class: a batch in, the same rows with their results out; here and inside Ray Data."""
+"""The callable class adds results to the rows of a batch, when called directly and inside Ray Data."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Placement:
     @property
     def rows_at_once(self) -> int | None:
         """See `model.rows_at_once`."""
-        return rows_at_once(self.device, quantised=self.quantization.name is not None)
+        return rows_at_once(self.device, quantized=self.quantization.name is not None)
 
 
 def choose_placement(settings: EngineSettings, stored: CheckpointQuantization | None = None) -> Placement:
