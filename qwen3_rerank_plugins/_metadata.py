@@ -1,4 +1,4 @@
-"""What the adapters write into metadata, and how they copy the metadata that they write into."""
+"""Copies of metadata, and the entries that both adapters add to the metadata of a result."""
 
 from __future__ import annotations
 
@@ -7,48 +7,51 @@ from typing import Any
 
 from qwen3_rerank_plugins.engine.ranking import RankedDocument
 
-TRUNCATED_TOKENS = "truncated_tokens"
-RELEVANT_START = "relevant_start"
-RELEVANT_END = "relevant_end"
-STALE = frozenset({TRUNCATED_TOKENS, RELEVANT_START, RELEVANT_END, "relevant_span"})
-"""Notes of an earlier reranking, which say nothing about this one; version 0.1.0 wrote the last."""
+_FROM_RERANKING = frozenset({"truncated_tokens", "relevant_start", "relevant_end", "relevant_span"})
+"""Entries of an earlier reranking, which are wrong after another one; only version 0.1.0 wrote the last."""
 
 
-def reading_notes(found: RankedDocument, own: str) -> dict[str, int]:
-    """How much of a document the score is of, as plain numbers that any store takes.
+def coverage(found: RankedDocument, own_text: str) -> dict[str, int]:
+    """Return which part of a document its score covers, as plain numbers that any store takes.
 
     Args:
-        found: the document as it was ranked.
-        own: its own text, without the metadata that the model may have read in front of it.
+        found: the ranked document.
+        own_text: the document's text without the metadata that the model may have read before it.
 
     Returns:
-        "truncated_tokens" if its end was cut; "relevant_start" and "relevant_end", characters of `own`, if it was read
-        in windows.
+        "truncated_tokens" if the document's end was cut; "relevant_start" and "relevant_end", characters of
+        `own_text`, if the document was read in windows.
     """
-    notes = {TRUNCATED_TOKENS: found.truncated_tokens} if found.truncated_tokens else {}
-    span = found.span_within(own)
-    return notes | (dict(zip((RELEVANT_START, RELEVANT_END), span, strict=True)) if span else {})
+    entries = {"truncated_tokens": found.truncated_tokens} if found.truncated_tokens else {}
+    if span := found.span_within(own_text):
+        entries["relevant_start"], entries["relevant_end"] = span
+    return entries
+
+
+def annotated(metadata: Mapping[Any, Any] | None, entries: Mapping[str, Any]) -> dict[Any, Any]:
+    """Return a copy of metadata with new entries, and without those of an earlier reranking."""
+    return {name: value for name, value in copied(metadata).items() if name not in _FROM_RERANKING} | dict(entries)
 
 
 def copied(metadata: Mapping[Any, Any] | None) -> dict[Any, Any]:
-    """A copy whose dicts, lists, sets and tuples are copies at every depth.
+    """Return a copy whose dicts, lists, sets and tuples are copies at every depth.
 
-    Whatever else is in them is shared: it may be large, or impossible to copy, as a lock or an open file is.
+    All other objects are shared, because they may be large or impossible to copy, such as a lock or an open file.
     """
     return {name: _copied(value, {}) for name, value in (metadata or {}).items()}
 
 
 def _copied(value: Any, done: dict[int, Any]) -> Any:
-    if id(value) in done:  # metadata may hold itself
+    if id(value) in done:  # a container may contain itself
         return done[id(value)]
     if type(value) is dict:
-        made: Any = done.setdefault(id(value), {})
-        made.update((name, _copied(part, done)) for name, part in value.items())
-        return made
+        result: Any = done.setdefault(id(value), {})
+        result.update((name, _copied(part, done)) for name, part in value.items())
+        return result
     if type(value) is list:
-        made = done.setdefault(id(value), [])
-        made.extend(_copied(part, done) for part in value)
-        return made
+        result = done.setdefault(id(value), [])
+        result.extend(_copied(part, done) for part in value)
+        return result
     if type(value) is tuple:
         return tuple(_copied(part, done) for part in value)
     return set(value) if type(value) is set else value

@@ -61,6 +61,9 @@ def make_environment(folder: Path, requirements: Iterable[Requirement]) -> Path:
             link.parent.mkdir(parents=True, exist_ok=True)
             if not link.exists():
                 link.symlink_to(source)
+            compiled = source.parent / "__pycache__"
+            if source.suffix == ".py" and compiled.is_dir() and not (link.parent / "__pycache__").exists():
+                (link.parent / "__pycache__").symlink_to(compiled)  # compiling torch anew would take half a minute
         if name == OWN:
             (site / "qwen3_rerank_plugins").symlink_to(ROOT / "qwen3_rerank_plugins")
     return folder / "bin" / "python"

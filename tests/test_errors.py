@@ -201,7 +201,7 @@ PROVOKED: dict[str, tuple[Callable[[Path, pytest.MonkeyPatch], None], str]] = {
     "UnsupportedCheckpointError": (a_model_of_another_family, "is BertModel, neither Qwen3ForCausalLM"),
     "IncompleteCheckpointError": (a_matrix_that_is_missing, "1 parameters are missing from the files .*Download"),
     "NonFiniteScoreError": (infinite_weights, r"for 1 of 1 document \(positions 0\).* NaN or infinity, in 'model"),
-    "DeviceMemoryError": (memory_for_nothing, r"A pass of \d+ tokens .* ran out of device memory: tried .* Lower"),
+    "DeviceMemoryError": (memory_for_nothing, r"A batch of \d+ tokens .* ran out of device memory: tried .* Lower"),
     "PassError": (a_broken_kernel, "RuntimeError: the kernel fell over.*The cause is attached: report it with that"),
     "BatchError": (a_batch_that_no_node_can_read, "cannot read .*: No such file.* every node must see requests"),
     "RemoteUnreachableError": (a_server_that_is_not_there, "could not be asked, 4 times: .*Check that the server runs"),
@@ -281,7 +281,7 @@ def test_memory_that_really_runs_out_in_a_pass_is_an_error_and_the_next_call_is_
         f"{LIMIT}\nleave(64)\n"
         "show(lambda: warm.rank('a question', ['word ' * 30_000]))\nshow(lambda: warm.rank('a question', ['text']))"
     )
-    assert re.match(r"DeviceMemoryError: A pass of 30,\d+ tokens for 1 document ran out .* Lower max_length", first)
+    assert re.match(r"DeviceMemoryError: A batch of 30,\d+ tokens for 1 document ran out .* Lower max_length", first)
     assert second == "no error: 1"
 
 
@@ -314,10 +314,10 @@ OTHERS = {
 }
 INNER = {
     ("engine/scheduling/scheduler.py", "ValueError"),  # becomes a PassError a few lines below
-    ("engine/checkpoints/hub.py", "HubSilentError"),  # becomes a CheckpointNotFoundError, or a warning
+    ("engine/checkpoints/download.py", "HubSilentError"),  # becomes a CheckpointNotFoundError, or a warning
     ("engine/loading/placement.py", "ValueError"),  # becomes a SettingsError
     ("engine/model/rotary.py", "ValueError"),  # becomes a PassError
-    ("verify/json_fields.py", "ValueError"),  # becomes a RequestError
+    ("verify/strict_json.py", "ValueError"),  # becomes a RequestError
     ("remote/response_body.py", "UnreadableError"),  # becomes a RemoteAnswerError, or part of a RemoteRefusedError
     ("bench/load_memory.py", "RuntimeError"),  # what broke in a process of the bench's own, with its traceback
     ("bench/stopwatch.py", "RuntimeError"),  # a Linux without the file that every Linux has

@@ -114,7 +114,7 @@ def test_planted_infinities_are_never_an_order(
 
 
 def test_quantised_layers_have_no_float32_to_go_back_to() -> None:
-    with pytest.raises(ValueError, match="on_nonfinite='float32' needs the weights as they were"):
+    with pytest.raises(ValueError, match="on_nonfinite='float32' needs unquantized weights"):
         Qwen3Reranker("demo", quantization="int8", on_nonfinite="float32")
 
 
@@ -192,7 +192,7 @@ def test_a_document_that_can_never_fit_is_an_error_for_its_own_request_only(
 ) -> None:
     memory_for(300)
     with Qwen3Reranker("demo", max_batch_tokens=20_013) as reranker:
-        with pytest.raises(DeviceMemoryError, match=r"A pass of [\d,]+ tokens for 1 document .* Lower max_length"):
+        with pytest.raises(DeviceMemoryError, match=r"A batch of [\d,]+ tokens for 1 document .* Lower max_length"):
             reranker.rank(QUERY, ["short", "word " * 500])
         assert len(reranker.rank(QUERY, TEXTS)) == len(TEXTS)
 

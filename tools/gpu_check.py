@@ -279,7 +279,7 @@ def check_large(loaded: LoadedModel, encoder: PromptEncoder, dtype: torch.dtype)
     predicted = (
         shape.weight_bytes(dtype)
         - shape.output_matrix_bytes(dtype)
-        + shape.pass_bytes(tokens, dtype, loaded.placement.rows_at_once)
+        + shape.batch_bytes(tokens, dtype, loaded.placement.rows_at_once)
     )
     gibibyte = 2**30
     checks += [

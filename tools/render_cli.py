@@ -1,10 +1,10 @@
-"""Write the tables of docs/cli.md from the commands themselves.
+"""Render the tables of docs/cli.md from the commands.
 
-    python tools/render_cli.py            # writes them into the page
-    python tools/render_cli.py --check    # fails if one is not what the commands say
+    python tools/render_cli.py            # write the tables into the page
+    python tools/render_cli.py --check    # fail if a table is out of date
 
-A table stands between `<!-- NAME -->` and `<!-- end -->`, where NAME is `commands`, `options: COMMAND` for those of one
-command, or `options: everywhere` for those that choose model and machine. All other words of the page are kept.
+A table is between `<!-- NAME -->` and `<!-- end -->`. NAME is `commands`, `options: COMMAND` for the options of one
+command, or `options: everywhere` for the options in the panels Model and Limits. The rest of the page is kept.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     found.name or found.callback.__name__: found.callback for found in app.registered_commands if found.callback
 }
 EVERYWHERE = "everywhere"
-SHARED = "Model and machine"
-"""Options of this panel are described once for all commands."""
+SHARED = ("Model", "Limits")
+"""Options in these panels are described once for all commands."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """One option of one command, in cells of a table.
+    """One option of one command, as cells of a table.
 
     Attributes:
-        name: as it is typed.
-        default: what holds where it is not given.
-        meaning: its help, and the words it takes if there is a choice.
-        shared: whether it is described once for all commands.
+        name: name on the command line.
+        default: default value, or a description of it.
+        meaning: help text, and the choices if there are any.
+        shared: whether the option is described once for all commands.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Option:
 
 
 def options(command: str) -> Iterator[Option]:
-    """Those of a command, in the order of its signature."""
+    """Yield the options of a command, in the order of its signature."""
     function = COMMANDS[command]
     parameters = inspect.signature(function).parameters
     for name, hint in typing.get_type_hints(function, include_extras=True).items():
@@ -61,12 +61,12 @@ def options(command: str) -> Iterator[Option]:
                 name=f"`{_typed(info, name)}`",
                 default=_default(info.show_default, parameters[name].default),
                 meaning=_meaning(info.help or "", hint.__origin__),
-                shared=info.rich_help_panel == SHARED,
+                shared=info.rich_help_panel in SHARED,
             )
 
 
 def render(page: str) -> str:
-    """The page with its tables as the commands give them today."""
+    """Return the page with its tables rendered from the commands."""
     return re.sub(
         r"(<!-- ([^\n]+) -->\n).*?(<!-- end -->)",
         lambda found: f"{found[1]}\n{_table(found[2])}\n{found[3]}",
@@ -87,7 +87,7 @@ def _table(name: str) -> str:
 
 
 def _shared_rows() -> Iterator[tuple[str, ...]]:
-    """One row an option; where commands differ in its default, the rarer ones are named."""
+    """Yield one row per option; the default names commands whose default differs from the usual one."""
     found = {command: {one.name: one for one in options(command) if one.shared} for command in COMMANDS}
     for name in dict.fromkeys(name for shared in found.values() for name in shared):
         takers = {command: shared[name] for command, shared in found.items() if name in shared}
@@ -98,13 +98,13 @@ def _shared_rows() -> Iterator[tuple[str, ...]]:
 
 
 def _typed(info: OptionInfo, parameter: str) -> str:
-    # what is written first in an `Annotated` option, typer takes for its default
+    # typer stores the name of an `Annotated` option as its default
     given = [word for word in (info.default, *(info.param_decls or ())) if isinstance(word, str)]
     return given[0] if given else "--" + parameter.replace("_", "-")
 
 
 def _default(words: object, value: object) -> str:
-    """The words of `--help`, if it has some."""
+    """Return the default as `--help` shows it."""
     if isinstance(words, str):
         return _cell(words)
     if isinstance(value, bool):
@@ -119,7 +119,7 @@ def _meaning(text: str, kind: object) -> str:
 
 
 def _cell(text: str) -> str:
-    """A text as a cell of a table: what is quoted in it, and names of options, are code here."""
+    """Return a text as a table cell, with quoted words and names of options as code."""
     text = re.sub(r'"([\w:.,-]+)"', r"`\1`", " ".join(text.split()))
     return re.sub(r"(?<![\w`])(--[a-z][\w-]*)", r"`\1`", text).replace("|", "\\|")
 
@@ -129,7 +129,7 @@ def _markdown(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def main() -> None:
-    """Write or check."""
+    """Write the page, or check it."""
     parser = argparse.ArgumentParser(description="Render the tables of docs/cli.md.")
     parser.add_argument("--check", action="store_true", help="write nothing, fail if the page is out of date")
     check = parser.parse_args().check

@@ -100,7 +100,7 @@ def measure_memory(subject: Subject, settings: EngineSettings, tell: OnStep) -> 
             tell(f"a pass of {tokens} tokens, tails of {min(document, tokens - PREFIX)}")
             request = _request(tokens, document)
             growth = _grow(run, device, request)
-            passes.append(PassMemory(tokens, len(request.document_ids), growth, shape.pass_bytes(tokens, dtype, rows)))
+            passes.append(PassMemory(tokens, len(request.document_ids), growth, shape.batch_bytes(tokens, dtype, rows)))
     many = [one for one in passes if one.documents > 1]
     weights, released = loadings[0].weights, shape.output_matrix_bytes(dtype)
     needed = max(weights, weights - released + max(one.growth for one in passes))

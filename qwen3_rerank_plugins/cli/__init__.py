@@ -1,4 +1,4 @@
-"""The command line's door: starts `qwen3-rerank`, or says in one line how to install what it needs."""
+"""Entry point of `qwen3-rerank`; if typer or rich is missing, it prints one line that says how to install them."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the command of this process's arguments, and exit with its code."""
+    """Run the command that this process's arguments name, and exit with its code."""
     if not sys.warnoptions:
-        warnings.simplefilter("ignore")  # a person at the prompt can do nothing about a library's warnings
+        warnings.simplefilter("ignore")  # users cannot act on warnings from libraries
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that has no ▲ gets a ?, not a traceback
+        sys.stdout.reconfigure(errors="replace")  # a terminal without ▲ shows a ?, not a traceback
     code: object = 0
     try:
         _load_and_run()
     except KeyboardInterrupt:
         code = _INTERRUPTED
-    except SystemExit as leaving:
-        code = leaving.code
+    except SystemExit as exiting:
+        code = exiting.code
     if code == _INTERRUPTED:
-        os._exit(_INTERRUPTED)  # at once: a normal exit would wait for the pass that is running, minutes on a CPU
+        os._exit(_INTERRUPTED)  # a normal exit would wait for the running batch: minutes on a CPU
     sys.exit(code)  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""`python -m qwen3_rerank_plugins.cli` does what `qwen3-rerank` does."""
+"""`python -m qwen3_rerank_plugins.cli` runs `qwen3-rerank`."""
 
 from qwen3_rerank_plugins.cli import main
 

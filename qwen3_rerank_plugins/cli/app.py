@@ -1,7 +1,6 @@
-"""The application: its commands, and the one place where an error becomes a line and an exit code.
+"""The application: its commands, and the only place that turns an error into one line on stderr and an exit code.
 
-Comes in: arguments. Goes out: 0; 1 when scoring or a check failed; 2 for bad input; 130 when interrupted.
-Must not know: what the commands do.
+Exit codes: 0; 1 if scoring or a check failed; 2 for bad input; 130 if interrupted.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from qwen3_rerank_plugins import __version__
-from qwen3_rerank_plugins.cli import output as screen
 from qwen3_rerank_plugins.cli.commands.batch import batch
 from qwen3_rerank_plugins.cli.commands.bench import bench
 from qwen3_rerank_plugins.cli.commands.calibrate import calibrate
@@ -23,33 +21,34 @@ from qwen3_rerank_plugins.cli.commands.eval import eval
 from qwen3_rerank_plugins.cli.commands.rank import rank
 from qwen3_rerank_plugins.cli.commands.verify import verify
 from qwen3_rerank_plugins.cli.help import PlainCommand, PlainGroup
+from qwen3_rerank_plugins.cli.output import print_error
 from qwen3_rerank_plugins.errors import BatchError, RerankError, ScoringError
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 _UsageError: Any = typer.BadParameter.__mro__[1]
-"""Typer exports only this subclass, and newer versions carry a click of their own: there is no one import for it."""
+"""The base class of all usage errors. Typer exports only a subclass, and newer versions of typer bundle click."""
 
 
 class OneLineErrors(PlainGroup):
-    """A group of commands whose every foreseen error is one line on stderr."""
+    """A group of commands that reports every expected error as one line on stderr."""
 
     def main(self, *args: Any, **options: Any) -> NoReturn:
-        """Run, report, exit; typer's own reports are boxes of many lines."""
-        # without a handler Python prints warnings to stderr, between our lines; commands note what matters themselves
+        """Run a command, print its error if it fails, and exit; typer would print a box of many lines."""
+        # without a handler Python prints log warnings to stderr; commands print the important ones themselves
         logging.getLogger("qwen3_rerank_plugins").addHandler(logging.NullHandler())
         try:
             code = super().main(*args, **{**options, "standalone_mode": False})
         except RerankError as error:
-            screen.complain(str(error))
+            print_error(str(error))
             code = FAILED if isinstance(error, (ScoringError, BatchError)) else BAD_INPUT
         except _UsageError as error:
             command = error.ctx.command_path if error.ctx else "qwen3-rerank"
             message = error.format_message().strip()
             end = "" if message.endswith((".", "?", "!")) else "."
-            screen.complain(f"{message}{end} See {command} --help.")
+            print_error(f"{message}{end} See {command} --help.")
             code = BAD_INPUT
-        except typer.Abort:  # what some versions of typer make of Ctrl-C
+        except typer.Abort:  # some versions of typer raise this on Ctrl-C
             code = INTERRUPTED
         sys.exit(code if isinstance(code, int) else 0)
 
@@ -59,16 +58,10 @@ app = typer.Typer(
     cls=OneLineErrors,
     help="Rank documents with the Qwen3-Reranker models, on this machine.",
     add_completion=False,
-    pretty_exceptions_enable=False,  # its report shows local variables, and one of them may be a token
+    pretty_exceptions_enable=False,  # they show local variables, which may hold a token
 )
-app.command(cls=PlainCommand)(demo)
-app.command(cls=PlainCommand)(rank)
-app.command(cls=PlainCommand)(batch)
-app.command(cls=PlainCommand)(doctor)
-app.command(cls=PlainCommand)(verify)
-app.command(cls=PlainCommand)(bench)
-app.command(cls=PlainCommand)(eval)
-app.command(cls=PlainCommand)(calibrate)
+for command in (demo, rank, batch, doctor, verify, bench, eval, calibrate):
+    app.command(cls=PlainCommand)(command)
 
 
 @app.callback(invoke_without_command=True)
@@ -76,7 +69,7 @@ def describe(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
 ) -> None:
-    """Show the version, or the help where no command was given."""
+    """Show the version, or the help if there is no command."""
     if version:
         typer.echo(f"qwen3-rerank {__version__}")
     elif context.invoked_subcommand is None:

@@ -1,8 +1,4 @@
-"""What `doctor` finds out, station by station; nothing is downloaded, and one station's failure stops no other.
-
-Comes in: a reranker that has loaded nothing. Goes out: `Finding`s.
-Must not know: tables, colours, exit codes.
-"""
+"""The checks of `doctor`. They download nothing, and a failed check does not stop the others."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from qwen3_rerank_plugins import __version__
 from qwen3_rerank_plugins.cli.loading import quiet_libraries
-from qwen3_rerank_plugins.cli.memory_forecast import fitting_sizes, size
+from qwen3_rerank_plugins.cli.memory_forecast import fitting_sizes, predict_needs, size
 from qwen3_rerank_plugins.data.sanity import IRRELEVANT, QUESTION, RELEVANT
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import Checkpoint, find_checkpoint
 from qwen3_rerank_plugins.engine.model_name import DEMO
@@ -24,7 +20,6 @@ from qwen3_rerank_plugins.errors import CheckpointNotFoundError, DeviceMemoryErr
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
 if TYPE_CHECKING:
-    from qwen3_rerank_plugins.engine.loading.device_map import DeviceMap
     from qwen3_rerank_plugins.engine.loading.placement import Placement
     from qwen3_rerank_plugins.engine.loading.shape import Shape
     from qwen3_rerank_plugins.engine.settings import EngineSettings
@@ -32,14 +27,15 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was found out.
+    """The result of one check.
 
     Attributes:
-        section, name: what it is about; of several devices, each has sections of its own.
-        value: for programs; memory is in bytes.
-        shown: for people.
-        note: why it is so, or what to do about it.
-        passed: None for a mere fact.
+        section: group of the check; with several devices, each has its sections.
+        name: what was checked.
+        value: result for programs; memory is in bytes.
+        shown: result for people.
+        note: the reason, or what to do.
+        passed: None if the finding is for information only.
     """
 
     section: str
@@ -51,10 +47,10 @@ class Finding:
 
 
 class Checkup:
-    """Examines this machine for one model.
+    """Checks this machine for one model.
 
     Args:
-        reranker: which model, and how it should run.
+        reranker: the model and its settings; it must not have loaded anything yet.
     """
 
     def __init__(self, reranker: Qwen3Reranker) -> None:
@@ -63,16 +59,16 @@ class Checkup:
         self._findings: list[Finding] = []
 
     def run(self) -> list[Finding]:
-        """Everything there is to find out, from the ground up."""
+        """Return all findings: software, devices, checkpoint, memory, scores."""
         self._examine_software()
         each = list(dict.fromkeys(self._settings.replicas))
         placements = [self._examine_placement(settings) for settings in each]
         checkpoint = self._examine_checkpoint()
         if checkpoint and all(placements):
-            placements = self._examine_kind(each, checkpoint)
+            placements = self._examine_loading(each, checkpoint)
         shape = self._examine_shape(checkpoint) if any(placements) else None
         fits = True
-        for settings, placement in zip(each, placements, strict=False):  # none where it cannot be loaded
+        for settings, placement in zip(each, placements, strict=False):  # no placements if it cannot be loaded
             if placement and checkpoint:
                 self._examine_threads(settings, placement, checkpoint)
             if placement and shape:
@@ -99,14 +95,14 @@ class Checkup:
             if settings == self._settings.replicas[0]:
                 self._add("software", "cuda", torch.version.cuda, shown=torch.version.cuda or "none in this torch")
             placement = choose_placement(settings)
-        except (RerankError, ImportError, OSError) as error:  # a broken installation of torch shows as any of them
+        except (RerankError, ImportError, OSError) as error:  # a broken torch raises any of these
             self._add(section, "device", None, str(error), shown="unusable", passed=False)
             return None
         device = placement.device
         hardware = f", a {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
         replicas = models_on_device(self._settings, settings)
-        together = f", {replicas} replicas" if replicas > 1 else ""
-        self._add(section, "device", str(device), f"{placement.device_reason}{hardware}{together}", passed=True)
+        copies = f", {replicas} replicas" if replicas > 1 else ""
+        self._add(section, "device", str(device), f"{placement.device_reason}{hardware}{copies}", passed=True)
         self._add(section, "dtype", dtype_name(placement.dtype), placement.dtype_reason)
         self._add(section, "attention", placement.attention.name, placement.attention.reason)
         quantization = placement.quantization
@@ -114,14 +110,16 @@ class Checkup:
         return placement
 
     def _examine_checkpoint(self) -> Checkpoint | None:
-        self._add("model", "template", template_hash(), "changes with every character of the prompt")
+        self._add("model", "template", template_hash(), "hash of the prompt template")
         try:
             checkpoint = find_checkpoint(self._settings)
             encoder = PromptEncoder(checkpoint.tokenizer_file)
         except CheckpointNotFoundError as error:
-            advice = f"the first use fetches it, and so does: hf download {self._settings.model}"
-            known = _published_shape(self._settings.model) is not None
-            self._add("model", "checkpoint", None, advice if known else str(error), shown="not here", passed=False)
+            from qwen3_rerank_plugins.engine.loading.shape import PUBLISHED
+
+            advice = f"the first use downloads it, and so does: hf download {self._settings.model}"
+            note = advice if self._settings.model in PUBLISHED else str(error)
+            self._add("model", "checkpoint", None, note, shown="not here", passed=False)
             return None
         except RerankError as error:
             self._add("model", "checkpoint", None, str(error), shown="unusable", passed=False)
@@ -132,15 +130,15 @@ class Checkup:
         self._add("model", "answers", ids, "one token each", shown=f"yes {ids['yes']}, no {ids['no']}", passed=True)
         return checkpoint
 
-    def _examine_kind(self, each: Sequence[EngineSettings], checkpoint: Checkpoint) -> list[Placement | None]:
-        """What has to be done to its weights as they are loaded; returns how they run then, nothing if they cannot."""
+    def _examine_loading(self, each: Sequence[EngineSettings], checkpoint: Checkpoint) -> list[Placement | None]:
+        """Return the placements for the checkpoint's adapter and quantization; none if it cannot be loaded."""
         from qwen3_rerank_plugins.engine.loading.lora_merge import check_peft
         from qwen3_rerank_plugins.engine.loading.placement import choose_placement
 
         try:
             placements = [choose_placement(settings, checkpoint.quantization) for settings in each]
             if checkpoint.adapter:
-                self._add("model", "adapter", checkpoint.adapter.base, "its base, into which it is merged at load")
+                self._add("model", "adapter", checkpoint.adapter.base, "its base model; it is merged at load")
                 check_peft()
         except (RerankError, ImportError) as error:
             self._add("model", "loading", None, str(error), shown="impossible", passed=False)
@@ -150,23 +148,23 @@ class Checkup:
         return [*placements]
 
     def _examine_shape(self, checkpoint: Checkpoint | None) -> Shape | None:
-        from qwen3_rerank_plugins.engine.loading.shape import POSITIONS, Shape
+        from qwen3_rerank_plugins.engine.loading.shape import POSITIONS, PUBLISHED, Shape
 
         try:
-            shape = Shape.from_config(checkpoint.config) if checkpoint else _published_shape(self._settings.model)
-        except KeyError:  # left out where it has the default of transformers
+            shape = Shape.from_config(checkpoint.config) if checkpoint else PUBLISHED.get(self._settings.model)
+        except KeyError:  # a config may omit values that are the defaults of transformers
             shape = None
         if shape is None:
-            self._add("model", "size", None, "only a full config.json of the model tells", shown="unknown")
+            self._add("model", "size", None, "only the model's full config.json has it", shown="unknown")
             return None
         self._add("model", "size", shape.parameters, "parameters", shown=f"{shape.parameters:,}")
-        reason = "the output shares the input's matrix" if shape.tied else "the output has a matrix of its own"
         if shape.score_rows:
             self._add("model", "output", shape.score_rows, "a classifier", shown=f"{shape.score_rows} score row(s)")
         else:
-            self._add("model", "embeddings", "tied" if shape.tied else "untied", reason)
+            matrix = "the output shares the input's matrix" if shape.tied else "the output has a separate matrix"
+            self._add("model", "embeddings", "tied" if shape.tied else "untied", matrix)
         positions = checkpoint.positions if checkpoint else POSITIONS
-        self._add("model", "positions", positions, "tokens, the longest prompt", shown=f"{positions:,}")
+        self._add("model", "positions", positions, "tokens in the longest prompt", shown=f"{positions:,}")
         return shape
 
     def _examine_threads(self, settings: EngineSettings, placement: Placement, checkpoint: Checkpoint) -> None:
@@ -177,30 +175,22 @@ class Checkup:
         note = threads.reason if placement.device.type == "cpu" else f"{threads.reason}; for loading only"
         self._add(self._section("machine", settings.device), "threads", threads.count, note)
 
-    def _examine_map(self, placement: Placement, checkpoint: Checkpoint) -> DeviceMap | None:
-        from qwen3_rerank_plugins.engine.loading.device_map import choose_map
-
-        try:
-            device_map = choose_map(checkpoint.folder, placement.dtype)
-        except DeviceMemoryError as error:
-            self._add("memory", "device map", None, str(error), shown="impossible", passed=False)
-            return None
-        places = [str(device) for device in device_map.weights]
-        self._add("memory", "device map", places, device_map.describe(), shown=", ".join(places))
-        return device_map
-
     def _examine_memory(
         self, settings: EngineSettings, placement: Placement, shape: Shape, checkpoint: Checkpoint | None
     ) -> bool:
-        """Returns whether the model fits."""
-        from qwen3_rerank_plugins.cli.memory_forecast import predict_needs
+        """Return whether the model fits."""
+        from qwen3_rerank_plugins.engine.loading.device_map import choose_map
         from qwen3_rerank_plugins.engine.loading.placement import models_on_device
 
         device_map = None
         if settings.device_map and checkpoint:
-            device_map = self._examine_map(placement, checkpoint)
-            if device_map is None:
+            try:
+                device_map = choose_map(checkpoint.folder, placement.dtype)
+            except DeviceMemoryError as error:
+                self._add("memory", "device map", None, str(error), shown="impossible", passed=False)
                 return False
+            devices = [str(device) for device in device_map.weights]
+            self._add("memory", "device map", devices, device_map.describe(), shown=", ".join(devices))
         reason = "the automatic budget" if settings.max_batch_tokens == "auto" else "as asked for"
         merged = checkpoint.adapter.weights_file.stat().st_size if checkpoint and checkpoint.adapter else 0
         models = models_on_device(self._settings, settings)
@@ -210,7 +200,7 @@ class Checkup:
             times = f", {need.models} times" if need.models > 1 else ""
             self._add(section, "weights", need.weights, times.removeprefix(", "), shown=size(need.weights))
             note = f"{need.tokens:,} tokens, {reason}{times}"
-            self._add(section, "largest pass", need.largest_pass, note, shown=size(need.largest_pass))
+            self._add(section, "largest pass", need.largest_batch, note, shown=size(need.largest_batch))
             self._add(section, "free", need.free, shown=size(need.free))
             others = ", ".join(fitting_sizes(need, placement)) or "none"
             note = "fits" if need.fits else f"more than is free; published sizes that fit here: {others}"
@@ -218,13 +208,13 @@ class Checkup:
         return all(need.fits for need in needs)
 
     def _examine_scores(self, obstacle: str | None) -> None:
-        """One pair that any Qwen3-Reranker tells apart, with a probability on either side of one half."""
+        """Score two documents that any Qwen3-Reranker tells apart, with probabilities above and below 0.5."""
         if obstacle:
             self._add("scores", "sanity pair", None, obstacle, shown="not tried")
             return
         try:
             with quiet_libraries():
-                self._reranker.warmup()  # on every device, where the pair goes to one
+                self._reranker.warmup()  # loads on every device; the pair is scored on one
                 relevant, irrelevant = self._reranker.score([(QUESTION, RELEVANT), (QUESTION, IRRELEVANT)])
         except (RerankError, ImportError) as error:
             self._add("scores", "sanity pair", None, str(error), shown="failed", passed=False)
@@ -245,14 +235,8 @@ class Checkup:
         self._findings.append(Finding(section, name, value, shown or str(value), " ".join(note.split()), passed))
 
 
-def _published_shape(model: str) -> Shape | None:
-    from qwen3_rerank_plugins.engine.loading.shape import PUBLISHED
-
-    return PUBLISHED.get(model)
-
-
 def _obstacle(placements: Sequence[Placement | None], checkpoint: Checkpoint | None, fits: bool) -> str | None:
-    """Why the model is not loaded, if it is not: trying what does not fit may take the machine down."""
+    """Return why the model must not be loaded, if so: loading a model that does not fit may crash the machine."""
     if checkpoint and not placements:
         return "it cannot be loaded here"
     if not all(placements):

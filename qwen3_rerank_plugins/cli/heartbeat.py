@@ -1,4 +1,4 @@
-"""Long work where no terminal shows a bar: one line every ten seconds, and none for short work."""
+"""Progress lines for long work where no terminal shows a bar: one every ten seconds, and none for short work."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterator
 from qwen3_rerank_plugins.engine.concurrency.threads import start_thread
 
 EVERY = 10.0
-"""Seconds between two lines, and before the first."""
+"""Seconds between lines, and before the first."""
 
 
 class Progress:
-    """How far some work is.
+    """The progress of some work.
 
     Args:
-        description: what is being done.
-        total: how much there is to do; None where nobody knows.
+        description: names the work.
+        total: the amount of work; None if unknown.
     """
 
     def __init__(self, description: str, total: float | None) -> None:
@@ -28,15 +28,15 @@ class Progress:
         self._lock = threading.Lock()
 
     def advance(self, share: float) -> None:
-        """Some more is done."""
+        """Add an amount of finished work."""
         with self._lock:
             self._done += share
 
     def describe(self, elapsed: float) -> str:
-        """In words.
+        """Return the progress in words.
 
         Args:
-            elapsed: seconds since it began.
+            elapsed: seconds since the work began.
         """
         with self._lock:
             done, total = self._done, self._total
@@ -55,14 +55,14 @@ class Progress:
 
 @contextlib.contextmanager
 def heartbeat(describe: Callable[[float], str], say: Callable[[str], None]) -> Iterator[None]:
-    """While the body runs, say every ten seconds how far it is."""
-    over = threading.Event()
-    thread = threading.Thread(target=beat, args=(describe, say, over.wait), name="heartbeat", daemon=True)
+    """While the body runs, print its progress every ten seconds."""
+    finished = threading.Event()
+    thread = threading.Thread(target=beat, args=(describe, say, finished.wait), name="heartbeat", daemon=True)
     start_thread(thread)
     try:
         yield
     finally:
-        over.set()
+        finished.set()
         thread.join()
 
 
@@ -72,13 +72,13 @@ def beat(
     wait: Callable[[float], bool],
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Say a line after each wait, until a wait ends because the work is over.
+    """Print a line after each wait, until a wait ends because the work is finished.
 
     Args:
-        describe: makes the line, told the seconds since the beginning.
-        say: shows it; an error of the stream that it writes to ends the lines, and not the work.
-        wait: for so many seconds; true as soon as the work is over.
-        clock: in seconds.
+        describe: returns the line, given the seconds since the beginning.
+        say: prints the line. If its stream fails, no more lines are printed and the work continues.
+        wait: waits for that many seconds; returns true as soon as the work is finished.
+        clock: returns seconds.
     """
     started = clock()
     while not wait(EVERY):

@@ -1,4 +1,4 @@
-"""What `--help` prints: a usage line, then one entry an option, wrapped between words at any width of the terminal."""
+"""The text of `--help`: a usage line, then one entry per option, wrapped between words to the terminal's width."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 import textwrap
 import typing
 from collections.abc import Iterable, Iterator
+from operator import itemgetter
 from typing import Any
 
 import typer
@@ -16,36 +17,37 @@ from typer.core import TyperCommand, TyperGroup
 _NARROWEST, _WIDEST = 20, 100
 _INDENT = "  "
 _BESIDE = 30
-"""Columns of the names, where there is room for help beside them; a longer name has its help below."""
-_ROOMY = 72
+"""The column where help texts start, beside the names. The help of a longer name goes below it."""
+_TWO_COLUMNS = 72
+"""Narrower terminals get help texts below the names."""
 _VALUES = {int: "NUMBER", float: "NUMBER", str: "TEXT", pathlib.Path: "PATH"}
 
 Entry = tuple[str, str]
 
 
 class PlainCommand(TyperCommand):
-    """A command whose help is text."""
+    """A command with help in plain text, without boxes."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help of one command."""
         hints = typing.get_type_hints(inspect.unwrap(self.callback), include_extras=True) if self.callback else {}
-        panels: dict[str, list[Entry]] = {}
-        pieces = []
+        panels: dict[str, list[Entry]] = {"Arguments": [], "Options": []}  # always first
+        arguments = []
         for parameter in self.get_params(ctx):
             hint = hints.get(parameter.name or "", bool)
             if parameter.param_type_name == "argument":
                 panel, name = "Arguments", str(parameter.metavar)
-                pieces.append(_usage(parameter))
+                arguments.append(_usage(parameter))
             else:
                 panel = getattr(parameter, "rich_help_panel", None) or "Options"
                 name = " ".join(filter(None, [parameter.opts[0], _value(parameter, hint)]))
             panels.setdefault(panel, []).append((name, _meaning(parameter, hint)))
-        usage = f"Usage: {ctx.command_path} [OPTIONS] {' '.join(pieces)}".rstrip()
+        usage = f"Usage: {ctx.command_path} [OPTIONS] {' '.join(arguments)}".rstrip()
         formatter.write(_render(usage, inspect.getdoc(self.callback) or "", panels))
 
 
 class PlainGroup(TyperGroup):
-    """A group of commands whose help is text."""
+    """A group of commands with help in plain text, without boxes."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help of the program."""
@@ -58,22 +60,28 @@ class PlainGroup(TyperGroup):
 
 
 def choices_of(kind: object) -> list[str]:
-    """The words that a type takes, if it takes only certain ones."""
-    words = [word for one in (kind, *typing.get_args(kind)) for word in typing.get_args(one) if isinstance(word, str)]
-    return list(dict.fromkeys(words))
+    """Return the words of the literals in a type."""
+    return list(dict.fromkeys(part for part in _parts(kind) if isinstance(part, str)))
 
 
-def _render(usage: str, what: str, panels: dict[str, list[Entry]]) -> str:
+def _parts(kind: object) -> Iterator[Any]:
+    """Yield a type and everything it is composed of, such as the list, the string and None of `list[str] | None`."""
+    yield kind
+    for part in typing.get_args(kind):
+        yield from _parts(part)
+
+
+def _render(usage: str, description: str, panels: dict[str, list[Entry]]) -> str:
     width = max(_NARROWEST, min(_WIDEST, shutil.get_terminal_size().columns))
-    blocks = [_wrap(usage, width, hanging=7 * " "), _wrap(what, width)]
-    for panel, entries in panels.items():
+    blocks = [_wrap(usage, width, hanging=7 * " "), _wrap(description, width)]
+    for panel, entries in filter(itemgetter(1), panels.items()):
         blocks.append("\n".join([typer.style(f"{panel}:", bold=True), *_entries(entries, width)]))
     return "\n\n".join(blocks) + "\n"
 
 
 def _entries(entries: Iterable[Entry], width: int) -> Iterator[str]:
     for name, meaning in entries:
-        if width < _ROOMY:
+        if width < _TWO_COLUMNS:
             yield _wrap(name, width, _INDENT, 2 * _INDENT)
             yield _wrap(meaning, width, 3 * _INDENT)
         elif len(name) > _BESIDE - 2 * len(_INDENT):
@@ -84,7 +92,7 @@ def _entries(entries: Iterable[Entry], width: int) -> Iterator[str]:
 
 
 def _wrap(text: str, width: int, first: str = "", hanging: str | None = None) -> str:
-    """Between words only: a word that is longer than a line stands out."""
+    """Wrap between words only; a word longer than a line exceeds the width."""
     later = first if hanging is None else hanging
     wrapped = textwrap.fill(
         " ".join(text.split()),
@@ -103,7 +111,7 @@ def _usage(argument: Any) -> str:
 
 
 def _value(option: Any, hint: Any) -> str:
-    """What is typed after an option; nothing after a flag."""
+    """Return the placeholder of an option's value; it is empty for flags."""
     if option.is_flag:
         return ""
     if option.metavar:
@@ -112,14 +120,14 @@ def _value(option: Any, hint: Any) -> str:
     words = choices_of(kind)
     if words:
         return "WORD" if len(words) > 1 else words[0]
-    kinds = [one for one in (kind, *typing.get_args(kind)) if one in _VALUES]
-    return _VALUES[kinds[0]] if kinds else "VALUE"
+    return next((_VALUES[part] for part in _parts(kind) if part in _VALUES), "VALUE")
 
 
 def _meaning(parameter: Any, hint: Any) -> str:
     words = choices_of(getattr(hint, "__origin__", hint)) if parameter.param_type_name == "option" else []
     notes = [f"one of {', '.join(words)}"] if len(words) > 1 else []
-    low, high = getattr(parameter, "min", None), getattr(parameter, "max", None)
+    bounded = parameter if hasattr(parameter, "min") else parameter.type  # older typer: in its type
+    low, high = getattr(bounded, "min", None), getattr(bounded, "max", None)
     if low is not None or high is not None:
         notes.append(f"at least {low:g}" if high is None else f"{low:g} to {high:g}")
     if isinstance(parameter.show_default, str):

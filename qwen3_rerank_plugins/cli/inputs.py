@@ -1,6 +1,6 @@
-"""Files of every kind -> what is to be ranked: one task of all documents, or a task for each query of a set.
+"""Reading input files: one task of all documents, or one task per query of a set.
 
-The tasks of sets are read one at a time, so that a set of any size fits in memory.
+Tasks of sets are read one at a time, so a set of any size fits in memory.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class TaskReader:
     """Reads tasks from files.
 
     Attributes:
-        format: the format of all files; "auto" looks at the first line of each, and at its name. "sets" are records of
-            any kind but text, each a query with its candidates.
-        query: the query for documents; None for sets, which bring their own.
-        text_field: the field or column of a document that holds its text.
-        note: told what was skipped.
+        format: format of all files; "auto" detects it from the first line and the name of each. "sets" are records of
+            any kind except text lines, each a query with its candidates.
+        query: query for documents; None for sets, because they contain queries.
+        text_field: field or column that holds a document's text.
+        note: called with a message about skipped lines.
     """
 
     format: FormatName
@@ -40,10 +40,10 @@ class TaskReader:
     note: Callable[[str], None]
 
     def read(self, files: Sequence[str]) -> Iterator[RankingTask]:
-        """One task a record of a set, or one task of all documents in all files.
+        """Yield one task per record of a set, or one task of all documents in all files.
 
         Raises:
-            RequestError: something cannot be read as what it should be; the message names the file and the place in it.
+            RequestError: a file cannot be read in its format; the message names the file and the location in it.
         """
         documents: list[Candidate] = []
         limit = Limit("The documents of one query", "Rank the best of a first stage, or split the input.")
@@ -76,18 +76,18 @@ class TaskReader:
 
     def _check_query(self, is_set: bool, file: str) -> None:
         if is_set and self.query is not None:
-            raise RequestError(f"{shown(file)} is a set, and each of its lines brings its own query: drop --query.")
+            raise RequestError(f"{shown(file)} is a set, and each of its lines has its query. Drop --query.")
         if not is_set and self.query is None:
-            raise RequestError(f"{shown(file)} holds documents only: say what to look for with --query.")
+            raise RequestError(f"{shown(file)} holds documents only. Give the query with --query.")
 
     def _document(self, record: Record) -> Candidate:
         fields = record.fields
         if self.text_field not in fields:
-            names = ", ".join(map(repr, list(fields)[:8])) or "none at all"
-            kind, all_of_them = ("field", "fields") if record.typed else ("column", "columns")
+            names = ", ".join(map(repr, list(fields)[:8])) or "none"
+            kind, plural = ("field", "fields") if record.typed else ("column", "columns")
             raise RequestError(
-                f"{record.location} has no {kind} {self.text_field!r} (its {all_of_them}: {names}). Name the one that "
-                "holds the text with --text-field, or rank the lines as they stand with --format lines."
+                f"{record.location} has no {kind} {self.text_field!r} (its {plural}: {names}). Name the one that "
+                "holds the text with --text-field, or rank whole lines with --format lines."
             )
         return Candidate(take(fields, self.text_field, str, record.location))
 

@@ -1,18 +1,17 @@
-"""A reranker, loaded while a person sees that something happens, and a log has a line where that takes long."""
+"""Loading a reranker with bars and spinners on a terminal, and with a line every ten seconds in a log."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import importlib
-import os
 from collections.abc import Iterator
 from typing import Any
 
 from qwen3_rerank_plugins.cli.memory_forecast import warning_about_size
 from qwen3_rerank_plugins.cli.output import Screen
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import Checkpoint, find_checkpoint
-from qwen3_rerank_plugins.engine.checkpoints.hub import watching_downloads
+from qwen3_rerank_plugins.engine.checkpoints.download import watching_downloads
 from qwen3_rerank_plugins.engine.model_name import DEMO
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.errors import CheckpointError, CheckpointNotFoundError
@@ -20,10 +19,10 @@ from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
 
 def load(reranker: Qwen3Reranker, screen: Screen) -> None:
-    """Fetch and load the model; a bar shows a first download, a spinner everything else.
+    """Download and load the model; a bar shows the download, a spinner the rest.
 
     Raises:
-        CheckpointNotFoundError: with a hint at what works without any download.
+        CheckpointNotFoundError: its message names the demo model, which needs no download.
     """
     if reranker.remote is not None:
         with screen.waiting(f"Connecting to {reranker.remote.url}"):
@@ -32,13 +31,13 @@ def load(reranker: Qwen3Reranker, screen: Screen) -> None:
     settings = reranker.settings
     warn_of_size(settings, screen)
     with _hint_at_the_demo(settings):
-        what = _prepare(settings, screen)
-        with screen.waiting(f"{what} {settings.model}"), quiet_libraries():
+        activity = _prepare(settings, screen)
+        with screen.waiting(f"{activity} {settings.model}"), quiet_libraries():
             reranker.warmup()
 
 
 def fetch(settings: EngineSettings, screen: Screen) -> Checkpoint:
-    """The checkpoint, without loading it: for what its config.json decides beforehand; bars and errors as `load`."""
+    """Return the checkpoint without loading the model; bars and errors are those of `load`."""
     warn_of_size(settings, screen)
     with _hint_at_the_demo(settings):
         if screen.watched and not _is_here(settings):
@@ -48,13 +47,13 @@ def fetch(settings: EngineSettings, screen: Screen) -> Checkpoint:
 
 
 def warn_of_size(settings: EngineSettings, screen: Screen) -> None:
-    """Say before anything is downloaded that a published model is too large for this machine."""
+    """Print a note if a published model is too large for this machine; call this before the download."""
     if warning := warning_about_size(settings):
         screen.note(warning)
 
 
 def _prepare(settings: EngineSettings, screen: Screen) -> str:
-    """Download what is not here yet under a bar, if somebody watches; what is left to do, in words."""
+    """Download a missing model under a bar, if there is a terminal. Return the name of the activity that remains."""
     if settings.local_files_only or _is_here(settings):
         return "Loading"
     if not screen.watched:
@@ -88,7 +87,7 @@ def _is_here(settings: EngineSettings) -> bool:
 
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """No bars and warnings of transformers and the hub: they have no place in a pipe, nor inside a spinner."""
+    """Disable bars and warnings of transformers and the hub, because they would break pipes and spinners."""
     hub: Any = importlib.import_module("huggingface_hub.utils")
     transformers: Any = importlib.import_module("transformers.utils.logging")
     verbosities = [(library, library.get_verbosity()) for library in (hub.logging, transformers)]
@@ -108,13 +107,8 @@ def quiet_libraries() -> Iterator[None]:
             transformers.enable_progress_bar()
 
 
-def api_key() -> str | None:
-    """A server's key; as an option it would stand in the list of processes."""
-    return os.environ.get("QWEN3_RERANK_API_KEY") or None
-
-
 def describe(reranker: Qwen3Reranker) -> str:
-    """Which model ranks, where and how, in a few words."""
+    """Return the model, device, dtype and attention kernel as a phrase."""
     if reranker.remote is not None:
         return f"{reranker.settings.model} at {reranker.remote.url}, template by the {reranker.remote.template}"
     from qwen3_rerank_plugins.engine.loading.placement import choose_placement, dtype_name

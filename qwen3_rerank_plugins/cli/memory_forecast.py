@@ -1,49 +1,53 @@
-"""The memory that a model will take on each device, predicted before anything is loaded.
+"""Predict the memory that a model needs on each device, before anything is loaded.
 
-Comes in: where and how it will run, its shape. Goes out: one `Need` a device.
-Must not know: findings, tables, what becomes of a model that does not fit.
+Torch is imported inside functions, so `doctor` can report a torch that cannot be imported.
 """
 
 from __future__ import annotations
 
 import dataclasses
-
-import torch
+from typing import TYPE_CHECKING
 
 from qwen3_rerank_plugins.engine import memory
-from qwen3_rerank_plugins.engine.loading import budget
-from qwen3_rerank_plugins.engine.loading.device_map import DeviceMap
-from qwen3_rerank_plugins.engine.loading.placement import Placement
-from qwen3_rerank_plugins.engine.loading.shape import Shape
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.errors import RerankError
+
+if TYPE_CHECKING:
+    import torch
+
+    from qwen3_rerank_plugins.engine.loading.device_map import DeviceMap
+    from qwen3_rerank_plugins.engine.loading.placement import Placement
+    from qwen3_rerank_plugins.engine.loading.shape import Shape
+
+_FAMILY = "Qwen/Qwen3-Reranker-"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Need:
-    """What one device has to hold, in bytes.
+    """The memory needed on one device, in bytes.
 
     Attributes:
-        device: which.
-        models: how many models it will hold, or parts of them.
-        weights: of all of them.
-        largest_pass: of all of them, at the same time.
-        tokens: of the largest pass of one.
-        at_most: weights and passes together; the output matrix is there while a model loads, and gone before its first.
-        free: what there is.
+        device: the device.
+        models: number of models, or parts of models, on the device.
+        weights: bytes of the weights of all models.
+        largest_batch: bytes of the largest batches of all models at the same time.
+        tokens: tokens in the largest batch of one model.
+        at_most: peak bytes of weights and batches. The output matrix counts only during loading; it is released before
+            the first batch.
+        free: free bytes.
     """
 
     device: torch.device
     models: int
     weights: int
-    largest_pass: int
+    largest_batch: int
     tokens: int
     at_most: int
     free: int
 
     @property
     def fits(self) -> bool:
-        """Whether there is enough."""
+        """Whether the free memory is sufficient."""
         return self.at_most <= self.free
 
 
@@ -55,59 +59,56 @@ def predict_needs(
     device_map: DeviceMap | None,
     merged: int = 0,
 ) -> list[Need]:
-    """One need a device; several for a model that is spread.
+    """Return one need, or one per device for a model that is spread over several.
 
     Args:
-        settings: of one model.
-        placement: where it runs.
+        settings: settings of one model.
+        placement: its device and dtype.
         shape: its sizes.
-        models: how many of it share the device.
-        device_map: how it is spread.
-        merged: bytes of an adapter, which is there while a model loads.
+        models: number of copies that share the device.
+        device_map: devices of the layers, if the model is spread.
+        merged: bytes of an adapter, which is in memory during loading.
     """
+    from qwen3_rerank_plugins.engine.loading import budget
+
     dtype, rows = placement.dtype, placement.rows_at_once
     whole = shape.weight_bytes(dtype, placement.quantization.name)
     weights = {placement.device: whole} if device_map is None else device_map.weights
     free = {device: memory.free_memory(device) for device in weights}
-    # of a spread model it is not counted off: it is on one device, and the passes are on all
+    # a spread model has its output matrix on one device only, so it is not subtracted
     released = shape.output_matrix_bytes(dtype) if len(weights) == 1 else 0
     tokens = settings.max_batch_tokens
     if tokens == "auto":
         left = min(max(0, free[device] - models * held) // models for device, held in weights.items())
         tokens = budget.auto_budget(shape, dtype, rows, left)
-    largest_pass = shape.pass_bytes(tokens, dtype, rows)
+    largest_batch = shape.batch_bytes(tokens, dtype, rows)
     return [
         Need(
             device,
             models,
             models * held,
-            models * largest_pass,
+            models * largest_batch,
             tokens,
-            models * max(held + merged, held - released + largest_pass),
+            models * max(held + merged, held - released + largest_batch),
             free[device],
         )
         for device, held in weights.items()
     ]
 
 
-_FAMILY = "Qwen/Qwen3-Reranker-"
-
-
 def warning_about_size(settings: EngineSettings) -> str | None:
-    """One line if a published model is too large for a device here; None if it fits, or nobody knows."""
+    """Return one line if a published model is too large for a device here; None if it fits or its size is unknown."""
+    from qwen3_rerank_plugins.engine.loading.placement import choose_placement, dtype_name
     from qwen3_rerank_plugins.engine.loading.shape import PUBLISHED
 
     shape = PUBLISHED.get(settings.model)
     if shape is None or settings.device_map:
         return None
-    from qwen3_rerank_plugins.cli.memory_forecast import predict_needs
-    from qwen3_rerank_plugins.engine.loading.placement import choose_placement, dtype_name
-
     for replica in dict.fromkeys(settings.replicas):
         try:
             placement = choose_placement(replica)
         except RerankError:
-            return None  # loading says it better
+            return None  # loading raises it
         (need,) = predict_needs(replica, placement, shape, settings.replicas.count(replica), None)
         if not need.fits:
             fitting = fitting_sizes(need, placement)
@@ -124,7 +125,7 @@ def warning_about_size(settings: EngineSettings) -> str | None:
 
 
 def fitting_sizes(need: Need, placement: Placement) -> list[str]:
-    """Published sizes of which one fits where another did not, smallest first."""
+    """Return the published sizes that fit where another did not, smallest first."""
     from qwen3_rerank_plugins.engine.loading.budget import SMALLEST_AUTO_BUDGET
     from qwen3_rerank_plugins.engine.loading.shape import PUBLISHED
 
@@ -132,11 +133,11 @@ def fitting_sizes(need: Need, placement: Placement) -> list[str]:
     return [
         name.removeprefix(_FAMILY)
         for name, shape in PUBLISHED.items()
-        if need.models * (shape.weight_bytes(dtype, mode) + shape.pass_bytes(SMALLEST_AUTO_BUDGET, dtype, rows))
+        if need.models * (shape.weight_bytes(dtype, mode) + shape.batch_bytes(SMALLEST_AUTO_BUDGET, dtype, rows))
         <= need.free
     ]
 
 
 def size(memory: int) -> str:
-    """Bytes as a person reads them."""
+    """Return bytes in GiB or MiB."""
     return f"{memory / 2**30:.1f} GiB" if memory >= 2**29 else f"{memory / 2**20:.1f} MiB"

@@ -1,28 +1,35 @@
-"""The settings as command-line options: declared once, in the words of the facade, and shared by the commands.
+"""The settings of `Qwen3Reranker` as command-line options, declared once and shared by the commands.
 
-Comes in: what was typed. Goes out: values that `Qwen3Reranker` takes; it alone decides which are sensible.
-Must not know: files, tables, or torch, so that `--help` answers at once.
+This module imports neither torch nor the reranker, so `--help` answers at once. The reranker validates the values.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import dataclasses
+import functools
+import inspect
+import os
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, AttentionName
-from qwen3_rerank_plugins.engine.settings import DeviceMap as DeviceMapName
-from qwen3_rerank_plugins.engine.settings import Dtype as DtypeName
-from qwen3_rerank_plugins.engine.settings import LongDocuments as LongDocumentsName
-from qwen3_rerank_plugins.engine.settings import OnNonfinite as OnNonfiniteName
-from qwen3_rerank_plugins.engine.settings import Quantization as QuantizationName
-from qwen3_rerank_plugins.remote.settings import ProtocolName
-from qwen3_rerank_plugins.remote.settings import ServerScores as ServerScoresName
-from qwen3_rerank_plugins.remote.settings import Template as TemplateName
+from qwen3_rerank_plugins.engine import settings
+from qwen3_rerank_plugins.remote import settings as remote_settings
 
-_ENGINE = "Model and machine"
-_SERVER = "Somebody else's server"
-_RANKING = "Ranking"
+if TYPE_CHECKING:
+    from qwen3_rerank_plugins.reranker import Qwen3Reranker
+
+Command = Callable[..., None]
+
+# in Annotated, typer takes the first positional argument for the option's name
+in_model: Any = functools.partial(typer.Option, rich_help_panel="Model")
+in_prompt: Any = functools.partial(typer.Option, rich_help_panel="Prompt")
+in_server: Any = functools.partial(typer.Option, rich_help_panel="Server")
+in_output: Any = functools.partial(typer.Option, rich_help_panel="Output")
+
+MODEL_HELP = 'Model: a hub ID, a local folder, or "demo" for the bundled checkpoint.'
+MAX_LENGTH_HELP = "Maximum tokens per prompt; only documents are ever truncated."
 
 
 def _number_or_auto(typed: str) -> int | str:
@@ -34,131 +41,156 @@ def _number_or_auto(typed: str) -> int | str:
         raise typer.BadParameter(f"{typed!r} is neither a whole number nor 'auto'.") from None
 
 
+_in_limits: Any = functools.partial(typer.Option, rich_help_panel="Limits", parser=_number_or_auto)
+
+
 def _device_names(typed: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in typed.split(","))
 
 
-Model = Annotated[
-    str, typer.Option(help='Hub id, local folder, or "demo" for the bundled checkpoint.', rich_help_panel=_ENGINE)
-]
-Revision = Annotated[
-    str | None, typer.Option(help="Branch, tag or commit on the hub.", show_default="main", rich_help_panel=_ENGINE)
-]
-Device = Annotated[
-    str,
-    typer.Option(help='A torch device such as "cuda:1"; "auto" is CUDA, then MPS, then CPU.', rich_help_panel=_ENGINE),
-]
-Devices = Annotated[
-    Any,  # tuple[str, ...] | None, of one word on the command line
-    typer.Option(
-        parser=_device_names,
-        metavar="DEVICE,DEVICE...",
-        help='Several devices, with a whole model on each, such as "cuda:0,cuda:1".',
-        rich_help_panel=_ENGINE,
-    ),
-]
-DeviceMap = Annotated[
-    DeviceMapName | None,
-    typer.Option(help="Spread one model over all GPUs, if none is large enough.", rich_help_panel=_ENGINE),
-]
-Dtype = Annotated[DtypeName, typer.Option(help="Number format of the weights.", rich_help_panel=_ENGINE)]
-Attention = Annotated[
-    AttentionName, typer.Option(help='Kernel; "auto" is flash attention wherever it runs.', rich_help_panel=_ENGINE)
-]
-Quantization = Annotated[
-    QuantizationName | None,
-    typer.Option(
-        help='Weights of the layers in fewer bits: less memory, less exact. Needs the extra "quantization", or "fp8".',
-        rich_help_panel=_ENGINE,
-    ),
-]
-MaxBatchTokens = Annotated[
-    Any,  # int | Literal["auto"], a union that typer has no word for
-    typer.Option(
-        parser=_number_or_auto,
-        metavar="TOKENS|auto",
-        help='Tokens of one forward pass; "auto" goes by free memory.',
-        rich_help_panel=_ENGINE,
-    ),
-]
-Threads = Annotated[
-    Any,  # as above
-    typer.Option(
-        parser=_number_or_auto,
-        metavar="NUMBER|auto",
-        help='Threads of the CPU; "auto" goes by cores, quota and size of the model.',
-        rich_help_panel=_ENGINE,
-    ),
-]
-Compile = Annotated[
-    bool, typer.Option("--compile", help="Compile the layers: a slow start, faster passes.", rich_help_panel=_ENGINE)
-]
-CacheDir = Annotated[
-    str | None,
-    typer.Option(metavar="FOLDER", help="The cache folder.", show_default="the hub's", rich_help_panel=_ENGINE),
-]
-LocalFilesOnly = Annotated[
-    bool, typer.Option("--local-files-only", help="Never touch the network.", rich_help_panel=_ENGINE)
-]
-TrustRemoteCode = Annotated[
-    bool,
-    typer.Option(
-        "--trust-remote-code",
-        help="Let transformers run code from the checkpoint; no Qwen3-Reranker needs it.",
-        rich_help_panel=_ENGINE,
-    ),
-]
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """Settings of `Qwen3Reranker` from the command line; a command's omitted options have their defaults.
 
-Remote = Annotated[
-    str | None,
-    typer.Option(metavar="URL", help="Ask the server there, instead of loading a model.", rich_help_panel=_SERVER),
-]
-Protocol = Annotated[ProtocolName, typer.Option(help="What the server speaks.", rich_help_panel=_SERVER)]
-Template = Annotated[
-    TemplateName | None, typer.Option(help="Who applies the prompt template; needed.", rich_help_panel=_SERVER)
-]
-Scores = Annotated[ServerScoresName, typer.Option(help="What the server's numbers are.", rich_help_panel=_SERVER)]
-NoProbe = Annotated[
-    bool, typer.Option("--no-probe", help="Trust the server's template unseen.", rich_help_panel=_SERVER)
-]
-Timeout = Annotated[
-    float, typer.Option(metavar="SECONDS", help="Most that the server may take.", rich_help_panel=_SERVER)
-]
+    Fields with a parser are `Any`, because typer does not support their types.
+    """
+
+    model: Annotated[str, in_model(help=MODEL_HELP)] = settings.DEFAULT_MODEL
+    revision: Annotated[str | None, in_model(help="Branch, tag or commit on the hub.", show_default="main")] = None
+    device: Annotated[str, in_model(help='Torch device, e.g. "cuda:1"; "auto" tries CUDA, MPS, then CPU.')] = "auto"
+    devices: Annotated[
+        Any,
+        in_model(
+            parser=_device_names,
+            metavar="DEVICE,DEVICE...",
+            help='Devices that each run a whole copy of the model, such as "cuda:0,cuda:1".',
+        ),
+    ] = None
+    device_map: Annotated[
+        settings.DeviceMap | None, in_model(help="Spread one model over all GPUs, if it fits on none of them.")
+    ] = None
+    dtype: Annotated[settings.Dtype, in_model(help="Data type of the weights.")] = "auto"
+    attention: Annotated[
+        settings.AttentionName, in_model(help='Attention kernel; "auto" uses flash attention where it runs.')
+    ] = "auto"
+    quantization: Annotated[
+        settings.Quantization | None,
+        in_model(
+            help="Quantization of the layers' weights: less memory, less exact scores. "
+            'Needs the extra "quantization", or "fp8" for fp8.'
+        ),
+    ] = None
+    max_batch_tokens: Annotated[
+        Any, _in_limits(metavar="TOKENS|auto", help='Maximum tokens per batch; "auto" derives it from free memory.')
+    ] = "auto"
+    threads: Annotated[
+        Any, _in_limits(metavar="NUMBER|auto", help='CPU threads; "auto" goes by cores, CPU quota and model size.')
+    ] = "auto"
+    compile: Annotated[bool, in_model("--compile", help="Compile the layers: slower start, faster batches.")] = False
+    cache_dir: Annotated[
+        str | None, in_model(metavar="FOLDER", help="Cache folder for downloads.", show_default="the hub's")
+    ] = None
+    local_files_only: Annotated[bool, in_model("--local-files-only", help="Never access the network.")] = False
+    trust_remote_code: Annotated[
+        bool, in_model("--trust-remote-code", help="Run code from the checkpoint; no Qwen3-Reranker needs it.")
+    ] = False
+
+    max_length: Annotated[
+        int | None,
+        in_prompt(
+            help=MAX_LENGTH_HELP,
+            show_default=f"{settings.DEFAULT_MAX_LENGTH}, or the model's limit if that is lower",
+        ),
+    ] = None
+    long_documents: Annotated[
+        settings.LongDocuments,
+        in_prompt(help="Documents that do not fit: truncate them, refuse them, or score them in windows."),
+    ] = "truncate"
+    on_nonfinite: Annotated[
+        settings.OnNonfinite,
+        in_model(help="Scores that overflow in 16 bits: refuse them, or compute them again in float32."),
+    ] = "error"
+
+    remote: Annotated[
+        str | None, in_server(metavar="URL", help="Server that scores the documents, instead of a model loaded here.")
+    ] = None
+    protocol: Annotated[remote_settings.ProtocolName, in_server(help="Protocol of the server.")] = "auto"
+    template: Annotated[
+        remote_settings.Template | None,
+        in_server(help="Side that applies the prompt template; required with --remote."),
+    ] = None
+    scores: Annotated[remote_settings.ServerScores, in_server(help="Kind of scores that the server returns.")] = "auto"
+    no_probe: Annotated[bool, in_server("--no-probe", help="Do not check the server's template.")] = False
+    timeout: Annotated[float, in_server(metavar="SECONDS", help="Maximum seconds per request to the server.")] = (
+        remote_settings.DEFAULT_TIMEOUT
+    )
+
+    def reranker(self, **others: Any) -> Qwen3Reranker:
+        """Return a reranker with these settings and others, which take precedence. The model is not loaded yet.
+
+        Raises:
+            SettingsError: a value is malformed.
+        """
+        from qwen3_rerank_plugins.reranker import Qwen3Reranker
+
+        chosen = {**vars(self), **others}
+        chosen["probe"] = not chosen.pop("no_probe")
+        if self.remote:  # the key comes from the environment, because the process list shows options
+            chosen["api_key"] = os.environ.get("QWEN3_RERANK_API_KEY") or None
+        return Qwen3Reranker(**chosen)
+
+
+SCORING = ("max_length", "long_documents", "on_nonfinite")
+SERVER = ("remote", "protocol", "template", "scores", "no_probe", "timeout")
+ENGINE = tuple(field.name for field in dataclasses.fields(EngineOptions) if field.name not in (*SCORING, *SERVER))
+
+
+def engine_options(
+    *groups: Sequence[str], omit: Collection[str] = (), **defaults: object
+) -> Callable[[Command], Command]:
+    """Give a command one option per named field of `EngineOptions`, in place of its parameter `engine`.
+
+    Typer reads the options from the decorated command's `__signature__` and `__annotations__`.
+
+    Args:
+        groups: names of fields, such as `ENGINE`; their order is that of `--help`.
+        omit: names to leave out of the groups.
+        defaults: defaults of this command that differ from those of `EngineOptions`.
+    """
+    names = [name for group in groups for name in group if name not in omit]
+    hints = get_type_hints(EngineOptions, include_extras=True)
+    fields = inspect.signature(EngineOptions).parameters
+
+    def decorate(command: Command) -> Command:
+        signature = inspect.signature(command, eval_str=True)
+        own = [parameter for name, parameter in signature.parameters.items() if name != "engine"]
+        added = [
+            fields[name].replace(annotation=hints[name], default=defaults.get(name, fields[name].default))
+            for name in names
+        ]
+
+        @functools.wraps(command)
+        def run(**values: Any) -> None:
+            engine = EngineOptions(**{name: values.pop(name) for name in names})
+            command(**values, engine=engine)
+
+        del run.__wrapped__  # inspect.unwrap and typing.get_type_hints would follow it to the undecorated command
+        run.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *added)}
+        return run
+
+    return decorate
+
 
 Instruction = Annotated[
     str | None,
-    typer.Option(
-        help="What relevant means for your task, in English.",
-        show_default="the set's own, or the model card's",
-        rich_help_panel=_RANKING,
+    in_prompt(
+        help="Instruction for the model: what counts as relevant for your task, in English.",
+        show_default="the set's, or the model card's",
     ),
 ]
 TopN = Annotated[
-    int | None,
-    typer.Option(min=0, help="Most documents to show for each query.", show_default="all", rich_help_panel=_RANKING),
+    int | None, in_output(min=0, help="Maximum number of documents returned per query.", show_default="all")
 ]
-MinScore = Annotated[
-    float | None, typer.Option(min=0, max=1, help="Lowest probability to show, inclusive.", rich_help_panel=_RANKING)
-]
-MaxLength = Annotated[
-    int | None,
-    typer.Option(
-        help="Tokens of a whole prompt; only documents are ever cut.",
-        show_default=f"{DEFAULT_MAX_LENGTH}, or the model's own limit if that is lower",
-        rich_help_panel=_RANKING,
-    ),
-]
-LongDocuments = Annotated[
-    LongDocumentsName,
-    typer.Option(
-        help="Cut the end of what does not fit, refuse it, or read all of it in windows.", rich_help_panel=_RANKING
-    ),
-]
-OnNonfinite = Annotated[
-    OnNonfiniteName,
-    typer.Option(
-        help="Refuse a score that overflows in 16 bits, or compute it again in float32.", rich_help_panel=_RANKING
-    ),
-]
-
-Json = Annotated[bool, typer.Option("--json", help="For programs: JSON on stdout, and nothing else.")]
+MinScore = Annotated[float | None, in_output(min=0, max=1, help="Lowest probability that is returned, inclusive.")]
+Json = Annotated[bool, in_output("--json", help="JSON on stdout and nothing else, for programs.")]

@@ -1,10 +1,11 @@
-"""Where a command writes: results on stdout; notes, bars and complaints on stderr, bars only for a person."""
+"""Output of the commands: results on stdout; notes, errors and progress on stderr, with bars only on a terminal."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import typer
@@ -16,17 +17,15 @@ from qwen3_rerank_plugins.cli.heartbeat import Progress, heartbeat
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import ProgressColumn
-import json
 
-from qwen3_rerank_plugins.bench.report import Record, as_table, describe
-from qwen3_rerank_plugins.evaluation.report import grids_of
+    from qwen3_rerank_plugins.bench.report import Grid, Record
 
 
 class Screen:
-    """The two streams of a command, and whether a person looks at them.
+    """A command's output streams.
 
     Args:
-        results_for_programs: stdout carries JSON, which no bar may cross when both go to one terminal.
+        results_for_programs: stdout carries JSON. Bars are then off if both streams go to one terminal.
 
     Attributes:
         watched: whether bars and spinners are shown.
@@ -35,37 +34,37 @@ class Screen:
     def __init__(self, *, results_for_programs: bool = False) -> None:
         self.watched = sys.stderr.isatty() and not (results_for_programs and sys.stdout.isatty())
         self._out = Console(highlight=False)
-        # on one terminal, one console must draw both, or tables and bar would overwrite each other
+        # on one terminal, one console must draw both, because two would overwrite each other's output
         self._live = self._out if sys.stdout.isatty() else Console(stderr=True)
 
     def show(self, result: RenderableType) -> None:
-        """Print a result for a person."""
+        """Print a result for people."""
         self._out.print(result)
 
     @contextlib.contextmanager
-    def waiting(self, for_what: str) -> Iterator[None]:
-        """A spinner while something takes its time; where nobody watches, a line every ten seconds."""
+    def waiting(self, activity: str) -> Iterator[None]:
+        """Show a spinner; without a terminal, print a line every ten seconds."""
         if not self.watched:
-            with self._heartbeat(Progress(for_what, None)):
+            with self._heartbeat(Progress(activity, None)):
                 yield
             return
-        with self._live.status(Text(f"{for_what} ...")):
+        with self._live.status(Text(f"{activity} ...")):
             yield
 
     @contextlib.contextmanager
     def progress(self, description: str, total: int | None) -> Iterator[Callable[[float], None]]:
-        """A bar up to `total`, or a pulsing one where that is not known; what it yields moves it on.
+        """Show a bar up to `total`, or a pulsing one if that is None. Yield a function that advances it.
 
-        Where nobody watches, a line every ten seconds says how far it is.
+        Without a terminal, print the progress every ten seconds.
         """
         if not self.watched:
-            told = Progress(description, total)
-            with self._heartbeat(told):
-                yield told.advance
+            reported = Progress(description, total)
+            with self._heartbeat(reported):
+                yield reported.advance
             return
         from rich import progress
 
-        # description, bar, share done, time left, time taken
+        # description, bar, percentage, time left, time taken
         columns = (*progress.Progress.get_default_columns(), progress.TimeElapsedColumn())
         with self._bar(*columns) as bar:
             task = bar.add_task(description, total=total)
@@ -73,9 +72,9 @@ class Screen:
 
     @contextlib.contextmanager
     def download(self, description: str) -> Iterator[Callable[[int, int], None]]:
-        """A bar of bytes; what it yields takes those that have arrived and those that there are."""
+        """Show a bar of bytes. Yield a function that takes the bytes received and the bytes in total."""
         if not self.watched:
-            yield lambda arrived, total: None
+            yield lambda received, total: None
             return
         from rich import progress
 
@@ -83,15 +82,18 @@ class Screen:
         columns = (text, progress.BarColumn(), progress.DownloadColumn(), progress.TransferSpeedColumn())
         with self._bar(*columns) as bar:
             task = bar.add_task(description, total=None)
-            yield lambda arrived, total: bar.update(task, completed=arrived, total=total or None)
+            yield lambda received, total: bar.update(task, completed=received, total=total or None)
 
     @contextlib.contextmanager
     def steps(self, description: str) -> Iterator[Callable[[str], None]]:
-        """A spinner that tells what is being done, with the time; a line every ten seconds where nobody watches."""
+        """Show a spinner with the time and the current step; without a terminal, print them every ten seconds.
+
+        Yield a function that names the current step.
+        """
         if not self.watched:
-            told = Progress(description, None)
-            with self._heartbeat(told):
-                yield lambda step: setattr(told, "description", f"{description}: {step}")
+            reported = Progress(description, None)
+            with self._heartbeat(reported):
+                yield lambda step: setattr(reported, "description", f"{description}: {step}")
             return
         from rich import progress
 
@@ -107,16 +109,16 @@ class Screen:
             *columns,
             console=self._live,
             transient=True,
-            redirect_stdout=False,  # it would send results that are piped elsewhere to the terminal
+            redirect_stdout=False,  # it would send piped results to the terminal
             redirect_stderr=False,
         )
 
-    def _heartbeat(self, told: Progress) -> contextlib.AbstractContextManager[None]:
-        stream = sys.stderr  # of now: the body may redirect it
-        return heartbeat(told.describe, lambda line: print(f"qwen3-rerank: {line}", file=stream, flush=True))
+    def _heartbeat(self, reported: Progress) -> contextlib.AbstractContextManager[None]:
+        stream = sys.stderr  # looked up now, because the body may redirect it
+        return heartbeat(reported.describe, lambda line: print(f"qwen3-rerank: {line}", file=stream, flush=True))
 
     def note(self, message: str) -> None:
-        """Tell a fact that changes how the results are to be read."""
+        """Print a fact that matters for reading the results."""
         line = f"qwen3-rerank: {message}"
         if self.watched:
             self._live.print(line, markup=False, soft_wrap=True)
@@ -124,16 +126,25 @@ class Screen:
             typer.echo(line, err=True)
 
 
-def complain(message: str) -> None:
-    """Report an error in exactly one line."""
+def print_error(message: str) -> None:
+    """Print an error as exactly one line on stderr."""
     typer.echo(f"qwen3-rerank: {' '.join(message.split())}", err=True)
 
 
 def show_record(record: Record, screen: Screen, *, as_json: bool) -> None:
-    """One line of strict JSON in ASCII, or what a person wants to see of it."""
+    """Print an evaluation record: as one line of strict JSON in ASCII, or as tables."""
+    from qwen3_rerank_plugins.evaluation.report import grids_of
+
     if as_json:
         typer.echo(json.dumps(record, allow_nan=False))
-        return
-    for grid in grids_of(record):
+    else:
+        show_grids(grids_of(record), record, screen)
+
+
+def show_grids(grids: Iterable[Grid], record: Record, screen: Screen) -> None:
+    """Print the tables of a record, and below them how it was measured."""
+    from qwen3_rerank_plugins.bench.report import as_table, describe
+
+    for grid in grids:
         screen.show(as_table(grid))
     screen.show(Text(describe(record), "dim"))

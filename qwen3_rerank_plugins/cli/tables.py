@@ -1,8 +1,4 @@
-"""A ranked task -> a table that a person reads with pleasure, or the JSON that a program reads.
-
-Comes in: `RankedTask`. Goes out: something to print.
-Must not know: files, models, terminals.
-"""
+"""A ranked task as a table for people, or as JSON for programs."""
 
 from __future__ import annotations
 
@@ -27,11 +23,9 @@ _DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
 def as_table(ranked: RankedTask) -> RenderableType:
-    """The query, and one row a document: rank, score, where it stood before, and how its text begins."""
+    """Return the query and one row per document: rank, score, rank in the input, and the beginning of its text."""
     judged = any(candidate.relevant is not None for candidate in ranked.task.candidates)
-    table = Table(
-        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), expand=True, header_style="dim"
-    )
+    table = compact_table()
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("score", no_wrap=True)
     table.add_column("was", justify="right", no_wrap=True)
@@ -55,17 +49,24 @@ def as_table(ranked: RankedTask) -> RenderableType:
     return Group(heading, table if ranked.documents else Text("nothing to show", "dim"), "")
 
 
+def compact_table() -> Table:
+    """Return an empty table as wide as the terminal, without edges."""
+    return Table(
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), expand=True, header_style="dim"
+    )
+
+
 def to_json(ranked: RankedTask) -> str:
-    """One line of strict JSON, in ASCII, so that it arrives whole whatever the encoding of the pipe."""
+    """Return one line of strict JSON, in ASCII so that every encoding of a pipe can carry it."""
     task = ranked.task
     results = [as_object(document, **_name(task.candidates[document.index])) for document in ranked.documents]
     return json.dumps({"query_id": task.query_id, "query": task.query, "results": results}, allow_nan=False)
 
 
 def printable(text: str) -> str:
-    """One line, without what would steer the terminal instead of being read: control and direction characters."""
+    """Return one line without the control and direction characters that a terminal would obey."""
     line = " ".join(text[:_LONGEST_SNIPPET].split())
-    return "".join("�" if _steers(character) else character for character in line)
+    return "".join("�" if _is_control(character) else character for character in line)
 
 
 def _name(candidate: Candidate) -> dict[str, Any]:
@@ -75,13 +76,13 @@ def _name(candidate: Candidate) -> dict[str, Any]:
 def _score(document: RankedDocument) -> Text:
     eighths = round(document.score * _BAR_CELLS * 8)
     bar = "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
-    colour = "green" if document.score >= 0.5 else "yellow"
-    return Text.assemble((bar.ljust(_BAR_CELLS), colour), f" {document.score:.3f}")
+    color = "green" if document.score >= 0.5 else "yellow"
+    return Text.assemble((bar.ljust(_BAR_CELLS), color), f" {document.score:.3f}")
 
 
 def _movement(before: int, now: int) -> Text:
-    arrow, colour = ("▲", "green") if now < before else ("▼", "red") if now > before else ("=", "dim")
-    return Text.assemble(f"{before + 1} ", (arrow, colour))
+    arrow, color = ("▲", "green") if now < before else ("▼", "red") if now > before else ("=", "dim")
+    return Text.assemble(f"{before + 1} ", (arrow, color))
 
 
 def _snippet(candidate: Candidate, document: RankedDocument) -> Text:
@@ -95,6 +96,6 @@ def _snippet(candidate: Candidate, document: RankedDocument) -> Text:
     return snippet.append(printable(document.passage) or "(blank)")
 
 
-def _steers(character: str) -> bool:
-    """Surrogates are among them because no terminal can show one."""
+def _is_control(character: str) -> bool:
+    """Surrogates count as control characters, because no terminal can show them."""
     return unicodedata.category(character) in ("Cc", "Cs") or unicodedata.bidirectional(character) in _DIRECTIONS

@@ -1,8 +1,4 @@
-"""Verdicts on golden scores -> tables that a person reads, or the JSON that a program reads.
-
-Comes in: `CaseVerdict`s, a `Recheck`, a `Recording`. Goes out: something to print.
-Must not know: models, terminals, exit codes.
-"""
+"""The results of `verify` as tables for people, or as JSON for programs."""
 
 from __future__ import annotations
 
@@ -13,13 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from qwen3_rerank_plugins._plurals import share
-from qwen3_rerank_plugins.cli.tables import printable
+from qwen3_rerank_plugins.cli.tables import compact_table, printable
 from qwen3_rerank_plugins.verify.comparison import Comparison
 from qwen3_rerank_plugins.verify.provenance import Provenance
 from qwen3_rerank_plugins.verify.questions import Question
@@ -30,7 +25,7 @@ _MARKS = {True: ("✓ ", "bold green"), False: ("✗ ", "bold red"), None: ("· 
 
 
 def case_table(verdict: CaseVerdict) -> RenderableType:
-    """The case, one row a document, and the verdict below."""
+    """Return the case, one row per document, and the verdict."""
     case, comparison = verdict.case, verdict.comparison
     table = _table("expected", "got", "difference", text="document")
     rows = zip(case.question.documents, comparison.expected, comparison.got, comparison.differences, strict=True)
@@ -49,13 +44,13 @@ def case_table(verdict: CaseVerdict) -> RenderableType:
 
 
 def recheck_table(recheck: Recheck) -> RenderableType:
-    """One row a query with the document that moved most; what has changed since; the verdict."""
+    """Return one row per query with the document that moved most, the changed circumstances, and the verdict."""
     table = _table("expected", "got", "difference", "order", text="query")
     for recorded, comparison in zip(recheck.recording.questions, recheck.comparisons, strict=True):
         worst = comparison.worst
-        figures = [] if worst is None else [comparison.expected[worst], comparison.got[worst]]
+        figures = ("", "") if worst is None else (_figure(comparison.expected[worst]), _figure(comparison.got[worst]))
         table.add_row(
-            *(map(_figure, figures) if figures else ("", "")),
+            *figures,
             Text(_figure(comparison.largest_difference), "" if comparison.passed else "red"),
             "kept" if comparison.order_kept else Text("changed", "red"),
             Text.assemble(_MARKS[comparison.passed], printable(recorded.question.query)),
@@ -72,7 +67,7 @@ def recheck_table(recheck: Recheck) -> RenderableType:
 
 
 def cases_to_json(verdicts: Sequence[CaseVerdict], made: Provenance) -> str:
-    """One line of strict JSON in ASCII."""
+    """Return one line of strict JSON in ASCII."""
     cases = [
         {
             "name": verdict.case.name,
@@ -89,7 +84,7 @@ def cases_to_json(verdicts: Sequence[CaseVerdict], made: Provenance) -> str:
 
 
 def recheck_to_json(recheck: Recheck) -> str:
-    """One line of strict JSON in ASCII."""
+    """Return one line of strict JSON in ASCII."""
     questions = [
         {"passed": comparison.passed, **_as_object(recorded.question, comparison)}
         for recorded, comparison in zip(recheck.recording.questions, recheck.comparisons, strict=True)
@@ -97,7 +92,7 @@ def recheck_to_json(recheck: Recheck) -> str:
     return _strict(
         {
             "passed": recheck.passed,
-            "made": dataclasses.asdict(recheck.made),
+            "made": dataclasses.asdict(recheck.provenance),
             "changes": [dataclasses.asdict(change) for change in recheck.changes],
             "queries": questions,
         }
@@ -105,13 +100,13 @@ def recheck_to_json(recheck: Recheck) -> str:
 
 
 def recording_to_json(file: Path, recording: Recording) -> str:
-    """One line of strict JSON in ASCII."""
+    """Return one line of strict JSON in ASCII."""
     return _strict(
         {
             "recorded": str(file),
             "queries": len(recording.questions),
             "documents": sum(len(recorded.log_odds) for recorded in recording.questions),
-            "made": dataclasses.asdict(recording.made),
+            "made": dataclasses.asdict(recording.provenance),
         }
     )
 
@@ -136,14 +131,12 @@ def _strict(content: dict[str, Any]) -> str:
 
 
 def _finite(figure: float) -> float | None:
-    """JSON knows no infinity."""
+    """Return None for infinity, which JSON does not have."""
     return figure if math.isfinite(figure) else None
 
 
 def _table(*figures: str, text: str) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), expand=True, header_style="dim"
-    )
+    table = compact_table()
     for name in figures:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column(text, no_wrap=True, overflow="ellipsis", ratio=1)

@@ -1,8 +1,7 @@
-"""The first stage: texts -> unit vectors, with the Qwen3-Embedding models over sentence-transformers.
+"""The first stage: unit vectors from the Qwen3-Embedding models, run by sentence-transformers.
 
-One idea a file: `settings` (what to load), `request` (what is asked), `checkpoint` (is it of the family), `model` (the
-loaded one; torch below this line), `embedder` (one for everybody who asks), `fields` (the settings as fields of the
-adapters). Needs the extra `embeddings`, which is looked for here and imported only where the weights are loaded.
+It needs the extra `embeddings`. Importing this package only checks that the extra is installed; sentence-transformers
+is imported when the weights are loaded.
 """
 
 from __future__ import annotations

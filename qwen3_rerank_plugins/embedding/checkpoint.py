@@ -1,7 +1,6 @@
-"""A model's name -> the folder of a Qwen3-Embedding checkpoint, or a refusal before any weight is read.
+"""Find a Qwen3-Embedding checkpoint, and refuse anything else before any weight is read.
 
-Comes in: `EmbeddingSettings`. Goes out: `Checkpoint`.
-Must not know: torch. Pooling and the rest are sentence-transformers' own, as the checkpoint's modules.json lists them.
+Sentence-transformers builds the model from the checkpoint's modules.json, so that file is checked here.
 """
 
 from __future__ import annotations
@@ -11,8 +10,9 @@ from typing import Any
 
 from qwen3_rerank_plugins._printable import shown
 from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
-from qwen3_rerank_plugins.engine.checkpoints.checkpoint import Checkpoint, Family, find_checkpoint
-from qwen3_rerank_plugins.engine.files import exists, read_json
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import Checkpoint, find_checkpoint
+from qwen3_rerank_plugins.engine.checkpoints.family import Family
+from qwen3_rerank_plugins.engine.files import exists, read_json, read_json_object
 from qwen3_rerank_plugins.engine.text.tokenizer_file import read_blueprint
 from qwen3_rerank_plugins.errors import UnsupportedCheckpointError
 
@@ -26,19 +26,23 @@ def find_embedding_checkpoint(settings: EmbeddingSettings) -> Checkpoint:
 
     Raises:
         CheckpointNotFoundError: as `find_checkpoint`.
-        UnsupportedCheckpointError: it is not a Qwen3, not one for sentence-transformers, it pools otherwise than by the
-            last token, or its RoPE would make a vector depend on the other texts of its batch.
+        UnsupportedCheckpointError: it is not a Qwen3 model, sentence-transformers cannot load it, it does not pool by
+            the last token, or its RoPE would make a vector depend on the other texts of its batch.
     """
     checkpoint = find_checkpoint(settings.engine, Family(_IDS, _check_config))
     read_blueprint(checkpoint.tokenizer_file)
     if checkpoint.rope.varies:
         raise UnsupportedCheckpointError(
-            f"{shown(checkpoint.name)} uses the RoPE type {checkpoint.rope.type!r}, with which sentence-transformers "
-            "gives a text another vector beside a longer one. Use a checkpoint of type default, linear, yarn or llama3."
+            f"{shown(checkpoint.name)} uses the RoPE type {checkpoint.rope.type!r}, with which "
+            "sentence-transformers makes the vector of a text depend on the longest text of its batch. Use a "
+            "checkpoint of type default, linear, yarn or llama3."
         )
-    modules = _read(checkpoint, checkpoint.folder / "modules.json", list)
-    if not all(isinstance(module, dict) for module in modules):
-        raise UnsupportedCheckpointError(f"The modules.json of {shown(checkpoint.name)} is no list of modules. {_HELP}")
+    file = checkpoint.folder / "modules.json"
+    modules = read_json(_name_of(checkpoint, file), file)
+    if not (isinstance(modules, list) and all(isinstance(module, dict) for module in modules)):
+        raise UnsupportedCheckpointError(
+            f"The modules.json of {shown(checkpoint.name)} is not a list of modules. {_HELP}"
+        )
     found = [str(module.get("type")).rsplit(".", maxsplit=1)[-1] for module in modules]
     if found not in _MODULES:
         raise UnsupportedCheckpointError(
@@ -50,7 +54,8 @@ def find_embedding_checkpoint(settings: EmbeddingSettings) -> Checkpoint:
         raise UnsupportedCheckpointError(
             f"The modules.json of {shown(checkpoint.name)} names {shown(path)}, outside of its folder. {_HELP}"
         )
-    pooling = _pooling(_read(checkpoint, checkpoint.folder / path / "config.json", dict))
+    file = checkpoint.folder / path / "config.json"
+    pooling = _pooling(read_json_object(_name_of(checkpoint, file), file, _HELP))
     if pooling != ["lasttoken"]:
         raise UnsupportedCheckpointError(
             f"{shown(checkpoint.name)} pools by {' and '.join(pooling) or 'nothing'}, not by lasttoken. {_HELP}"
@@ -67,23 +72,19 @@ def _check_config(name: str, config: dict[str, Any]) -> None:
         raise UnsupportedCheckpointError(f"The config.json of {shown(name)} does not say hidden_size. {_HELP}")
 
 
-def _read(checkpoint: Checkpoint, file: Path, kind: type[Any]) -> Any:
+def _name_of(checkpoint: Checkpoint, file: Path) -> str:
+    """Return the name of the checkpoint with the subfolder of one of its files, which must exist."""
     where = file.relative_to(checkpoint.folder)
     name = checkpoint.name if file.parent == checkpoint.folder else f"{checkpoint.name}/{where.parent}"
     if not exists(name, file):
         raise UnsupportedCheckpointError(
             f"{shown(checkpoint.name)} has no {where}, which sentence-transformers needs. {_HELP}"
         )
-    found = read_json(name, file)
-    if not isinstance(found, kind):
-        raise UnsupportedCheckpointError(
-            f"The {where} of {shown(checkpoint.name)} is not a JSON {kind.__name__}. {_HELP}"
-        )
-    return found
+    return name
 
 
 def _pooling(config: dict[str, Any]) -> list[str]:
-    """In the one word that sentence-transformers 6 writes, or in the flags that earlier versions wrote."""
+    """Return the pooling modes: one value in sentence-transformers 6, a flag for each mode in earlier versions."""
     modes = config.get("pooling_mode")
     if modes is None:
         return [

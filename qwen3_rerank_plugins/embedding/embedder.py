@@ -1,7 +1,6 @@
-"""One embedding model for everybody in this process who asks for it: one thread loads it and runs it.
+"""An embedding model that all callers in this process share. Its single thread loads the model and runs the requests.
 
-Comes in: `EmbeddingRequest`, from any thread or event loop. Goes out: its vectors.
-Must not know: adapters. Who waits holds no thread of the host's pool; what is cancelled while it waits never runs.
+A waiting call occupies no thread of the event loop's pool, and a canceled request that still waits never runs.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ if TYPE_CHECKING:
 
 
 class LocalEmbedder:
-    """A model in this process. Nothing is loaded before the first text; equal settings should share one.
+    """A model in this process. It is loaded for the first text; equal settings should share one embedder.
 
     Args:
-        settings: what to load and where.
+        settings: which model to load, and where.
     """
 
     def __init__(self, settings: EmbeddingSettings) -> None:
@@ -44,12 +43,12 @@ class LocalEmbedder:
         self._thread = _one_thread()
 
     def embed(self, request: EmbeddingRequest) -> list[list[float]]:
-        """One unit vector for each text, in order; see `LoadedEmbedder.embed`."""
+        """Return one unit vector per text, in order; see `LoadedEmbedder.embed`."""
         with inside_a_call():
             future = self._submit(request)
             try:
                 return future.result()
-            except BaseException:  # an interrupt: nobody will read the result
+            except BaseException:  # such as an interrupt, after which nothing reads the result
                 future.cancel()
                 raise
 
@@ -61,12 +60,12 @@ class LocalEmbedder:
         return await result_of(future)
 
     def renew_token(self, token: str | None) -> None:
-        """Use a newer hub token from now on; what is loaded already needs none."""
+        """Use a newer hub token from now on; a loaded model needs none."""
         if token and self._loaded is None:
             self._settings = dataclasses.replace(self._settings, token=token)
 
     def close(self) -> None:
-        """Drop what waits, wait for what runs, free the memory. Closing twice is fine."""
+        """Drop waiting requests, wait for the running one, and free the memory. Closing twice is fine."""
         if os.getpid() == self._process:
             with self._lock:
                 self._closed = True
@@ -86,12 +85,12 @@ class LocalEmbedder:
         if self._loaded is None:
             refuse_at_exit()
         with self._lock:
-            if self._closed:  # between being found and being asked
-                raise ClosedError("This embedding model was closed meanwhile. Ask again to load it anew.")
+            if self._closed:  # after the caller looked it up
+                raise ClosedError("This embedding model was closed meanwhile. Call again to load it anew.")
             try:
                 return self._thread.submit(self._run, request)
             except (RuntimeError, MemoryError) as error:
-                # the executor has queued the request before it failed to start its thread
+                # the executor queued the request, and then failed to start its thread
                 self._thread.shutdown(wait=False, cancel_futures=True)
                 self._thread = _one_thread()
                 raise start_refused("qwen3-embedding", error) from error
@@ -107,7 +106,7 @@ class LocalEmbedder:
             with loading_alone():
                 from qwen3_rerank_plugins.embedding.model import LoadedEmbedder
 
-            return LoadedEmbedder(self._settings)  # loads alone as well, once the checkpoint is downloaded
+            return LoadedEmbedder(self._settings)  # takes the loading lock again after the download
 
 
 def _one_thread() -> ThreadPoolExecutor:

@@ -1,8 +1,4 @@
-"""The settings of the first stage as flat pydantic fields, in the same words for every host framework.
-
-Comes in: what a user gave an adapter. Goes out: vectors, from the model that everybody with these settings shares.
-Must not know: documents, nodes, or any host.
-"""
+"""The settings of the first stage as pydantic fields, with the same names in every adapter."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ from collections.abc import Iterable
 from pydantic import Field, model_validator
 
 from qwen3_rerank_plugins import _registry as registry
-from qwen3_rerank_plugins._fields import CheckpointFields, ModelField, revealed
+from qwen3_rerank_plugins._checkpoint_fields import CheckpointFields, ModelField, revealed
 from qwen3_rerank_plugins.embedding.embedder import LocalEmbedder
 from qwen3_rerank_plugins.embedding.request import EmbeddingOptions, EmbeddingRequest, make_request, query_prompt
 from qwen3_rerank_plugins.embedding.settings import DEFAULT_EMBEDDING_MODEL, EmbeddingSettings
@@ -20,39 +16,39 @@ _SETTINGS = ("model", "revision", "device", "dtype", "threads", "cache_dir", "lo
 
 
 class EmbeddingFields(CheckpointFields):
-    """Mixin for adapters: one field a setting, all serialisable, and the vectors.
+    """Mixin for adapters: one serializable field per setting, and the methods that compute vectors.
 
-    It holds nothing but its fields: the loaded model is looked up at every call, so copies share it, pickles do without
-    it, and an assigned value counts from the next call on.
+    The loaded model is looked up at every call and not kept here. Copies therefore share it, pickles do not contain it,
+    and an assigned value takes effect at the next call.
     """
 
-    model: ModelField = Field(default=DEFAULT_EMBEDDING_MODEL, description="Hub id or local folder.")
+    model: ModelField = Field(default=DEFAULT_EMBEDDING_MODEL, description="Hub ID or local folder.")
     instruction: str | None = Field(
-        default=None, description="What is looked for in this task, in English; None is the model card's. Queries only."
+        default=None, description="What to search for, in English; None is the model card's. For queries only."
     )
     truncate_dim: int | None = Field(
-        default=None, description="Numbers to keep of each vector, which is made a unit vector again; None keeps all."
+        default=None, description="Numbers to keep of each vector, which is normalized again; None keeps all."
     )
     max_length: int | None = Field(
-        default=None, description="Tokens of a text with prompt and end token; None is as many as the checkpoint says."
+        default=None, description="Most tokens of a text with prompt and end token; None is the checkpoint's limit."
     )
 
     @model_validator(mode="after")
     def _check_settings(self) -> EmbeddingFields:
-        """Cheap and idempotent: nothing is loaded before the first text."""
-        _ = self._settings, self._reading
+        """Check the settings; this loads nothing, and may run several times."""
+        _ = self._settings, self._embedding_options
         return self
 
     @property
     def _settings(self) -> EmbeddingSettings:
         settings = EmbeddingSettings(**{name: getattr(self, name) for name in _SETTINGS}, token=revealed(self.token))
-        # so that a later call, perhaps in another working directory, means the same folders
+        # keep the resolved paths, because a later call may run in another working directory
         self.__dict__.update(model=settings.model, cache_dir=settings.cache_dir)
         return settings
 
     @property
-    def _reading(self) -> EmbeddingOptions:
-        """Adapters add what their host says of batches and progress."""
+    def _embedding_options(self) -> EmbeddingOptions:
+        """The options of a call; adapters add their fields for batches and progress."""
         return EmbeddingOptions(self.max_length, self.truncate_dim)
 
     def _embed(self, request: EmbeddingRequest) -> list[list[float]]:
@@ -62,7 +58,7 @@ class EmbeddingFields(CheckpointFields):
         return await registry.share(self._settings, LocalEmbedder).aembed(request)
 
     def _queries(self, texts: Iterable[str]) -> EmbeddingRequest:
-        return make_request(texts, self._reading, query_prompt(self.instruction))
+        return make_request(texts, self._embedding_options, query_prompt(self.instruction))
 
     def _documents(self, texts: Iterable[str]) -> EmbeddingRequest:
-        return make_request(texts, self._reading)
+        return make_request(texts, self._embedding_options)

@@ -1,8 +1,7 @@
-"""A loaded Qwen3-Embedding: requests -> unit vectors, through sentence-transformers' own modules.
+"""A loaded Qwen3-Embedding model.
 
-Comes in: `EmbeddingSettings`, later `EmbeddingRequest`s, one at a time. Goes out: lists of Python floats.
-Must not know: threads, who asked. Prompting, padding, end token and pooling are sentence-transformers' work; here stand
-the checks around it, and the last step in 64 bits.
+Sentence-transformers adds prompts and end tokens, pads, and pools. This module checks its input and output, and
+normalizes the vectors in 64 bits.
 """
 
 from __future__ import annotations
@@ -14,17 +13,20 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from qwen3_rerank_plugins._plurals import counted, share
 from qwen3_rerank_plugins._printable import logger, one_line, shown
 from qwen3_rerank_plugins.embedding.checkpoint import find_embedding_checkpoint
 from qwen3_rerank_plugins.embedding.request import EmbeddingRequest
 from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
-from qwen3_rerank_plugins.engine.checkpoints.checkpoint import Checkpoint, check_rows
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import Checkpoint, check_embedding_rows
 from qwen3_rerank_plugins.engine.checkpoints.nonfinite_weights import describe_damage
 from qwen3_rerank_plugins.engine.concurrency.lifetime import loading_alone
+from qwen3_rerank_plugins.engine.loading.budget import MemoryCheck, check_weights_fit
 from qwen3_rerank_plugins.engine.loading.cpu_threads import threads_for, use_threads
 from qwen3_rerank_plugins.engine.loading.loader import dtype_word
 from qwen3_rerank_plugins.engine.loading.placement import choose_placement, dtype_name, use_device
 from qwen3_rerank_plugins.engine.loading.quiet import quiet_libraries
+from qwen3_rerank_plugins.engine.loading.shape import Shape
 from qwen3_rerank_plugins.engine.memory import is_out_of_memory
 from qwen3_rerank_plugins.engine.text.tokenizer_file import library_errors
 from qwen3_rerank_plugins.errors import (
@@ -41,20 +43,20 @@ from qwen3_rerank_plugins.errors import (
 Vectors = list[list[float]]
 END_TOKEN = "<|endoftext|>"
 NFC_GROWTH = 3
-"""Most bytes that NFC, which the tokenizer applies first, makes of one byte of UTF-8."""
+"""NFC, which the tokenizer applies first, turns one byte of UTF-8 into at most this many."""
 
 
 class LoadedEmbedder:
-    """One model in memory. Not for two threads at once: the limit of a call is state of the tokenizer.
+    """One model in memory. Not thread-safe, because the maximum length of a call is set on the model.
 
     Args:
-        settings: what to load and where.
+        settings: which model to load, and where.
 
     Raises:
-        CheckpointError: it cannot be found, is not of the family, is not complete, or has no row for an id of its
-            tokenizer.
-        SettingsError: a device or dtype was asked for that this machine does not have.
-        DeviceMemoryError: the weights do not fit.
+        CheckpointError: the checkpoint cannot be found, is not a Qwen3-Embedding, is incomplete, or has no row for a
+            token ID of its tokenizer.
+        SettingsError: this machine does not have the device or the dtype.
+        DeviceMemoryError: the weights do not fit into memory.
     """
 
     def __init__(self, settings: EmbeddingSettings) -> None:
@@ -62,26 +64,38 @@ class LoadedEmbedder:
         self._name, self._dimension = checkpoint.name, int(checkpoint.config["hidden_size"])
         self._weight_files = checkpoint.weight_files
         self._transformer = _load(settings, checkpoint)
+        weights = next(self._transformer.parameters())
+        self._check_memory = MemoryCheck(
+            Shape.from_config(checkpoint.config),
+            weights.dtype,
+            None,
+            weights.device,
+            remedy="padding included. Lower the batch size or max_length, or give the process more memory.",
+        )
         self._longest = int(self._transformer.max_seq_length)
         highest = max(self._transformer.tokenizer.get_vocab().values())
-        check_rows(checkpoint.name, highest + 1, self._transformer[0].auto_model.get_input_embeddings().num_embeddings)
+        check_embedding_rows(
+            checkpoint.name, highest + 1, self._transformer[0].auto_model.get_input_embeddings().num_embeddings
+        )
         _check_end_token(self._transformer.tokenizer, checkpoint.name)
 
     def embed(self, request: EmbeddingRequest) -> Vectors:
-        """One unit vector for each text, in order.
+        """Return one unit vector per text, in order.
 
         Raises:
-            RequestError: more tokens or dimensions are asked for than the model has, or the prompt leaves no room.
+            RequestError: max_length or truncate_dim is more than the model has, or the prompt takes all of max_length.
             ScoringError: the model gave no usable vector.
+            DeviceMemoryError: a batch does not fit into memory.
         """
-        reading = request.reading
-        _check_limit("truncate_dim", reading.truncate_dim, self._dimension, f"dimensions of {self._name!r}")
-        _check_limit("max_length", reading.max_length, self._longest, f"tokens that {self._name!r} reads")
-        limit = reading.max_length or self._longest
+        options = request.options
+        _check_limit("truncate_dim", options.truncate_dim, self._dimension, f"dimensions of {self._name!r}")
+        _check_limit("max_length", options.max_length, self._longest, f"tokens that {self._name!r} reads")
+        limit = options.max_length or self._longest
         cuts = self._count_cuts(request, limit)
+        self._check_largest_batch(request, limit)
         self._transformer.max_seq_length = limit
         try:
-            vectors = _unit_vectors(self._encode(request), reading.truncate_dim)
+            vectors = _unit_vectors(self._encode(request), options.truncate_dim)
         except NonFiniteScoreError as error:
             damage = describe_damage(self._weight_files)
             if not damage:
@@ -89,55 +103,62 @@ class LoadedEmbedder:
             raise NonFiniteScoreError(damage, error.documents) from error
         if cuts:
             logger.warning(
-                "%d of %d texts were cut to fit in max_length=%d: %d tokens were not read, up to %d of one text. Raise "
-                "max_length, or split the texts before.",
-                *(len(cuts), len(request.texts), limit, sum(cuts), max(cuts)),
+                "%s cut to fit in max_length=%d: %s not read, up to %s of one text. Raise max_length, or split the "
+                "texts.",
+                *(share(len(cuts), len(request.texts), "text", "was"), limit),
+                *(counted(sum(cuts), "token", "was"), f"{max(cuts):,}"),
             )
         return vectors
 
     def _encode(self, request: EmbeddingRequest) -> npt.ArrayLike:
-        """[texts, dimension of the model], in its dtype."""
+        """Return the vectors, [texts, dimension of the model], in the model's dtype."""
         try:
             encoded: npt.ArrayLike = self._transformer.encode(
                 list(request.texts),
-                prompt=request.prompt,  # an empty one keeps a fine-tune's default prompt away from documents
-                batch_size=request.reading.batch_size,
-                show_progress_bar=request.reading.show_progress,
+                prompt=request.prompt,  # an empty prompt overrides the default prompt of a fine-tune
+                batch_size=request.options.batch_size,
+                show_progress_bar=request.options.show_progress,
             )
         except Exception as error:
             if not is_out_of_memory(error):
                 raise PassError(
-                    f"sentence-transformers failed: {type(error).__name__}: {error}. The cause is attached: report it "
-                    "with that."
+                    f"sentence-transformers failed: {type(error).__name__}: {error}. Report this error with the "
+                    "attached cause."
                 ) from error
-            message = (str(error).splitlines() or ["no more of it"])[0]
+            message = (str(error).splitlines() or ["no details"])[0]
         else:
             return encoded
-        # outside the handler, so that its traceback no longer keeps the batch's tensors alive
+        # outside the handler, because its traceback keeps the batch's tensors alive
         if self._transformer.device.type == "cuda":
             torch.cuda.empty_cache()
         raise DeviceMemoryError(
-            f"A batch of {min(len(request.texts), request.reading.batch_size)} texts ran out of device memory: "
-            f"{message.rstrip('.')}. Lower the batch size or max_length, or free memory on the device."
+            f"A batch of {counted(min(len(request.texts), request.options.batch_size), 'text')} ran out of device "
+            f"memory: {message.rstrip('.')}. Lower the batch size or max_length, or free memory on the device."
         )
 
+    def _check_largest_batch(self, request: EmbeddingRequest, limit: int) -> None:
+        """Refuse a batch that a CPU has no memory for. Texts are padded to the longest of their batch."""
+        texts = [request.prompt + text for text in request.texts]
+        count = min(len(texts), request.options.batch_size)
+        try:  # the number of bytes bounds the number of tokens, so most calls need no counting
+            self._check_memory(count * min(limit, max((len(text.encode()) * NFC_GROWTH for text in texts), default=0)))
+        except DeviceMemoryError:
+            self._check_memory(count * min(limit, max(self._lengths(texts))))
+
     def _count_cuts(self, request: EmbeddingRequest, limit: int) -> list[int]:
-        """Tokens that each text loses which loses any; a token takes a byte at least, so most need no counting."""
-        long = [
-            request.prompt + text
-            for text in request.texts
-            if len((request.prompt + text).encode()) * NFC_GROWTH >= limit
-        ]
+        """Return how many tokens each text that is too long loses. A text with few bytes is not tokenized for this."""
+        prompted = [request.prompt + text for text in request.texts]
+        long = [text for text in prompted if len(text.encode()) * NFC_GROWTH >= limit]  # a token has at least one byte
         cuts = [length - limit for length in self._lengths(long) if length > limit]
         if cuts and self._lengths([request.prompt])[0] >= limit:
             raise NoRoomError(
                 f"The instruction takes {self._lengths([request.prompt])[0]} tokens with the end token, and max_length "
-                f"is {limit}: nothing of a query would be read. Shorten the instruction, or raise max_length."
+                f"is {limit}: no token of a query would fit. Shorten the instruction, or raise max_length."
             )
         return cuts
 
     def _lengths(self, texts: Sequence[str]) -> list[int]:
-        """Ids of each text with its end token, uncut."""
+        """Return the number of tokens of each text with its end token, before cutting."""
         if not texts:
             return []
         ids = self._transformer.tokenizer(list(texts), truncation=False, padding=False, verbose=False)["input_ids"]
@@ -150,6 +171,7 @@ def _load(settings: EmbeddingSettings, checkpoint: Checkpoint) -> Any:
 
     placement = choose_placement(settings.engine)
     use_device(placement.device)
+    check_weights_fit(checkpoint.name, Shape.from_config(checkpoint.config), placement)
     threads = threads_for(settings.threads, checkpoint.config)
     use_threads(threads.count)
     try:
@@ -166,8 +188,8 @@ def _load(settings: EmbeddingSettings, checkpoint: Checkpoint) -> Any:
             raise
         if is_out_of_memory(error):
             raise DeviceMemoryError(
-                f"The weights of {checkpoint.name!r} do not fit into the memory that is free: {str(error).rstrip('.')}"
-                ". Free memory, or use a smaller model."
+                f"The weights of {checkpoint.name!r} do not fit into the free memory: {str(error).rstrip('.')}. Free "
+                "memory, or use a smaller model."
             ) from error
         raise UnsupportedCheckpointError(
             f"sentence-transformers cannot load {shown(checkpoint.name)}: {type(error).__name__}: {one_line(error)}. "
@@ -189,7 +211,7 @@ def _load(settings: EmbeddingSettings, checkpoint: Checkpoint) -> Any:
 
 
 def _check_complete(checkpoint: Checkpoint, transformer: Any) -> None:
-    """Transformers makes up a parameter that is missing, and says so in a log that nobody reads."""
+    """Refuse missing parameters, which transformers would only log and fill with random values."""
     from safetensors import safe_open
 
     in_files: set[str] = set()
@@ -197,24 +219,23 @@ def _check_complete(checkpoint: Checkpoint, transformer: Any) -> None:
         with safe_open(file, framework="numpy") as opened:
             in_files |= {name.removeprefix("model.") for name in opened.keys()}  # noqa: SIM118  not a dict
     in_model = set(transformer[0].auto_model.state_dict())
-    for names, what in (
-        (in_model - in_files, "missing from"),
-        (in_files - in_model - {"lm_head.weight"}, "left over in"),
-    ):
+    missing, unused = in_model - in_files, in_files - in_model - {"lm_head.weight"}
+    for names, what in ((missing, "missing from"), (unused, "left over in")):
         if names:
             raise IncompleteCheckpointError(
-                f"{len(names)} parameters are {what} the files of {checkpoint.name!r}, such as {min(names)}. "
-                "Download or export the checkpoint again; merge adapters first."
+                f"{counted(len(names), 'parameter', 'is')} {what} the files of {checkpoint.name!r}, such as "
+                f"{min(names)}. Download or export the checkpoint again; merge adapters first."
             )
 
 
 def _check_end_token(tokenizer: Any, name: str) -> None:
-    """The end token, whose hidden state is the vector: early exports and other tokenizers do not append it."""
+    """Refuse a tokenizer that does not append the end token, as in early exports; its hidden state is the vector."""
     ids = list(tokenizer("")["input_ids"])
     if ids != [tokenizer.convert_tokens_to_ids(END_TOKEN)]:
         raise UnsupportedCheckpointError(
-            f"The tokenizer of {name!r} makes {ids} of an empty text, not the end token {END_TOKEN} alone, which every "
-            "Qwen3-Embedding appends and pools. Download the checkpoint again, or use the tokenizer of its base model."
+            f"The tokenizer of {name!r} turns an empty text into {ids}, not into the end token {END_TOKEN} alone, "
+            "which every Qwen3-Embedding appends and pools. Download the checkpoint again, or use the tokenizer of its "
+            "base model."
         )
 
 
@@ -224,7 +245,7 @@ def _check_limit(name: str, asked: int | None, most: int, what: str) -> None:
 
 
 def _unit_vectors(vectors: npt.ArrayLike, dimension: int | None) -> Vectors:
-    """[texts, model's dimension] -> [texts, dimension], each of length one, whatever the dtype was that it came in."""
+    """Cut [texts, dimension of the model] of any dtype to [texts, dimension], and normalize the vectors in float64."""
     kept = np.asarray(vectors, dtype=np.float64)[:, :dimension]
     with np.errstate(invalid="ignore", divide="ignore"):
         unit = kept / np.linalg.norm(kept, axis=1, keepdims=True)

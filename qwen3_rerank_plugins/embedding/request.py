@@ -1,33 +1,26 @@
-"""What is asked, checked once: texts, and how they are to be read.
-
-Comes in: whatever a caller passed. Goes out: `EmbeddingRequest`, which the model trusts.
-Must not know: models, tokens. The one place where the prompt of queries is written.
-"""
+"""A checked request for vectors: texts, their prompt and the options of the call."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
-from typing import cast
 
-from qwen3_rerank_plugins.engine.request import DEFAULT_INSTRUCTION
+from qwen3_rerank_plugins.engine.request import DEFAULT_INSTRUCTION, check_list, check_text
 from qwen3_rerank_plugins.engine.settings import positive_int
 from qwen3_rerank_plugins.engine.text.tokenizer import well_formed
-from qwen3_rerank_plugins.errors import InputTypeError, RequestError
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EmbeddingOptions:
-    """How texts are read; every one of these may change from call to call of one loaded model.
+    """Options that may change from call to call of one loaded model.
 
     Attributes:
-        max_length: tokens of one text with its prompt and end token; None is as many as the checkpoint says.
-        truncate_dim: numbers to keep of each vector, which is a unit vector again; None keeps all.
+        max_length: most tokens of a text with its prompt and end token; None is the checkpoint's limit.
+        truncate_dim: numbers to keep of each vector, which is normalized again; None keeps all.
         batch_size: texts in one forward pass.
         show_progress: draw sentence-transformers' progress bar.
 
     Raises:
-        SettingsError: a number is not a positive whole one.
+        SettingsError: a number is not a positive whole number.
     """
 
     max_length: int | None = None
@@ -46,39 +39,28 @@ class EmbeddingRequest:
     """Texts that share a prompt.
 
     Attributes:
-        texts: in the caller's order; lone surrogates, which no tokenizer takes, are U+FFFD.
-        prompt: stands before each of them; empty for documents.
-        reading: how they are read.
+        texts: in the caller's order; lone surrogates, which no tokenizer accepts, are replaced by U+FFFD.
+        prompt: comes before each text; empty for documents.
+        options: the options of the call.
     """
 
     texts: tuple[str, ...]
     prompt: str
-    reading: EmbeddingOptions
+    options: EmbeddingOptions
 
 
 def query_prompt(instruction: str | None) -> str:
-    """What the family reads before a query: the instruction and the word "Query:", with no space after it."""
+    """Return the text before a query: the instruction and "Query:", with no space after it."""
     return f"Instruct: {DEFAULT_INSTRUCTION if instruction is None else well_formed(instruction)}\nQuery:"
 
 
-def make_request(texts: object, reading: EmbeddingOptions, prompt: str = "") -> EmbeddingRequest:
+def make_request(texts: object, options: EmbeddingOptions, prompt: str = "") -> EmbeddingRequest:
     """Check a caller's texts and freeze them.
 
     Raises:
-        InputTypeError: a text is not `str`; the message names which.
+        InputTypeError: a text is not `str`; the message names its position.
         RequestError: `texts` is one string instead of a list of them.
     """
-    if isinstance(texts, (str, bytes)):
-        raise RequestError("texts must be a list of strings, got one string; wrap it in a list: [text].")
-    if isinstance(texts, Mapping):
-        raise InputTypeError(f"texts must be a list of strings, got {type(texts).__name__}. Pass list(texts.values()).")
-    try:
-        frozen = tuple(cast("Iterable[object]", texts))
-    except TypeError:
-        raise InputTypeError(f"texts must be an iterable of strings, got {type(texts).__name__}.") from None
-    for index, text in enumerate(frozen):
-        if not isinstance(text, str):
-            hint = " Decode it first." if isinstance(text, bytes) else " Pass the text itself."
-            kind = "None" if text is None else type(text).__name__
-            raise InputTypeError(f"texts[{index}] must be a string, got {kind}.{hint}")
-    return EmbeddingRequest(tuple(map(well_formed, cast("tuple[str, ...]", frozen))), prompt, reading)
+    listed = check_list("texts", texts, "Pass list(texts.values()).")
+    checked = (check_text(f"texts[{index}]", text) for index, text in enumerate(listed))
+    return EmbeddingRequest(tuple(map(well_formed, checked)), prompt, options)

@@ -1,14 +1,10 @@
-"""How good a ranking is, and where to cut it. Needs the extra `eval`; `mteb_model` and `card` need the extra `mteb`.
+"""Measure the quality of rankings and find a threshold for scores. Needs the extra `eval`; `mteb_model` needs `mteb`.
 
-1. `judged`: files of judged sets -> queries that can be measured;
-2. `measures`: rankings as grades -> nDCG, MRR, recall and MAP, by trec_eval;
-3. `bootstrap`: figures of queries -> means with intervals;
-4. `comparison`: a reranker against the order of its sets: `evaluate`;
-5. `pairs`, `thresholds` and `calibration`: labelled pairs -> a threshold, or that none separates: `calibrate`;
-6. `collection` and `search`: a set as one collection, and what every stage of a search found in it: `evaluate_search`;
-7. `trec`: runs and judgements in the formats of TREC;
-8. `record`, `report` and `picture`: what is kept and shown of all three;
-9. `mteb_adapter` and `card`: the same reranker inside mteb.
+- `evaluate` compares judged sets before and after reranking (`comparison`, `judged`, `measures`).
+- `calibrate` proposes a threshold from labeled pairs (`calibration`, `pairs`, `thresholds`, `scored_pairs`).
+- `evaluate_search` measures each stage of a search on one collection (`search`, `collection`).
+- `record_of` makes a record of the results; `report` and `picture` show it, and `trec` writes the formats of TREC.
+- `mteb_model` runs the reranker inside mteb (`mteb_adapter`).
 """
 
 from __future__ import annotations
@@ -20,7 +16,7 @@ try:
     import sklearn  # noqa: F401
 except ModuleNotFoundError as error:
     if error.name not in ("pytrec_eval", "sklearn"):
-        raise  # it is installed, and misses something of its own
+        raise  # it is installed, and one of its dependencies is missing
     raise MissingExtraError("pytrec_eval-terrier" if error.name == "pytrec_eval" else "scikit-learn", "eval") from error
 
 from qwen3_rerank_plugins.evaluation.calibration import acalibrate, calibrate

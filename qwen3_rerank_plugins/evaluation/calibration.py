@@ -1,8 +1,4 @@
-"""A reranker and labelled pairs -> the threshold to cut its scores at.
-
-Comes in: `Qwen3Reranker`, file names. Goes out: `Calibration`.
-Must not know: how a threshold is found, terminals, tables.
-"""
+"""Score labeled pairs with a reranker and propose a threshold for its scores."""
 
 from __future__ import annotations
 
@@ -28,18 +24,19 @@ def calibrate(
     seed: int = 0,
     on_progress: OnProgress = lambda share: None,
 ) -> Calibration:
-    """Score labelled pairs and propose a `min_score`.
+    """Score labeled pairs and propose a `min_score`.
 
     Args:
-        reranker: its own `top_n` and `min_score` are not used.
+        reranker: the reranker; its `top_n` and `min_score` are not used.
         files: JSONL of pairs with query, text and label, or judged sets.
-        precision: to be reached by the lowest threshold that does; None looks for the best F1.
-        instruction: or a function of the query; goes before the reranker's own, which goes before that of the pairs.
-        seed: of the parts and the bootstrap.
-        on_progress: told the share of a query that was just scored.
+        precision: propose the lowest threshold that reaches this precision; None proposes the one with the best F1.
+        instruction: an instruction or a function of the query. It overrides the reranker's instruction, which
+            overrides the instructions of the pairs.
+        seed: random seed of the held-out parts and of the bootstrap.
+        on_progress: called with the share of a query that was just scored.
 
     Raises:
-        RequestError: a line cannot be read, or there are too few pairs of one kind.
+        RequestError: a line cannot be read, or there are too few relevant or irrelevant pairs.
         RerankError: as `Qwen3Reranker.rank`.
     """
     refuse_running_loop("calibrate", "acalibrate")
@@ -57,30 +54,30 @@ async def acalibrate(
     seed: int = 0,
     on_progress: OnProgress = lambda share: None,
 ) -> Calibration:
-    """`calibrate` on the running event loop, as in a notebook."""
-    labelled = read_labeled([str(file) for file in files])
-    check_enough(labelled)
+    """Run `calibrate` on the current event loop, for example in a notebook."""
+    labeled = read_labeled([str(file) for file in files])
+    check_enough(labeled)
     return await calibrate_on(
-        reranker, labelled, precision=precision, instruction=instruction, seed=seed, on_progress=on_progress
+        reranker, labeled, precision=precision, instruction=instruction, seed=seed, on_progress=on_progress
     )
 
 
 async def calibrate_on(
     reranker: Qwen3Reranker,
-    labelled: LabeledTasks,
+    labeled: LabeledTasks,
     *,
     precision: float | None,
     instruction: Instruction | None,
     seed: int,
     on_progress: OnProgress,
 ) -> Calibration:
-    """`acalibrate` on pairs that were read already."""
+    """Run `acalibrate` on pairs that `read_labeled` returned."""
     ranker = TaskRanker(reranker, on_progress, reranker.instruction if instruction is None else instruction)
     scores: list[float] = []
     labels: list[bool] = []
     queries: list[str] = []
     documents: list[str] = []
-    async for ranked in ranker.rank_all(labelled.tasks):
+    async for ranked in ranker.rank_all(labeled.tasks):
         for document in ranked.documents:
             candidate = ranked.task.candidates[document.index]
             scores.append(document.score)
@@ -88,10 +85,10 @@ async def calibrate_on(
             queries.append(ranked.task.query)
             documents.append(candidate.text)
     found = propose_threshold(scores, labels, queries, documents, precision=precision, seed=seed)
-    return dataclasses.replace(found, unlabelled=labelled.unlabelled)
+    return dataclasses.replace(found, unlabelled=labeled.unlabelled)
 
 
-def check_enough(labelled: LabeledTasks) -> None:
-    """Refuse too few pairs before a model is loaded for them."""
-    labels = [candidate.relevant for task in labelled.tasks for candidate in task.candidates]
-    check_counts(sum(map(bool, labels)), len(labels) - sum(map(bool, labels)))
+def check_enough(labeled: LabeledTasks) -> None:
+    """Check that there are enough pairs, before a model is loaded."""
+    labels = [bool(candidate.relevant) for task in labeled.tasks for candidate in task.candidates]
+    check_counts(labels.count(True), labels.count(False))

@@ -1,8 +1,4 @@
-"""A judged set -> one collection to search: all its candidates pooled, and its queries with their judgements.
-
-Comes in: a file name. Goes out: `Collection`.
-Must not know: who searches, measures.
-"""
+"""Pool the candidates of a judged set into one collection to search, with the judgments of its queries."""
 
 from __future__ import annotations
 
@@ -13,20 +9,20 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from qwen3_rerank_plugins.data.bundled import bundled_tasks
-from qwen3_rerank_plugins.data.tasks import Candidate, RankingTask
+from qwen3_rerank_plugins.data.tasks import RankingTask
 from qwen3_rerank_plugins.engine.settings import positive_int
 from qwen3_rerank_plugins.errors import RequestError
-from qwen3_rerank_plugins.evaluation.judged import grades, read_tasks, set_name
+from qwen3_rerank_plugins.evaluation.judged import grades, read_tasks, require_relevant, set_name
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class JudgedQuery:
-    """A query, and what should be found for it.
+    """A query and its relevant passages.
 
     Attributes:
-        query_id: its name; the set's, or the line it stands on.
-        text: what is looked for.
-        relevant: grades, above zero, by the names of passages; all others count as not relevant, judged or not.
+        query_id: the set's ID of the query, or "line-" and its number.
+        text: the query.
+        relevant: grades, above zero, by passage ID. All other passages count as not relevant, judged or not.
     """
 
     query_id: str
@@ -36,13 +32,13 @@ class JudgedQuery:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Collection:
-    """Passages to search in, and queries that have an answer among them.
+    """Passages to search, and queries with a relevant passage among them.
 
     Attributes:
-        name: the set's folder and file.
-        passages: texts by name: the set's `doc_id`, or a digest of the text.
-        queries: those with a relevant passage, in the order of the set.
-        instructions: the set's own, by the text of the query.
+        name: folder and file name of the set.
+        passages: texts by passage ID, which is the set's `doc_id` or a digest of the text.
+        queries: the queries with a relevant passage, in the order of the set.
+        instructions: the set's instructions by the text of the query.
     """
 
     name: str
@@ -52,34 +48,34 @@ class Collection:
 
     @property
     def fingerprint(self) -> str:
-        """Equal for equal passages: what an index of them may be known by."""
+        """A digest of the passages, for example to name an index of them."""
         return _digest(json.dumps(sorted(self.passages.items())))
 
     def first(self, queries: int | None) -> Collection:
-        """The same passages with only so many queries; None keeps all."""
+        """Return a collection with the same passages and only the first queries; None keeps all queries."""
         if queries is not None:
             queries = positive_int("queries", queries)
         return dataclasses.replace(self, queries=self.queries[:queries])
 
     def instruction_for(self, query: str) -> str | None:
-        """The set's instruction for one of its queries, in the form that every `instruction` option takes."""
+        """Return the set's instruction for a query. Every `instruction` option accepts this method."""
         return self.instructions.get(query)
 
 
 def read_collection(file: str | Path) -> Collection:
-    """Pool a set.
+    """Read a judged set as a collection.
 
     Args:
         file: a judged set (JSONL), each line a query with its candidates.
 
     Raises:
-        RequestError: a line cannot be read, one name stands for two texts or two queries, or nothing is relevant.
+        RequestError: a line cannot be read, two texts or two queries have the same ID, or nothing is relevant.
     """
     return _pool(set_name(str(file)), read_tasks(str(file)))
 
 
 def bundled_collection() -> Collection:
-    """The small set that comes with the package, for a first look and for tests; it measures nothing of worth."""
+    """Return the small bundled set, for first steps and tests. It is too small to measure quality."""
     return _pool("bundled", bundled_tasks())
 
 
@@ -90,33 +86,22 @@ def _pool(name: str, tasks: Iterable[RankingTask]) -> Collection:
     for number, task in enumerate(tasks, 1):
         relevant: dict[str, int] = {}
         for candidate, grade in zip(task.candidates, grades(task), strict=True):
-            passage = _name_of(candidate)
+            passage = _digest(candidate.text) if candidate.doc_id is None else str(candidate.doc_id)
             if passages.setdefault(passage, candidate.text) != candidate.text:
                 raise RequestError(
-                    f"{task.location}: doc_id {passage!r} stood for another text before. Use one for each."
+                    f"{task.location}: doc_id {passage!r} has another text earlier in the set. Use one ID per text."
                 )
             if grade:
                 relevant[passage] = max(grade, relevant.get(passage, 0))
         if relevant:
-            query = JudgedQuery(_query_id(task, number), task.query, relevant)
-            if queries.setdefault(query.query_id, query) is not query:
-                raise RequestError(f"{task.location}: query_id {query.query_id!r} is there twice. Use one for each.")
+            query_id = f"line-{number}" if task.query_id is None else str(task.query_id)
+            query = JudgedQuery(query_id, task.query, relevant)
+            if queries.setdefault(query_id, query) is not query:
+                raise RequestError(f"{task.location}: query_id {query_id!r} occurs twice. Use one ID per query.")
         if task.instruction is not None:
             instructions[task.query] = task.instruction
-    if not queries:
-        raise RequestError(
-            f"{name} has no query with a relevant candidate, so that there is nothing to look for. A judged candidate "
-            'carries "relevance", above zero where it is relevant.'
-        )
+    require_relevant(name, [*queries])
     return Collection(name, passages, tuple(queries.values()), instructions)
-
-
-def _name_of(candidate: Candidate) -> str:
-    return _digest(candidate.text) if candidate.doc_id is None else str(candidate.doc_id)
-
-
-def _query_id(task: RankingTask, number: int) -> str:
-    return f"line-{number}" if task.query_id is None else str(task.query_id)
 
 
 def _digest(text: str) -> str:

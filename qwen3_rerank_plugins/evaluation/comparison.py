@@ -1,8 +1,4 @@
-"""A reranker and judged sets -> how good their order is before and after reranking.
-
-Comes in: `Qwen3Reranker`, file names. Goes out: `Evaluation`.
-Must not know: terminals, tables, pictures.
-"""
+"""Measure judged sets in their original order and reranked: `evaluate`."""
 
 from __future__ import annotations
 
@@ -34,14 +30,14 @@ OnProgress = Callable[[float], None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Measured:
-    """One measure, its mean over queries.
+class ComparedMeasure:
+    """The mean of one measure over queries, before and after reranking.
 
     Attributes:
-        name: as in "nDCG@10".
-        before: of the candidates in the order of the set.
-        after: of the same candidates reranked.
-        difference: after minus before, query by query.
+        name: name with its cutoff, such as "nDCG@10".
+        before: mean in the order of the set.
+        after: mean of the same candidates reranked.
+        difference: mean of after minus before, computed query by query.
     """
 
     name: str
@@ -52,13 +48,12 @@ class Measured:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SetEvaluation:
-    """One set.
+    """The evaluation of one set.
 
     Attributes:
-        name: its folder and file.
-        queries, left_out, documents, fewest, most, unjudged: as in `JudgedSet`.
-        truncated_tokens: tokens of all candidates that the model did not see.
-        measures: one entry a measure.
+        name, queries, left_out, documents, fewest, most, unjudged: as in `JudgedSet`.
+        truncated_tokens: tokens of all candidates that were cut to fit in `max_length`.
+        measures: one entry per measure.
     """
 
     name: str
@@ -69,17 +64,19 @@ class SetEvaluation:
     most: int
     unjudged: int
     truncated_tokens: int
-    measures: tuple[Measured, ...]
+    measures: tuple[ComparedMeasure, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All sets, and their mean, in which every set weighs the same.
+    """The evaluation of all sets and their mean, in which every set has the same weight.
 
     Attributes:
-        k: places that nDCG and recall look at.
-        instruction: of all sets, or the name of the function that gave it; None where each set brought its own.
-        resamples, seed: of the bootstrap.
+        k: cutoff rank of nDCG and recall.
+        instruction: the instruction for all sets, or the name of its function; None if each set used its own.
+        resamples, seed: settings of the bootstrap.
+        sets: one entry per set.
+        mean: one entry per measure.
     """
 
     k: int
@@ -87,17 +84,7 @@ class Evaluation:
     resamples: int
     seed: int
     sets: tuple[SetEvaluation, ...]
-    mean: tuple[Measured, ...]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _SetFigures:
-    """Values are (queries, 2 x measures): all measures before, then all after; means likewise, a row a resample."""
-
-    found: JudgedSet
-    values: Numbers
-    means: Numbers
-    truncated_tokens: int
+    mean: tuple[ComparedMeasure, ...]
 
 
 def evaluate(
@@ -110,16 +97,17 @@ def evaluate(
     seed: int = 0,
     on_progress: OnProgress = lambda share: None,
 ) -> Evaluation:
-    """Measure sets in the order they have, rerank them, and measure again.
+    """Measure sets in their original order, rerank them, and measure again.
 
     Args:
-        reranker: its `top_n` and `min_score` are not used.
+        reranker: the reranker; its `top_n` and `min_score` are not used.
         files: judged sets (JSONL), each line a query with its candidates in the order of the first stage.
-        k: places that nDCG and recall look at.
-        instruction: or a function of the query; goes before the reranker's own, which goes before the set's.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
-        on_progress: told the share of a query that was just scored.
+        k: cutoff rank of nDCG and recall.
+        instruction: an instruction or a function of the query. It overrides the reranker's instruction, which
+            overrides the instructions of the sets.
+        resamples: number of bootstrap resamples.
+        seed: random seed of the bootstrap.
+        on_progress: called with the share of a query that was just scored.
 
     Raises:
         RequestError: a set cannot be read, or has no query with a relevant candidate.
@@ -143,10 +131,10 @@ async def aevaluate(
     seed: int = 0,
     on_progress: OnProgress = lambda share: None,
 ) -> Evaluation:
-    """`evaluate` on the running event loop, as in a notebook."""
-    found = survey([str(file) for file in files])
+    """Run `evaluate` on the current event loop, for example in a notebook."""
+    sets = survey([str(file) for file in files])
     return await compare(
-        reranker, found, k=k, instruction=instruction, resamples=resamples, seed=seed, on_progress=on_progress
+        reranker, sets, k=k, instruction=instruction, resamples=resamples, seed=seed, on_progress=on_progress
     )
 
 
@@ -160,34 +148,26 @@ async def compare(
     seed: int,
     on_progress: OnProgress,
 ) -> Evaluation:
-    """`aevaluate` of sets that were looked through already."""
+    """Run `aevaluate` on sets that `survey` returned."""
     k, resamples, seed = positive_int("k", k), positive_int("resamples", resamples), plain(seed)
     instruction = reranker.instruction if instruction is None else instruction
     ranker = TaskRanker(reranker, on_progress, instruction)
-    measured = [
-        await _measure_set(ranker, found, k, resamples, (seed, position)) for position, found in enumerate(sets)
-    ]
-    names = measure_names(k)
-    return Evaluation(
-        k,
-        _in_words(instruction),
-        resamples,
-        seed,
-        tuple(_describe_set(one, names) for one in measured),
-        _measured(
-            names,
-            np.mean([one.values.mean(axis=0) for one in measured], axis=0),
-            np.mean([one.means for one in measured], axis=0),
-        ),
-    )
-
-
-def _in_words(instruction: Instruction | None) -> str | None:
-    return getattr(instruction, "__name__", repr(instruction)) if callable(instruction) else instruction
+    evaluations, means, resampled = [], [], []
+    for position, one in enumerate(sets):
+        values, truncated_tokens = await _measure_set(ranker, one, k)
+        means.append(values.mean(axis=0))
+        resampled.append(resample_means(values, resamples, (seed, position)))
+        counts = {name: value for name, value in dataclasses.asdict(one).items() if name != "file"}
+        measures = _compared(measure_names(k), means[-1], resampled[-1])
+        evaluations.append(SetEvaluation(**counts, truncated_tokens=truncated_tokens, measures=measures))
+    mean = _compared(measure_names(k), np.mean(means, axis=0), np.mean(resampled, axis=0))
+    if callable(instruction):
+        instruction = getattr(instruction, "__name__", repr(instruction))
+    return Evaluation(k, instruction, resamples, seed, tuple(evaluations), mean)
 
 
 def refuse_running_loop(name: str, instead: str) -> None:
-    """Say what to call instead, where an event loop is running already."""
+    """Name the function to call instead if an event loop is already running."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -195,42 +175,25 @@ def refuse_running_loop(name: str, instead: str) -> None:
     raise RequestError(f"An event loop is running here, as in a notebook: use `await {instead}(...)` for {name}(...).")
 
 
-async def _measure_set(
-    ranker: TaskRanker, found: JudgedSet, k: int, resamples: int, seed: tuple[int, ...]
-) -> _SetFigures:
+async def _measure_set(ranker: TaskRanker, judged_set: JudgedSet, k: int) -> tuple[Numbers, int]:
+    """Return the measures (queries, 2 x measures), all before and then all after, and the truncated tokens."""
     before: list[tuple[int, ...]] = []
     after: list[tuple[int, ...]] = []
-    truncated = 0
-    async for ranked in ranker.rank_all(found.tasks()):
+    truncated_tokens = 0
+    async for ranked in ranker.rank_all(judged_set.tasks()):
         judged = grades(ranked.task)
         before.append(judged)
         after.append(tuple(judged[document.index] for document in ranked.documents))
-        truncated += sum(document.truncated_tokens for document in ranked.documents)
-    columns = [[dataclasses.astuple(figures) for figures in measure(rankings, k)] for rankings in (before, after)]
-    values = np.concatenate([np.array(column, dtype=np.float64) for column in columns], axis=1)
-    return _SetFigures(found, values, resample_means(values, resamples, seed), truncated)
+        truncated_tokens += sum(document.truncated_tokens for document in ranked.documents)
+    columns = [[dataclasses.astuple(measures) for measures in measure(rankings, k)] for rankings in (before, after)]
+    return np.concatenate(columns, axis=1, dtype=np.float64), truncated_tokens
 
 
-def _describe_set(one: _SetFigures, names: tuple[str, ...]) -> SetEvaluation:
-    found = one.found
-    return SetEvaluation(
-        found.name,
-        found.queries,
-        found.left_out,
-        found.documents,
-        found.fewest,
-        found.most,
-        found.unjudged,
-        one.truncated_tokens,
-        _measured(names, one.values.mean(axis=0), one.means),
-    )
-
-
-def _measured(names: tuple[str, ...], means: Numbers, resampled: Numbers) -> tuple[Measured, ...]:
-    """Means are (2 x measures,), resampled ones (resamples, 2 x measures): all before, then all after."""
+def _compared(names: tuple[str, ...], means: Numbers, resampled: Numbers) -> tuple[ComparedMeasure, ...]:
+    """Means are (2 x measures,) and resampled means (resamples, 2 x measures): all before, then all after."""
     count = len(names)
     return tuple(
-        Measured(
+        ComparedMeasure(
             name,
             estimate(means[at], resampled[:, at]),
             estimate(means[at + count], resampled[:, at + count]),

@@ -1,9 +1,6 @@
-"""The reranker as mteb sees a cross-encoder. Needs the extra `mteb`.
+"""The reranker as a cross-encoder that mteb can run. Needs the extra `mteb`.
 
-Comes in: a reranker or its settings; from mteb, queries and documents. Goes out: one log-odds a pair.
-Must not know: tasks, benchmarks.
-
-mteb is imported where it is needed: it takes seconds, and evaluating sets of one's own does not need it.
+mteb is imported inside functions, because its import takes seconds and other evaluations do not need it.
 """
 
 from __future__ import annotations
@@ -17,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qwen3_rerank_plugins._options import UNSET, Unset
 from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, DEFAULT_MODEL
 from qwen3_rerank_plugins.errors import MissingExtraError
-from qwen3_rerank_plugins.reranker import UNSET, Qwen3Reranker, Unset
+from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
 _ORGANIZATION = "qwen3-rerank-plugins"
 
@@ -27,12 +25,12 @@ _ORGANIZATION = "qwen3-rerank-plugins"
 def mteb_model(
     model: str | Qwen3Reranker = DEFAULT_MODEL, *, instructions: Mapping[str, str] | None = None, **settings: Any
 ) -> MtebReranker:
-    """What `mteb.evaluate` takes as a model.
+    """Return a model for `mteb.evaluate`.
 
     Args:
-        model: hub id, folder or "demo"; or a reranker that is there already.
-        instructions: the instruction of each task, by its name; goes before all others.
-        settings: those of `Qwen3Reranker`; none where one is given.
+        model: hub ID, folder, "demo" or a reranker.
+        instructions: instructions by the name of the task. They override all other instructions.
+        settings: settings of `Qwen3Reranker`; not used if `model` is a reranker.
 
     Raises:
         MissingExtraError: mteb is not installed.
@@ -42,18 +40,18 @@ def mteb_model(
 
 
 class MtebReranker:
-    """mteb's protocol of a cross-encoder.
+    """A cross-encoder in mteb's sense.
 
-    The instruction of a query is the first there is of: the one given for its task; the query's own; the one that mteb
-    has for the task; the reranker's.
+    Each query gets the first instruction that exists: the one passed for its task, the query's, mteb's prompt for the
+    task, the reranker's.
 
     Args:
-        reranker: its `top_n` and `min_score` are not used.
-        instructions: by the name of the task.
+        reranker: the reranker; its `top_n` and `min_score` are not used.
+        instructions: instructions by the name of the task.
 
     Attributes:
-        mteb_model_meta: what mteb files its results under: a name of ours, so that results of mteb's own wrapper of
-            the same model are not taken for them.
+        mteb_model_meta: the model's name and settings in mteb's results. The name differs from the one of mteb's
+            wrapper of the same model, so that their results are not mixed up.
     """
 
     def __init__(self, reranker: Qwen3Reranker, instructions: Mapping[str, str]) -> None:
@@ -72,13 +70,13 @@ class MtebReranker:
         prompt_type: Any = None,
         **_: Any,
     ) -> NDArray[np.float64]:
-        """Log-odds of each pair, (pairs,), in the order of the pairs.
+        """Return the log-odds of each pair, (pairs,).
 
-        Probabilities would rank worse: trec_eval, which mteb judges with, rounds them to 32 bits, and so makes ties of
-        those near 1.
+        Probabilities would rank worse, because mteb evaluates with trec_eval, which rounds scores to 32 bits and so
+        turns probabilities near 1 into ties.
         """
         queries = self._queries(inputs1, task_metadata)
-        pairs = zip(queries, _texts(inputs2), strict=True)
+        pairs = zip(queries, (text for batch in inputs2 for text in batch["text"]), strict=True)
         scores: list[float] = []
         for (query, instruction), run in itertools.groupby(pairs, key=lambda pair: pair[0]):
             documents = [document for _, document in run]
@@ -87,18 +85,22 @@ class MtebReranker:
         return np.array(scores, dtype=np.float64)
 
     def _queries(self, batches: Iterable[Mapping[str, Any]], task: Any) -> Iterator[tuple[str, str | Unset | None]]:
-        """Each query with its instruction. mteb appends a query's own instruction to its text, too."""
+        """Yield each query with its instruction, without the copy of it that mteb appends to the query's text."""
         for_task = self._instructions.get(task.name)
-        general = _prompt_of(task) or UNSET
+        prompt = task.prompt.get("query") if isinstance(task.prompt, Mapping) else task.prompt
         for batch in batches:
-            own = batch.get("instruction") or [None] * len(batch["text"])
+            instructions = batch.get("instruction") or [None] * len(batch["text"])
             bare = batch.get("query") or batch["text"]
-            for query, text, instruction in zip(bare, batch["text"], own, strict=True):
-                yield (query if instruction else text), for_task or instruction or general
+            for query, text, instruction in zip(bare, batch["text"], instructions, strict=True):
+                yield (query if instruction else text), for_task or instruction or prompt or UNSET
 
 
 def import_mteb() -> Any:
-    """mteb, or the one error that says how to install it."""
+    """Import mteb.
+
+    Raises:
+        MissingExtraError: mteb is not installed.
+    """
     try:
         return importlib.import_module("mteb")
     except ModuleNotFoundError as error:
@@ -107,19 +109,11 @@ def import_mteb() -> Any:
         raise MissingExtraError("mteb", "mteb") from error
 
 
-def _texts(batches: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    return (text for batch in batches for text in batch["text"])
-
-
-def _prompt_of(task: Any) -> str | None:
-    prompt = task.prompt
-    return prompt.get("query") if isinstance(prompt, Mapping) else prompt
-
-
 def _describe(reranker: Qwen3Reranker) -> Any:
-    meta = import_mteb().models.ModelMeta
     settings = reranker.settings
     on_hub = settings.model.count("/") == 1 and not Path(settings.model).is_dir()
+    options = {name: getattr(settings, name) for name in ("dtype", "quantization", "attention")}
+    options = {name: value for name, value in options.items() if value not in (None, "auto")}
     described = {
         "name": f"{_ORGANIZATION}/{Path(settings.model).name}",
         "revision": settings.revision or "main",
@@ -128,11 +122,6 @@ def _describe(reranker: Qwen3Reranker) -> Any:
         "framework": ["PyTorch"],
         "model_type": ["cross-encoder"],
         "use_instructions": True,
-        "experiment_kwargs": {
-            name: value
-            for name in ("dtype", "quantization", "attention")
-            if (value := getattr(settings, name)) not in (None, "auto")
-        }
-        or None,
+        "experiment_kwargs": options or None,
     }
-    return meta.create_empty(overwrites=described)
+    return import_mteb().models.ModelMeta.create_empty(overwrites=described)

@@ -1,8 +1,8 @@
-"""Records of labelled pairs, or of judged sets -> queries whose candidates are all labelled.
+"""Read labeled pairs and judged sets as queries whose candidates are all labeled.
 
-A pair is {"query": ..., "text": ..., "label": ...}, with an optional "instruction", or a row of a table with these
-columns; sets are recognized by their "candidates". Pairs of one query are put together, wherever they stand, and so
-share a prefix.
+A pair is {"query": ..., "text": ..., "label": ...}, with an optional "instruction", or a table row with these columns.
+Sets are recognized by their "candidates". Pairs with the same query and instruction are grouped, so they share a
+prefix.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _PAIR_LINE = '{"query": ..., "text": ..., "label": 0 or 1}'
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LabeledTasks:
-    """What there is to calibrate on.
+    """The labeled pairs to calibrate on.
 
     Attributes:
-        tasks: queries with at least one labelled candidate, and without those that nobody labelled.
-        unlabelled: how many candidates were dropped for that.
+        tasks: queries with at least one labeled candidate. Their unlabeled candidates are left out.
+        unlabelled: number of candidates that were left out because they have no label.
     """
 
     tasks: tuple[RankingTask, ...]
@@ -34,20 +34,20 @@ class LabeledTasks:
 
 
 def read_labeled(files: Sequence[str]) -> LabeledTasks:
-    """All files, as one collection.
+    """Read all files as one collection of labeled pairs.
 
     Raises:
-        RequestError: a record is neither a pair nor a set's; the message names its file and its place there.
+        RequestError: a record is neither a pair nor a query of a set; the message names its file and location.
     """
     grouped: dict[tuple[str, str | None], list[Candidate]] = {}
     unlabelled = 0
-    limit = Limit("Labelled pairs", "Calibrate on fewer: a few thousand are plenty.")
+    limit = Limit("Labeled pairs", "Calibrate on fewer: a few thousand are plenty.")
     for task in (task for file in files for task in _tasks(file)):
         limit.count(task.candidates)
-        labelled = [candidate for candidate in task.candidates if candidate.relevance is not None]
-        unlabelled += len(task.candidates) - len(labelled)
-        if labelled:
-            grouped.setdefault((task.query, task.instruction), []).extend(labelled)
+        labeled = [candidate for candidate in task.candidates if candidate.relevance is not None]
+        unlabelled += len(task.candidates) - len(labeled)
+        if labeled:
+            grouped.setdefault((task.query, task.instruction), []).extend(labeled)
     tasks = (
         RankingTask(query, tuple(candidates), instruction=instruction)
         for (query, instruction), candidates in grouped.items()
@@ -59,7 +59,7 @@ def _tasks(file: str) -> Iterator[RankingTask]:
     with open_records(file) as found:
         if found.kind == "lines":
             for record in found.records:
-                raise RequestError(f"{record.location} is not a JSON object. A pair's line is {_PAIR_LINE}.")
+                raise RequestError(f"{record.location} is not a JSON object. Write each pair as {_PAIR_LINE}.")
         yield from map(_parse, found.records)
 
 
@@ -70,32 +70,30 @@ def _parse(record: Record) -> RankingTask:
     missing = [name for name in ("query", "text", "label") if name not in fields]
     if missing:
         raise RequestError(
-            f"{location} lacks {missing[0]!r}. A pair's line is {_PAIR_LINE}, or a row of a table with these columns; "
-            "sets do as well."
+            f"{location} lacks {missing[0]!r}. Write each pair as {_PAIR_LINE} or as a table row with these columns, "
+            "or pass judged sets."
         )
-    given = fields.get("instruction")
-    instruction = (
-        None if given is None or (given == "" and not record.typed) else take(fields, "instruction", str, location)
-    )
+    instruction = fields.get("instruction")
+    if instruction == "" and not record.typed:  # an empty cell of a table
+        instruction = None
+    if instruction is not None:
+        instruction = take(fields, "instruction", str, location)
     candidate = Candidate(take(fields, "text", str, location), relevance=_label(record))
     return RankingTask(take(fields, "query", str, location), (candidate,), instruction=instruction)
 
 
 def _label(record: Record) -> float:
-    label = record.fields["label"]
-    if not record.typed:
-        label = _number(label)
+    given = record.fields["label"]
+    label = given if record.typed else _number(given)
     if not isinstance(label, (int, float)) or math.isnan(label):
-        raise RequestError(
-            f"{record.location}: 'label' must be true, false or a number, got {record.fields['label']!r:.40}."
-        )
+        raise RequestError(f"{record.location}: 'label' must be true, false or a number, got {given!r:.40}.")
     return label
 
 
 def _number(cell: str) -> float | None:
-    """A cell of a table as a label."""
-    words = {"true": 1.0, "false": 0.0}
+    """Return a table cell as a label; None if it is not one."""
+    word = cell.strip().lower()
     try:
-        return words[cell.strip().lower()] if cell.strip().lower() in words else float(cell)
+        return float(word == "true") if word in ("true", "false") else float(cell)
     except ValueError:
         return None

@@ -1,8 +1,4 @@
-"""An evaluation or a calibration -> a record in plain types: what was found, where, and with which versions.
-
-Comes in: `Evaluation`, `Calibration` or `SearchEvaluation`, and the reranker it is of. Goes out: the JSON of a record.
-Must not know: how anything was measured.
-"""
+"""Make the record of an evaluation, a calibration or a search: results, circumstances and versions as JSON types."""
 
 from __future__ import annotations
 
@@ -24,12 +20,12 @@ _STUDIES = {Evaluation: "evaluation", Calibration: "calibration", SearchEvaluati
 def record_of(
     results: Evaluation | Calibration | SearchEvaluation, reranker: Qwen3Reranker, packages: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """A record as those of the benchmarks are; a local model is called by its folder's own name.
+    """Return a record in the format of the benchmarks' records. A local model is named by its folder, without the path.
 
     Args:
-        results: what was found.
-        reranker: that it was found with.
-        packages: whose versions matter besides the usual ones.
+        results: the results.
+        reranker: the reranker that was measured.
+        packages: further packages whose versions to record.
     """
     settings = reranker.settings
     placement = choose_placement(settings)
@@ -40,5 +36,5 @@ def record_of(
     circumstances = note_circumstances(subject, placement.device, placement.dtype, (*_PACKAGES, *packages))
     record = make_record(_STUDIES[type(results)], circumstances, results)
     if isinstance(results, Calibration):
-        record["results"]["threshold"] = results.threshold  # in full: rounded, it would cut elsewhere
+        record["results"]["threshold"] = results.threshold  # not rounded, because rounding could drop other documents
     return record

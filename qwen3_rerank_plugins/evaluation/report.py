@@ -1,8 +1,4 @@
-"""The record of an evaluation, a calibration or a search -> tables, the same ones for terminal and documentation.
-
-Comes in: the JSON of a record. Goes out: `Grid`s.
-Must not know: how anything was measured.
-"""
+"""Turn the record of an evaluation, a calibration or a search into tables, for the terminal and for documentation."""
 
 from __future__ import annotations
 
@@ -13,19 +9,19 @@ from qwen3_rerank_plugins.bench.report import Grid, Record
 
 
 def grids_of(record: Record) -> list[Grid]:
-    """The tables of a record."""
+    """Return the tables of a record."""
     return STUDIES[record["study"]](record["results"])
 
 
 def _evaluation(results: Record) -> list[Grid]:
     first, *others = [measured["name"] for measured in results["mean"]]
     rows = [(one["name"], f"{one['queries']}", *_compared(one["measures"][0])) for one in results["sets"]]
-    spans = [(one["name"], _range(one), *_spans(one["measures"][0])) for one in results["sets"]]
+    intervals = [(one["name"], _range(one), *_intervals(one["measures"][0])) for one in results["sets"]]
     other_rows = [(one["name"], *map(_before_after, one["measures"][1:])) for one in results["sets"]]
     if len(results["sets"]) > 1:
         mean = f"mean of {len(results['sets'])}"
         rows.append((mean, "", *_compared(results["mean"][0])))
-        spans.append((mean, "", *_spans(results["mean"][0])))
+        intervals.append((mean, "", *_intervals(results["mean"][0])))
         other_rows.append((mean, *map(_before_after, results["mean"][1:])))
     return [
         Grid(
@@ -33,37 +29,28 @@ def _evaluation(results: Record) -> list[Grid]:
             ("set", "queries", "before", "after", "difference (95 %)"),
             tuple(rows),
         ),
-        Grid("Its 95 % intervals", ("set", "candidates", "before", "after"), tuple(spans)),
+        Grid("Its 95 % intervals", ("set", "candidates", "before", "after"), tuple(intervals)),
         Grid("The other measures, before → after", ("set", *others), tuple(other_rows)),
     ]
 
 
 def remarks_of(record: Record) -> list[str]:
-    """What the tables of an evaluation do not show by themselves."""
+    """Return facts about an evaluation that its tables do not show."""
     results = record["results"]
     sets, k = results["sets"], results["k"]
     left_out, unjudged, cut = (sum(one[name] for one in sets) for name in ("left_out", "unjudged", "truncated_tokens"))
-    whole = sum(one["most"] <= k for one in sets)
-    return [
-        remark
-        for remark, holds in (
-            (
-                f"recall@{k} is 1 by nature where no query has more than {k} candidates: "
-                f"{share(whole, len(sets), 'set')}.",
-                whole,
-            ),
-            (f"Queries without a relevant candidate, which were left out: {left_out:,}.", left_out),
-            (f"Candidates that nobody judged, which count as not relevant: {unjudged:,}.", unjudged),
-            (f"Tokens that did not fit and were not read: {cut:,}.", cut),
-        )
-        if holds
-    ]
+    small = sum(one["most"] <= k for one in sets)
+    remarks = {
+        f"recall@{k} is always 1 if no query has more than {k} candidates: {share(small, len(sets), 'set')}.": small,
+        f"Queries without a relevant candidate, which were left out: {left_out:,}.": left_out,
+        f"Unjudged candidates, which count as not relevant: {unjudged:,}.": unjudged,
+        f"Tokens that did not fit and were not read: {cut:,}.": cut,
+    }
+    return [remark for remark, count in remarks.items() if count]
 
 
 def _calibration(results: Record) -> list[Grid]:
-    rows = [
-        ("kept all", f"{results['pairs']:,}", f"{results['relevant'] / results['pairs']:.3f}", "1.000"),
-    ]
+    rows = [("kept all", f"{results['pairs']:,}", f"{results['relevant'] / results['pairs']:.3f}", "1.000")]
     if results["chosen"]:
         chosen, held_out = results["chosen"], results["held_out"]
         rows += [
@@ -72,8 +59,7 @@ def _calibration(results: Record) -> list[Grid]:
         ]
     title = (
         f"{results['goal']}: {counted(results['pairs'], 'pair')} of {counted(results['queries'], 'query')}, "
-        f"{results['relevant']:,} relevant; "
-        f"AUC {_interval(results['auc'])}"
+        f"{results['relevant']:,} relevant; AUC {_interval(results['auc'])}"
     )
     return [Grid(title, ("", "kept", "precision", "recall"), tuple(rows))]
 
@@ -104,7 +90,7 @@ def _change(estimate: Record | None) -> str:
     return f"{estimate['value']:+.3f} ({estimate['low']:+.3f}, {estimate['high']:+.3f})" if estimate else ""
 
 
-def _spans(measured: Record) -> tuple[str, str]:
+def _intervals(measured: Record) -> tuple[str, str]:
     before, after = measured["before"], measured["after"]
     return f"{before['low']:.3f}-{before['high']:.3f}", f"{after['low']:.3f}-{after['high']:.3f}"
 

@@ -1,8 +1,4 @@
-"""What each stage of a search found for the same queries -> how good it is, and what it adds to the stage before.
-
-Comes in: a `Collection`, and rankings by the names of its passages. Goes out: `SearchEvaluation`.
-Must not know: stores, embeddings, rerankers.
-"""
+"""Measure each stage of a search on the same queries, and its gain over the stage before."""
 
 from __future__ import annotations
 
@@ -19,20 +15,20 @@ from qwen3_rerank_plugins.evaluation.collection import Collection
 from qwen3_rerank_plugins.evaluation.measures import RESAMPLES, Estimate, Numbers, estimate, measure, resample_means
 
 Rankings = Sequence[Sequence[str]]
-"""For each query of a collection, in its order: names of passages, best first."""
+"""For each query of a collection, in its order: passage IDs, best first."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage, its figures means over queries.
+    """One stage of a search. Its measures are means over queries.
 
     Attributes:
-        name: as it was given.
-        hands_on: most passages that it hands on for a query.
-        ndcg: of the first k; relevant passages that it lost count, so that no stage looks better for losing them.
-        gain: of `ndcg` on the stage before, query by query; None for the first.
-        reciprocal_rank: 1 / place of the first relevant passage, 0 where none was handed on.
-        found: share of the relevant passages among all that it hands on; no later stage can find more.
+        name: name of the stage.
+        hands_on: largest number of passages that it returns for a query.
+        ndcg: nDCG of the first k. Relevant passages that the stage lost count, so losing them never raises nDCG.
+        gain: difference from the nDCG of the stage before, computed query by query; None for the first stage.
+        reciprocal_rank: 1 / rank of the first relevant passage, 0 without one.
+        found: share of the relevant passages among all that it returns. No later stage can find more.
     """
 
     name: str
@@ -45,14 +41,14 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SearchEvaluation:
-    """All stages over one collection.
+    """The evaluation of all stages on one collection.
 
     Attributes:
-        name: of the collection.
-        queries, passages: how many there are.
-        k: places that nDCG looks at.
-        resamples, seed: of the bootstrap.
-        stages: in the order in which they follow each other.
+        name: name of the collection.
+        queries, passages: numbers of queries and passages.
+        k: cutoff rank of nDCG.
+        resamples, seed: settings of the bootstrap.
+        stages: the stages in their order.
     """
 
     name: str
@@ -72,20 +68,21 @@ def evaluate_search(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> SearchEvaluation:
-    """Judge every stage over the same queries.
+    """Measure every stage on the same queries.
 
     Args:
-        collection: what was searched.
-        stages: by name, in the order in which they follow each other.
-        k: places that nDCG looks at.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        collection: the collection that was searched.
+        stages: rankings by the name of the stage, in the order of the stages.
+        k: cutoff rank of nDCG.
+        resamples: number of bootstrap resamples.
+        seed: random seed of the bootstrap.
 
     Raises:
-        RequestError: a stage has not one ranking a query, or a ranking names a passage twice or one that there is not.
+        RequestError: a stage does not have one ranking per query, or a ranking has an unknown passage ID or has one
+            twice.
     """
     k, resamples, seed = positive_int("k", k), positive_int("resamples", resamples), plain(seed)
-    judged: list[Stage] = []
+    evaluated: list[Stage] = []
     before: Numbers | None = None
     for name, rankings in stages.items():
         _check(name, rankings, collection)
@@ -95,35 +92,41 @@ def evaluate_search(
         means, resampled = columns.mean(axis=0), resample_means(columns, resamples, (seed,))
         ndcg, reciprocal_rank, found, gained = (estimate(means[at], resampled[:, at]) for at in range(4))
         hands_on = max(map(len, rankings))
-        judged.append(Stage(name, hands_on, ndcg, None if before is None else gained, reciprocal_rank, found))
+        evaluated.append(Stage(name, hands_on, ndcg, None if before is None else gained, reciprocal_rank, found))
         before = values[:, 0]
     return SearchEvaluation(
-        collection.name, len(collection.queries), len(collection.passages), k, resamples, seed, tuple(judged)
+        collection.name, len(collection.queries), len(collection.passages), k, resamples, seed, tuple(evaluated)
     )
 
 
 def _values(rankings: Rankings, collection: Collection, k: int) -> Numbers:
-    """(queries, 3): nDCG, reciprocal rank, share found."""
+    """Return nDCG, reciprocal rank and share found of each query, (queries, 3)."""
     ordered, lost = [], []
     for query, ranking in zip(collection.queries, rankings, strict=True):
         ordered.append([query.relevant.get(name, 0) for name in ranking])
         lost.append([grade for name, grade in query.relevant.items() if name not in ranking])
-    figures = measure(ordered, k, lost)
-    everywhere = measure(ordered, max(1, *map(len, rankings)), lost)
-    return np.array(
-        [(near.ndcg, near.reciprocal_rank, far.recall) for near, far in zip(figures, everywhere, strict=True)]
-    )
+    at_k = measure(ordered, k, lost)
+    complete = measure(ordered, max(1, *map(len, rankings)), lost)
+    return np.array([(one.ndcg, one.reciprocal_rank, all_.recall) for one, all_ in zip(at_k, complete, strict=True)])
 
 
 def _check(name: str, rankings: Rankings, collection: Collection) -> None:
-    if len(rankings) != len(collection.queries):
-        raise RequestError(
-            f"{name}: {counted(len(rankings), 'ranking')} for {counted(len(collection.queries), 'query')}. "
-            "Give each query its own."
-        )
+    require_one_each(rankings, collection, f"{name}: ")
     for query, ranking in zip(collection.queries, rankings, strict=True):
         if len(set(ranking)) < len(ranking):
-            raise RequestError(f"{name}: the ranking of query {query.query_id} names a passage twice.")
+            raise RequestError(f"{name}: the ranking of query {query.query_id} has a passage twice. List each once.")
         for passage in ranking:
             if passage not in collection.passages:
-                raise RequestError(f"{name}: the ranking of query {query.query_id} names {passage!r:.80}, no passage.")
+                raise RequestError(
+                    f"{name}: the ranking of query {query.query_id} has {passage!r:.80}, which is not a passage of "
+                    f"{collection.name}. Use the IDs in `passages`."
+                )
+
+
+def require_one_each(rankings: Rankings, collection: Collection, prefix: str = "") -> None:
+    """Check that there is one ranking per query. The message starts with `prefix`."""
+    if len(rankings) != len(collection.queries):
+        raise RequestError(
+            f"{prefix}{counted(len(rankings), 'ranking')} for {counted(len(collection.queries), 'query')}. "
+            "Pass one ranking per query."
+        )

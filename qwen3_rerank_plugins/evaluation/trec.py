@@ -1,58 +1,54 @@
-"""Rankings and judgements -> the formats of TREC, which trec_eval, ranx and ir_measures read.
+"""Write rankings and judgments in the TREC formats, which trec_eval, ranx and ir_measures read.
 
-Their lines are words with blanks between them, so that a name with a blank in it would be read as two.
+The lines of these formats are words separated by spaces, so a name that contains a space cannot be written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-from qwen3_rerank_plugins._plurals import counted
 from qwen3_rerank_plugins.errors import RequestError
 from qwen3_rerank_plugins.evaluation.collection import Collection
+from qwen3_rerank_plugins.evaluation.search import Rankings, require_one_each
 
 
-def write_run(file: str | Path, collection: Collection, rankings: Sequence[Sequence[str]], name: str) -> None:
+def write_run(file: str | Path, collection: Collection, rankings: Rankings, name: str) -> None:
     """Write the rankings of one stage.
 
     Args:
-        file: where; its folder is made.
-        collection: what was searched.
-        rankings: for each query of the collection, in its order: names of passages, best first.
-        name: of the run; blanks in it become hyphens.
+        file: file to write; its folder is created.
+        collection: the collection that was searched.
+        rankings: for each query of the collection, in its order: passage IDs, best first.
+        name: name of the run; spaces become hyphens.
 
     Raises:
-        RequestError: a name of a query or a passage is empty or has blanks in it, there is not one ranking a query, or
-            the run has no name.
+        RequestError: a query or passage ID is empty or contains whitespace, there is not one ranking per query, or the
+            run has no name.
     """
-    if len(rankings) != len(collection.queries):
-        raise RequestError(
-            f"{counted(len(rankings), 'ranking')} for {counted(len(collection.queries), 'query')}. "
-            "Give each query its own."
-        )
+    require_one_each(rankings, collection)
     tag = "-".join(name.split())
     if not tag:
-        raise RequestError("A run needs a name, which stands in each of its lines: give it one.")
+        raise RequestError("A run needs a name, because each of its lines contains it. Pass one.")
     _write(
         file,
         (
-            (_word("query", query.query_id), "Q0", _word("passage", passage), location, len(ranking) - location, tag)
+            (_word("query", query.query_id), "Q0", _word("passage", passage), rank, len(ranking) - rank, tag)
             for query, ranking in zip(collection.queries, rankings, strict=True)
-            for location, passage in enumerate(ranking, 1)
+            for rank, passage in enumerate(ranking, 1)
         ),
     )
 
 
 def write_qrels(file: str | Path, collection: Collection) -> None:
-    """Write the judgements of a collection: a line for every relevant passage of a query.
+    """Write the judgments of a collection, one line per relevant passage of a query.
 
     Args:
-        file: where; its folder is made.
-        collection: what was judged.
+        file: file to write; its folder is created.
+        collection: the judged collection.
 
     Raises:
-        RequestError: a name of a query or a passage is empty or has blanks in it.
+        RequestError: a query or passage ID is empty or contains whitespace.
     """
     _write(
         file,
@@ -70,10 +66,10 @@ def _write(file: str | Path, rows: Iterable[tuple[object, ...]]) -> None:
     Path(file).write_text(text, encoding="utf-8", newline="\n")
 
 
-def _word(what: str, name: str) -> str:
+def _word(kind: str, name: str) -> str:
     if name.split() != [name] or any("\ud800" <= character <= "\udfff" for character in name):
         raise RequestError(
-            f"The name {name!r:.80} of a {what} is empty, or has blanks or broken characters in it, and a line of "
-            f"TREC's formats is words with blanks between them. Give the {what} another name in its set."
+            f"The ID {name!r:.80} of a {kind} is empty, or contains whitespace or lone surrogates, which the TREC "
+            f"formats cannot hold. Give the {kind} another ID in its set."
         )
     return name

@@ -1,7 +1,7 @@
-"""Qwen3-Reranker for LangChain: a document compressor, a retriever around it, a cross-encoder.
+"""Qwen3-Reranker for LangChain: a document compressor, a retriever that reranks, and a cross-encoder.
 
-Needs the extra `langchain`. And the first stage before it: `Qwen3Embeddings`, which needs the extra `embeddings` too,
-but only when it is asked for.
+These need the extra `langchain`. `Qwen3Embeddings`, for the first stage, is loaded on demand because it also needs the
+extra `embeddings`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ try:
     import langchain_core  # noqa: F401
 except ModuleNotFoundError as error:
     if error.name != "langchain_core":
-        raise  # it is installed, and misses something of its own
+        raise  # langchain-core is installed, but one of its dependencies is missing
     raise MissingExtraError("langchain-core", "langchain") from error
 
 from qwen3_rerank_plugins.langchain.compressor import Qwen3Rerank
@@ -24,7 +24,7 @@ from qwen3_rerank_plugins.langchain.retriever import Qwen3RerankRetriever
 if TYPE_CHECKING:
     from qwen3_rerank_plugins.langchain.embeddings import Qwen3Embeddings as Qwen3Embeddings
 
-# the name that is missing would make a star import fail without its extra
+# without Qwen3Embeddings, with which a star import would fail unless its extra is installed
 __all__ = ["Qwen3CrossEncoder", "Qwen3Rerank", "Qwen3RerankRetriever"]
 
 

@@ -1,4 +1,4 @@
-"""Callbacks in any form that LangChain hands them around -> a form that a `RunnableConfig` takes."""
+"""Convert every form of callbacks that LangChain passes around into one that `RunnableConfig` takes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager, B
 from qwen3_rerank_plugins.errors import InputTypeError
 
 
-def callbacks_of(given: Any) -> Callbacks:
-    """None, a list of handlers, or a callback manager.
+def config_callbacks(given: Any) -> Callbacks:
+    """Return None, a list of handlers, or a callback manager.
 
-    A run manager, which a retriever or a tool gets for its own run, becomes the manager of that run's children.
+    A run manager, which a retriever or a tool gets for its run, becomes the manager of that run's children.
 
     Raises:
-        InputTypeError: it is none of these.
+        InputTypeError: `given` is none of these.
     """
     if isinstance(given, BaseRunManager) and hasattr(given, "get_child"):
         children: Callbacks = given.get_child()

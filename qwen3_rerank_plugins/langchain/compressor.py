@@ -1,8 +1,4 @@
-"""Reranking as a LangChain document compressor.
-
-It takes documents, a query and callbacks. It gives copies of the best documents, best first, and shows one run in the
-trace. All decisions are those of `Qwen3Reranker`.
-"""
+"""A LangChain document compressor that reranks. It translates between LangChain and `Qwen3Reranker`."""
 
 from __future__ import annotations
 
@@ -16,18 +12,18 @@ from pydantic import Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from qwen3_rerank_plugins._fields import RerankerFields
+from qwen3_rerank_plugins._options import UNSET, Unset
 from qwen3_rerank_plugins._plain_values import whole
 from qwen3_rerank_plugins.engine.request import Instruction
 from qwen3_rerank_plugins.errors import InputTypeError, SettingsError, UnknownArgumentError
-from qwen3_rerank_plugins.langchain.callbacks import callbacks_of
+from qwen3_rerank_plugins.langchain.callbacks import config_callbacks
 from qwen3_rerank_plugins.langchain.document_text import check_metadata, with_metadata
-from qwen3_rerank_plugins.langchain.metadata import AnyDocument, Relevance, annotated, relevances
+from qwen3_rerank_plugins.langchain.metadata import AnyDocument, Relevance, as_documents, as_relevances
 from qwen3_rerank_plugins.langchain.runnable import RerankInput, RerankStep
-from qwen3_rerank_plugins.reranker import UNSET, Unset
 
 CALL_OPTIONS = ("instruction", "top_n", "min_score")
 FIELDS_TOP_N = -1
-"""As `top_n` of a call: what the field says, in the word that other rerankers for LangChain have for it."""
+"""As `top_n` of a call: use the field, as in other rerankers for LangChain."""
 
 T = TypeVar("T")
 
@@ -35,31 +31,30 @@ T = TypeVar("T")
 class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
     """Orders documents by the probability that they meet the query, and keeps the best `top_n`.
 
-    The settings are the fields of `RerankerFields`, in the same words as everywhere in this package. Making one loads
-    nothing, equal settings share one loaded model, and one instance may serve any number of retrievers, threads and
-    event loops at once.
+    The settings are the fields of `RerankerFields`, with the same names as everywhere in this package. Creating an
+    instance loads nothing, equal settings share one loaded model, and one instance may serve any number of retrievers,
+    threads and event loops at once.
 
-    The model reads the text of a document; with `metadata_keys` also those of its metadata that have a value, with
-    `document_to_text` whatever that makes of it. A function cannot be written as JSON.
+    The model reads the content of a document. With `metadata_keys` it also reads those metadata entries that have a
+    value; with `document_to_text` it reads what that function returns. A function cannot be written as JSON.
 
-    Each returned document is a copy: its id, class and metadata are those of the document that came in, plus the
-    `Notes` in the metadata. Notes of an earlier reranker are replaced. Dicts, lists, sets and tuples of the metadata
-    are copied at every depth, so that a change to a result never reaches the document that came in. Other objects are
-    shared.
+    Each returned document is a copy with the id, class and metadata of the original, plus the entries of
+    `ResultMetadata`. Entries of an earlier reranking are replaced. Dicts, lists, sets and tuples in the metadata are
+    copied at every depth, so changing a result never changes the original. Other objects are shared.
 
     Raises:
         RerankError: as `Qwen3Reranker.rank`; the run in the trace ends with the error.
     """
 
     metadata_keys: list[str] = Field(
-        default_factory=list, description='Metadata that the model reads, as lines "key: value" in front of the text.'
+        default_factory=list, description='Metadata that the model reads, as lines "key: value" before the text.'
     )
     document_to_text: SkipJsonSchema[Callable[[Document], str] | None] = Field(
-        default=None, description="What the model reads of a document, instead of its text."
+        default=None, description="Function from a document to what the model reads instead of its text."
     )
 
     @model_validator(mode="after")
-    def _check_reading(self) -> Qwen3Rerank:
+    def _check_document_text(self) -> Qwen3Rerank:
         if self.metadata_keys and self.document_to_text:
             raise SettingsError("metadata_keys and document_to_text contradict each other; pass only one.")
         return self
@@ -74,24 +69,21 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
         top_n: int | Unset | None = UNSET,
         min_score: float | Unset | None = UNSET,
     ) -> list[Document]:
-        """Keep the best documents, best first.
+        """Keep the best documents, best first. Options that are not passed are those of the fields.
 
         Args:
-            documents: what a retriever found; the order breaks ties.
-            query: what was looked for.
-            callbacks: of the run that this one belongs to: None, a list of handlers, a callback manager, or a run
-                manager.
+            documents: the documents that a retriever found; their order breaks ties.
+            query: the query.
+            callbacks: of the parent run: None, a list of handlers, a callback manager, or a run manager.
             instruction: for this call, a sentence or a function of the query; None is the model card's.
             top_n: for this call; None returns all.
             min_score: for this call; None returns all.
 
-        What is left out is as the fields say.
-
         Returns:
-            At most `top_n` copies, those with at least `min_score`.
+            At most `top_n` copies, all with at least `min_score`.
         """
-        step = RerankInput(query=query, documents=_listed(documents))
-        config = RunnableConfig(callbacks=callbacks_of(callbacks))
+        step = RerankInput(query=query, documents=_as_list(documents))
+        config = RunnableConfig(callbacks=config_callbacks(callbacks))
         return self.as_runnable().invoke(step, config, instruction=instruction, top_n=top_n, min_score=min_score)
 
     async def acompress_documents(
@@ -104,16 +96,16 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
         top_n: int | Unset | None = UNSET,
         min_score: float | Unset | None = UNSET,
     ) -> list[Document]:
-        """`compress_documents` without blocking the event loop; cancelling the task drops what has not run yet."""
-        step = RerankInput(query=query, documents=_listed(documents))
-        config = RunnableConfig(callbacks=callbacks_of(callbacks))
+        """`compress_documents` without blocking the event loop; canceling the task drops batches that have not run."""
+        step = RerankInput(query=query, documents=_as_list(documents))
+        config = RunnableConfig(callbacks=config_callbacks(callbacks))
         return await self.as_runnable().ainvoke(step, config, instruction=instruction, top_n=top_n, min_score=min_score)
 
     def as_runnable(self) -> Runnable[Any, list[Document]]:
-        """The compressor as a step of a chain: `{"query": ..., "documents": ...}` in, the best documents out.
+        """Return a step of a chain that takes `{"query": ..., "documents": ...}` and returns the best documents.
 
         Its calls take `instruction`, `top_n` and `min_score` by name, and `bind` sets them for a chain. Any other name
-        is an `UnknownArgumentError`.
+        raises `UnknownArgumentError`.
         """
         return RerankStep(self._compress, self._acompress, name=type(self).__name__)
 
@@ -126,22 +118,21 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
         instruction: Instruction | Unset | None = UNSET,
         min_score: float | Unset | None = UNSET,
     ) -> list[Relevance]:
-        """Order anything that has text, and say where it stood; nothing is copied, and nothing is traced.
+        """Return positions and scores, without copying or tracing. Options that are not passed are those of the fields.
 
         Args:
             documents: texts, documents, or dicts with the text under "page_content" or "text".
-            query: what is looked for.
+            query: the query.
             top_n: most results; None returns all, -1 as many as the field says.
             instruction: a sentence, or a function of the query; None is the model card's.
             min_score: lowest probability to return, inclusive; None returns all.
 
-        What is left out is as the fields say.
-
         Returns:
             A dict with "index" and "relevance_score" for each of the best documents, best first.
         """
-        options, listed = self._options_of_call(top_n, instruction, min_score), _listed(documents)
-        return relevances(listed, self._reranker.rank(query, self._texts(listed), **options))
+        options = self._call_options(top_n=top_n, instruction=instruction, min_score=min_score)
+        listed = _as_list(documents)
+        return as_relevances(listed, self._reranker.rank(query, self._texts(listed), **options))
 
     async def arerank(
         self,
@@ -153,32 +144,22 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
         min_score: float | Unset | None = UNSET,
     ) -> list[Relevance]:
         """`rerank` without blocking the event loop."""
-        options, listed = self._options_of_call(top_n, instruction, min_score), _listed(documents)
-        return relevances(listed, await self._reranker.arank(query, self._texts(listed), **options))
+        options = self._call_options(top_n=top_n, instruction=instruction, min_score=min_score)
+        listed = _as_list(documents)
+        return as_relevances(listed, await self._reranker.arank(query, self._texts(listed), **options))
 
     def _compress(self, step: RerankInput, **given: Any) -> list[Document]:
-        options, documents = self._options_named(given), _listed(_take(step, "documents"))
-        ranked = self._reranker.rank(_take(step, "query"), self._read(documents), **options)
-        return annotated(documents, ranked)
+        options, documents = self._call_options(**given), _documents_of(step)
+        ranked = self._reranker.rank(_take(step, "query"), self._texts(documents), **options)
+        return as_documents(documents, ranked)
 
     async def _acompress(self, step: RerankInput, **given: Any) -> list[Document]:
-        options, documents = self._options_named(given), _listed(_take(step, "documents"))
-        ranked = await self._reranker.arank(_take(step, "query"), self._read(documents), **options)
-        return annotated(documents, ranked)
-
-    def _read(self, documents: Iterable[object]) -> list[str]:
-        """The texts; whether they are text is checked where every text is."""
-        texts = []
-        for index, document in enumerate(documents):
-            if not isinstance(document, Document):
-                raise InputTypeError(
-                    f"documents[{index}] must be a Document, got {type(document).__name__}. "
-                    "Wrap its text: Document(page_content=text), or use rerank()."
-                )
-            texts.append(self._text_of(index, document))
-        return texts
+        options, documents = self._call_options(**given), _documents_of(step)
+        ranked = await self._reranker.arank(_take(step, "query"), self._texts(documents), **options)
+        return as_documents(documents, ranked)
 
     def _texts(self, documents: Iterable[AnyDocument]) -> list[Any]:
+        """Return what the model reads of each document; the reranker checks that it is text."""
         return [
             self._text_of(index, document) if isinstance(document, Document) else document
             for index, document in enumerate(documents)
@@ -190,19 +171,12 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
             return self.document_to_text(document)
         return with_metadata(index, document, self.metadata_keys)
 
-    def _options_named(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def _call_options(self, **given: Any) -> dict[str, Any]:
+        """Return the options of a call: its arguments, and the fields for those that are not set."""
         if unknown := sorted(given.keys() - set(CALL_OPTIONS)):
             raise UnknownArgumentError(f"A call takes {', '.join(CALL_OPTIONS)} by name; got {', '.join(unknown)}.")
-        return self._options_of_call(**given)
-
-    def _options_of_call(
-        self,
-        top_n: int | Unset | None = UNSET,
-        instruction: Instruction | Unset | None = UNSET,
-        min_score: float | Unset | None = UNSET,
-    ) -> dict[str, Any]:
-        limit = UNSET if whole(top_n) == FIELDS_TOP_N else top_n
-        given = {"top_n": limit, "instruction": instruction, "min_score": min_score}
+        if whole(given.get("top_n")) == FIELDS_TOP_N:
+            del given["top_n"]
         return self._options | {name: value for name, value in given.items() if value is not UNSET}
 
 
@@ -212,8 +186,19 @@ def _take(step: Mapping[str, Any], name: str) -> Any:
     return step[name]
 
 
-def _listed(documents: Iterable[T]) -> list[T]:
-    # one text, dict or Document can be iterated as well, and would be taken apart without a word
+def _documents_of(step: RerankInput) -> list[Document]:
+    documents: list[Document] = _as_list(_take(step, "documents"))
+    for index, document in enumerate(documents):
+        if not isinstance(document, Document):
+            raise InputTypeError(
+                f"documents[{index}] must be a Document, got {type(document).__name__}. "
+                "Wrap its text: Document(page_content=text), or use rerank()."
+            )
+    return documents
+
+
+def _as_list(documents: Iterable[T]) -> list[T]:
+    # a single text, dict or Document can be iterated too, and would be taken for several documents
     if isinstance(documents, (str, bytes, Mapping, Document)) or not isinstance(documents, Iterable):
         raise InputTypeError(
             f"documents must be a list of documents, got {type(documents).__name__}. Wrap a single one: [document]."

@@ -1,4 +1,4 @@
-"""Scores of pairs for whatever in LangChain or sentence-transformers takes a cross-encoder."""
+"""A cross-encoder that scores pairs for LangChain and for the tools of sentence-transformers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from qwen3_rerank_plugins.engine.request import AnyText, Instruction
 
 
 class Qwen3CrossEncoder(ScoringFields, Predictions, BaseCrossEncoder):
-    """Qwen3-Reranker for LangChain's own `CrossEncoderReranker`, and for programs that score pairs.
+    """Qwen3-Reranker for LangChain's `CrossEncoderReranker`, and for programs that score pairs.
 
-    The settings are the fields of `ScoringFields`, in the same words as everywhere in this package. Making one loads
-    nothing, equal settings share one loaded model, and one instance may serve any number of threads at once. What keeps
-    the best, and how many, is the business of whoever asks.
+    The settings are the fields of `ScoringFields`, with the same names as everywhere in this package. Creating an
+    instance loads nothing, equal settings share one loaded model, and one instance may serve any number of threads at
+    once. The caller decides which documents to keep.
 
-    `predict` and `rank` are those of sentence-transformers' `CrossEncoder`, for its evaluators and for
+    `predict` and `rank` work as in sentence-transformers' `CrossEncoder`, for its evaluators and for
     `mine_hard_negatives`.
 
     Raises:
@@ -26,10 +26,11 @@ class Qwen3CrossEncoder(ScoringFields, Predictions, BaseCrossEncoder):
     """
 
     def score(self, text_pairs: Iterable[tuple[str, AnyText]]) -> list[float]:
-        """Probability in [0, 1] that the document of each pair meets its query; pairs of one query share its prefix.
+        """Return the probability in [0, 1] that the document of each pair meets its query.
 
         Args:
-            text_pairs: of any queries, in any order; none give none.
+            text_pairs: (query, document) pairs in any order; pairs of one query share its prefix. An empty list gives
+                an empty list.
         """
         return self._reranker.score(text_pairs, **self._options)
 

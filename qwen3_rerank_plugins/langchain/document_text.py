@@ -1,4 +1,4 @@
-"""What the model reads of a document: some of its metadata in front of its text."""
+"""The text of a document for the model: some of its metadata, then its content."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from qwen3_rerank_plugins.errors import InputTypeError
 
 
 def check_metadata(index: int, document: Document) -> None:
-    """Refuse metadata that is no mapping, before the model runs; None is as good as none.
+    """Refuse metadata that is not a mapping, before the model runs. None counts as empty metadata.
 
     Raises:
-        InputTypeError: with the position of the document.
+        InputTypeError: the metadata is something else; the message names the document.
     """
     metadata: object = document.metadata
     if metadata is not None and not isinstance(metadata, Mapping):
@@ -27,18 +27,19 @@ def check_metadata(index: int, document: Document) -> None:
 
 
 def with_metadata(index: int, document: Document, keys: Iterable[str]) -> str:
-    """The text of a document, after a line "key: value" for each of the keys that has a value.
+    """Return the content of a document, after a line "key: value" for each of the keys that has a value.
 
-    Strings, numbers, truth values and dates are values, and so is whatever else has a text of its own, such as a UUID.
-    A list of them is written with commas. None, NaN, `pandas.NA`, white space and empty lists are no values.
+    Strings, numbers, booleans, dates and objects whose class defines `__str__`, such as a UUID, are values. A list of
+    values is joined with commas. None, NaN, `pandas.NA`, white space and empty lists are no values.
 
     Args:
         index: position of the document, for errors.
-        document: its metadata is a mapping or None.
+        document: the document; its metadata is a mapping or None.
         keys: in the order in which they are written.
 
     Raises:
-        InputTypeError: a value is bytes, a mapping or an object without a text; with the position and the key.
+        InputTypeError: a value is bytes, a mapping, or an object without a `__str__`; the message names the document
+            and the key.
     """
     metadata = document.metadata or {}
     lines = []
@@ -48,7 +49,7 @@ def with_metadata(index: int, document: Document, keys: Iterable[str]) -> str:
         except _NoTextError as error:
             raise InputTypeError(
                 f"documents[{index}].metadata[{key!r}] must be text, a number, a date or a list of these, got {error}. "
-                "Drop the key from metadata_keys, or say with document_to_text what the model reads."
+                "Drop the key from metadata_keys, or pass a document_to_text that returns what the model should read."
             ) from None
         if value:
             lines.append(f"{key}: {value}")
@@ -56,35 +57,35 @@ def with_metadata(index: int, document: Document, keys: Iterable[str]) -> str:
 
 
 class _NoTextError(Exception):
-    """A value of the type that is named cannot be written as text."""
+    """A value of the named type cannot be written as text."""
 
 
 def _text_of(value: Any) -> str:
-    """The text, empty where there is no value."""
-    if getattr(value, "ndim", 0):  # an array, a tensor, a column of a data frame
+    """Return a value as text, empty if it is missing."""
+    if getattr(value, "ndim", 0):  # an array, a tensor, or a column of a data frame
         value = value.tolist()
     if isinstance(value, (list, tuple, set, frozenset)):
         return ", ".join(filter(None, map(_text_of, value)))
-    if not _has_own_text(value):
+    if not _defines_str(value):
         value = plain(value)
     if _is_missing(value):
         return ""
     if isinstance(value, str):
         return str(text(value)) if value.strip() else ""
-    if isinstance(value, Number) or (_has_own_text(value) and not isinstance(value, (bytes, bytearray, Mapping))):
+    if isinstance(value, Number) or (_defines_str(value) and not isinstance(value, (bytes, bytearray, Mapping))):
         return str(value)
     raise _NoTextError(type(value).__name__)
 
 
-def _has_own_text(value: object) -> bool:
+def _defines_str(value: object) -> bool:
     return type(value).__str__ is not object.__str__
 
 
 def _is_missing(value: Any) -> bool:
-    """None, or what is not equal to itself: NaN of any library and `pandas.NaT`."""
+    """Whether a value is None, or differs from itself as NaN of any library and `pandas.NaT` do."""
     if value is None or isinstance(value, str):
         return value is None
     try:
         return bool(value != value)  # noqa: PLR0124
-    except TypeError:  # pandas.NA is neither equal to itself nor not
+    except TypeError:  # comparing pandas.NA gives pandas.NA, which has no truth value
         return True

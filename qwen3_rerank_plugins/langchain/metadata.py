@@ -1,4 +1,4 @@
-"""What reranking notes about a document: in the metadata of a copy, or beside its position."""
+"""Results for LangChain: copies of the documents with scores in their metadata, or positions with scores."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Any, NotRequired, TypedDict, cast
 
 from langchain_core.documents import Document
 
-from qwen3_rerank_plugins._metadata import STALE, copied, reading_notes
+from qwen3_rerank_plugins._metadata import annotated, coverage
 from qwen3_rerank_plugins.engine.ranking import RankedDocument
 
-RELEVANCE_SCORE = "relevance_score"
 AnyDocument = str | Document | Mapping[str, Any]
 
 
-class Notes(TypedDict):
-    """What a document's metadata says after reranking.
+class ResultMetadata(TypedDict):
+    """The metadata that reranking adds to a document.
 
     Attributes:
         relevance_score: probability in [0, 1] that the document meets the query.
-        truncated_tokens: tokens of its end that the model did not see; only there if it did not see all.
-        relevant_start: first character of the window that the score is of; only there if it was read in windows.
-        relevant_end: the character after its last; only there if it was read in windows.
+        truncated_tokens: tokens cut from its end; only present if some were cut.
+        relevant_start: first character of the window that the score belongs to; only present if the document was read
+            in windows.
+        relevant_end: the character after the window's last; only present if the document was read in windows.
     """
 
     relevance_score: float
@@ -30,33 +30,31 @@ class Notes(TypedDict):
     relevant_end: NotRequired[int]
 
 
-class Relevance(Notes):
-    """The same about a document known by its position in the list.
+class Relevance(ResultMetadata):
+    """The same for a document that is known by its position.
 
     Attributes:
-        index: that position.
+        index: position in the list of documents.
     """
 
     index: int
 
 
-def _notes_on(found: RankedDocument, own: str) -> Notes:
-    return cast("Notes", {RELEVANCE_SCORE: found.score, **reading_notes(found, own)})
+def as_relevances(documents: Sequence[AnyDocument], ranked: Iterable[RankedDocument]) -> list[Relevance]:
+    """Return positions and scores, best first."""
+    own_texts = [document.page_content if isinstance(document, Document) else None for document in documents]
+    return [{"index": found.index, **_metadata_of(found, own_texts[found.index] or found.text)} for found in ranked]
 
 
-def relevances(documents: Sequence[AnyDocument], ranked: Iterable[RankedDocument]) -> list[Relevance]:
-    """Positions and scores, best first."""
-    owns = [document.page_content if isinstance(document, Document) else None for document in documents]
-    return [{"index": found.index, **_notes_on(found, owns[found.index] or found.text)} for found in ranked]
+def as_documents(documents: Sequence[Document], ranked: Iterable[RankedDocument]) -> list[Document]:
+    """Return annotated copies of the documents, best first."""
+    results = []
+    for found in ranked:
+        document = documents[found.index]
+        metadata = annotated(document.metadata, _metadata_of(found, document.page_content))
+        results.append(document.model_copy(update={"metadata": metadata}))
+    return results
 
 
-def annotated(documents: Sequence[Document], ranked: Iterable[RankedDocument]) -> list[Document]:
-    """Copies with their notes, best first; notes of an earlier reranker are replaced."""
-    return [
-        _with_notes(documents[found.index], _notes_on(found, documents[found.index].page_content)) for found in ranked
-    ]
-
-
-def _with_notes(document: Document, notes: Notes) -> Document:
-    metadata = {name: value for name, value in copied(document.metadata).items() if name not in STALE}
-    return document.model_copy(update={"metadata": metadata | dict(notes)})
+def _metadata_of(found: RankedDocument, own_text: str) -> ResultMetadata:
+    return cast("ResultMetadata", {"relevance_score": found.score, **coverage(found, own_text)})

@@ -1,7 +1,4 @@
-"""A retriever and a reranker as one retriever, with langchain-core alone.
-
-It asks another retriever, and has `Qwen3Rerank` order what was found.
-"""
+"""A retriever that asks another retriever and reranks its documents. It needs only langchain-core."""
 
 from __future__ import annotations
 
@@ -21,21 +18,17 @@ from qwen3_rerank_plugins.langchain.retriever_arguments import ANY, Call, taken_
 
 
 class Qwen3RerankRetriever(BaseRetriever):
-    """Asks a retriever, then reranks; what `ContextualCompressionRetriever` of langchain-classic does, in core.
+    """Asks a retriever, then reranks, like langchain-classic's `ContextualCompressionRetriever`.
 
-    Both steps show in a trace as children of this one.
+    A trace shows both steps as children of this one.
 
     `invoke`, `ainvoke`, `batch` and `abatch` take keyword arguments for one call. `instruction`, `top_n` and
-    `min_score` are the reranker's. All others, such as `k` and `filter`, are passed on to the first stage, so that `k`
-    says how many candidates it finds and `top_n` how many of them are returned. A name that neither of them takes is an
-    error. The `configurable` part of a config reaches the first stage as well.
+    `min_score` go to the reranker. All others, such as `k` and `filter`, go to the first stage: `k` is the number of
+    candidates, `top_n` the number of results. A name that neither of them takes is an error. The `configurable` part of
+    a config reaches the first stage as well.
 
     A vector store takes the names in the signatures of its search methods and in the retriever's `search_kwargs`. For a
-    name that it takes without saying so, set a default in `search_kwargs`.
-
-    Attributes:
-        retriever: the first stage: a retriever, or any runnable from query to documents.
-        reranker: orders what was found, and keeps the best.
+    name that it takes without naming it there, set a default in `search_kwargs`.
 
     Raises:
         UnknownArgumentError: neither the first stage nor the reranker takes one of the keyword arguments.
@@ -47,10 +40,10 @@ class Qwen3RerankRetriever(BaseRetriever):
     retriever: SkipJsonSchema[RetrieverLike] = Field(
         description="The first stage: a retriever, or any runnable from query to documents."
     )
-    reranker: Qwen3Rerank = Field(description="Orders what was found, and keeps the best.")
+    reranker: Qwen3Rerank = Field(description="The reranker that orders the documents and keeps the best.")
 
     def invoke(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:
-        """The best documents, best first; see the class for the keyword arguments."""
+        """Return the best documents, best first; the class describes the keyword arguments."""
         return super().invoke(input, config, _config=ensure_config(config), **kwargs)
 
     async def ainvoke(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:
@@ -67,7 +60,7 @@ class Qwen3RerankRetriever(BaseRetriever):
     ) -> list[Document]:
         callbacks = run_manager.get_child()
         config = patch_config(_config, callbacks=callbacks)
-        first, ours = self._dealt(kwargs, Call(config, in_async=False))
+        first, ours = self._split_arguments(kwargs, Call(config, in_async=False))
         found = self.retriever.invoke(query, config, **first)
         return self.reranker.compress_documents(found, query, callbacks, **ours)
 
@@ -81,13 +74,13 @@ class Qwen3RerankRetriever(BaseRetriever):
     ) -> list[Document]:
         callbacks = run_manager.get_child()
         config = patch_config(_config, callbacks=callbacks)
-        first, ours = self._dealt(kwargs, Call(config, in_async=True))
+        first, ours = self._split_arguments(kwargs, Call(config, in_async=True))
         found = await self.retriever.ainvoke(query, config, **first)
         return await self.reranker.acompress_documents(found, query, callbacks, **ours)
 
-    def _dealt(self, arguments: dict[str, Any], call: Call) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The arguments of the first stage, and those of the reranker."""
-        arguments = {name: value for name, value in arguments.items() if name != "verbose"}  # the host has seen it
+    def _split_arguments(self, arguments: dict[str, Any], call: Call) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the arguments of the first stage, and those of the reranker."""
+        arguments = {name: value for name, value in arguments.items() if name != "verbose"}  # LangChain has handled it
         ours = {name: arguments.pop(name) for name in CALL_OPTIONS if name in arguments}
         taken = taken_by(self.retriever, call) if arguments else ANY
         if taken != ANY and (unknown := sorted(arguments.keys() - taken)):

@@ -1,7 +1,7 @@
-"""Which keyword arguments a first stage takes.
+"""Find out which keyword arguments a first stage takes.
 
-LangChain drops the arguments of `invoke` silently where a retriever names none, and many vector stores drop those that
-they do not know. A filter that is lost in this way returns documents of others, so that the names are looked up here.
+LangChain silently drops the arguments of `invoke` if a retriever names none, and many vector stores drop arguments that
+they do not know. A search whose filter is lost may return other people's documents, so unknown names must be refused.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
 Names = frozenset[str]
 ANY: Names = frozenset({"*"})
-"""What an open `**kwargs` takes."""
-_HOSTS_OWN = {"self", "config", "run_manager"}
-_FAMILIES = {"mmr": "search", "similarity": "similarity_search", "similarity_score_threshold": "similarity_search"}
-"""How a store may be searched -> what the names of its methods for that have in common."""
+"""The names that an open `**kwargs` takes."""
+_FROM_LANGCHAIN = {"self", "config", "run_manager"}
+_METHOD_NAMES = {"mmr": "search", "similarity": "similarity_search", "similarity_score_threshold": "similarity_search"}
+"""For each search type, the part that the names of a store's search methods have in common."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Call:
-    """How a first stage is asked.
+    """How a first stage is called.
 
     Attributes:
-        config: the host's, which may choose among alternatives.
-        in_async: whether it is asked by `ainvoke`.
+        config: LangChain's config, which may choose among alternatives.
+        in_async: whether it is called by `ainvoke`.
     """
 
     config: RunnableConfig
@@ -48,7 +48,7 @@ class Call:
 
 @functools.singledispatch
 def taken_by(stage: Runnable[Any, Any], call: Call) -> Names:
-    """The names of the keyword arguments that reach something in a runnable; `ANY` if it takes any."""
+    """Return the names of the keyword arguments that a runnable uses; `ANY` if it takes any name."""
     return _named(stage.ainvoke if call.in_async else stage.invoke)
 
 
@@ -59,12 +59,12 @@ def _(stage: RunnableBindingBase[Any, Any], call: Call) -> Names:
 
 @taken_by.register(RunnableSequence)
 def _(stage: RunnableSequence[Any, Any], call: Call) -> Names:
-    return taken_by(stage.first, call)  # the host hands them to no other step
+    return taken_by(stage.first, call)  # LangChain passes them to no other step
 
 
 @taken_by.register(RunnableWithFallbacks)
 def _(stage: RunnableWithFallbacks[Any, Any], call: Call) -> Names:
-    return _in_all(taken_by(one, call) for one in stage.runnables)
+    return _intersection(taken_by(one, call) for one in stage.runnables)
 
 
 @taken_by.register(DynamicRunnable)
@@ -75,16 +75,16 @@ def _(stage: DynamicRunnable[Any, Any], call: Call) -> Names:
 
 @taken_by.register(RunnableLambda)
 def _(stage: RunnableLambda[Any, Any], call: Call) -> Names:
-    alone = "afunc" if call.in_async or not hasattr(stage, "func") else "func"
-    return _named(getattr(stage, alone if hasattr(stage, alone) else "func"))
+    preferred = "afunc" if call.in_async or not hasattr(stage, "func") else "func"
+    return _named(getattr(stage, preferred if hasattr(stage, preferred) else "func"))
 
 
 @taken_by.register(BaseRetriever)
 def _(stage: BaseRetriever, call: Call) -> Names:
-    names = _named(type(stage)._get_relevant_documents)  # the host asks this one, also in async, whether there are any
+    names = _named(type(stage)._get_relevant_documents)  # LangChain inspects this one, also for async calls
     if call.in_async and names:
-        names = _in_all((names, _named(type(stage)._aget_relevant_documents)))
-    inner = getattr(stage, "base_retriever", None)  # ContextualCompressionRetriever hands on what it is given
+        names = _intersection((names, _named(type(stage)._aget_relevant_documents)))
+    inner = getattr(stage, "base_retriever", None)  # ContextualCompressionRetriever passes them on
     return taken_by(inner, call) if names == ANY and isinstance(inner, Runnable) else names
 
 
@@ -93,14 +93,14 @@ def _(stage: VectorStoreRetriever, call: Call) -> Names:
     if type(stage)._get_relevant_documents is not VectorStoreRetriever._get_relevant_documents:
         names: Names = taken_by.dispatch(BaseRetriever)(stage, call)
         return names
-    family = _FAMILIES.get(stage.search_type, "search")
+    methods = _METHOD_NAMES.get(stage.search_type, "search")
     threshold = {"score_threshold"} if stage.search_type == "similarity_score_threshold" else set()
-    return frozenset(threshold | _search_parameters(type(stage.vectorstore), family) | set(stage.search_kwargs))
+    return frozenset(threshold | _search_parameters(type(stage.vectorstore), methods) | set(stage.search_kwargs))
 
 
-def _search_parameters(store: type[VectorStore], family: str) -> set[str]:
-    """Every name in the signatures of the store's search methods; what their `**kwargs` are for, no signature says."""
-    methods = [method for name, method in inspect.getmembers(store, inspect.isfunction) if family in name]
+def _search_parameters(store: type[VectorStore], name_part: str) -> set[str]:
+    """Return every name in the signatures of the store's search methods; names that go into `**kwargs` are unknown."""
+    methods = [method for name, method in inspect.getmembers(store, inspect.isfunction) if name_part in name]
     return {name for method in methods for name in _by_name(method)} - {"query", "embedding", "vector"}
 
 
@@ -110,12 +110,12 @@ def _named(function: Callable[..., Any]) -> Names:
 
 
 def _by_name(function: Callable[..., Any]) -> Names:
-    """Parameters that can be given by name, but for the query, which is the first, and the host's own."""
-    ours = [one for one in inspect.signature(function).parameters.values() if one.name not in _HOSTS_OWN][1:]
+    """Return the parameters that can be passed by name, without the query, which is the first, and LangChain's own."""
+    parameters = [one for one in inspect.signature(function).parameters.values() if one.name not in _FROM_LANGCHAIN]
     by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return frozenset(one.name for one in ours if one.kind in by_name)
+    return frozenset(one.name for one in parameters[1:] if one.kind in by_name)
 
 
-def _in_all(sets: Iterable[Names]) -> Names:
+def _intersection(sets: Iterable[Names]) -> Names:
     named = [names for names in sets if names != ANY]
     return frozenset.intersection(*named) if named else ANY

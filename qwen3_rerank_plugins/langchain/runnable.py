@@ -1,4 +1,4 @@
-"""The compressor as a step of a chain, with types that LangChain can make schemas, graphs and tools from."""
+"""The compressor as a step of a chain, with types from which LangChain can make schemas, graphs and tools."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pydantic import BaseModel, create_model
 
 
 class RerankInput(TypedDict):
-    """What the step takes, and what a trace shows.
+    """The input of the step, which a trace shows.
 
     Attributes:
-        query: what is looked for.
-        documents: what was found.
+        query: the query.
+        documents: the documents to rerank.
     """
 
     query: str
@@ -22,15 +22,15 @@ class RerankInput(TypedDict):
 
 
 class RerankStep(RunnableLambda[RerankInput, list[Document]]):
-    """A `RunnableLambda` that knows its types; the host would take them from annotations that it cannot resolve."""
+    """A `RunnableLambda` with explicit types, because LangChain cannot resolve the annotations of its functions."""
 
     @property
-    def InputType(self) -> Any:  # noqa: N802  the host's name
+    def InputType(self) -> Any:  # noqa: N802  LangChain's name
         """`RerankInput`."""
         return RerankInput
 
     def get_input_schema(self, config: RunnableConfig | None = None) -> type[BaseModel]:
-        """An object with the two properties, which a tool can take as its arguments."""
+        """Return a model with the two fields, which a tool can take as its arguments."""
         return create_model(self.get_name("Input"), query=(str, ...), documents=(list[Document], ...))
 
     @property

@@ -1,6 +1,6 @@
-"""Qwen3-Reranker for LlamaIndex: `Qwen3Rerank`, a node postprocessor. Needs the extra `llama-index`.
+"""Qwen3-Reranker for LlamaIndex: `Qwen3Rerank`, a node postprocessor. It needs the extra `llama-index`.
 
-And the first stage before it: `Qwen3Embedding`, which needs the extra `embeddings` too, but only when it is asked for.
+`Qwen3Embedding`, for the first stage, is loaded on demand because it also needs the extra `embeddings`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ try:
     import llama_index.core  # noqa: F401
 except ModuleNotFoundError as error:
     if error.name not in ("llama_index", "llama_index.core"):
-        raise  # it is installed, and misses something of its own
+        raise  # llama-index-core is installed, but one of its dependencies is missing
     raise MissingExtraError("llama-index-core", "llama-index") from error
 
 from qwen3_rerank_plugins.llama_index.postprocessor import Qwen3Rerank
@@ -21,7 +21,7 @@ from qwen3_rerank_plugins.llama_index.postprocessor import Qwen3Rerank
 if TYPE_CHECKING:
     from qwen3_rerank_plugins.llama_index.embedding import Qwen3Embedding as Qwen3Embedding
 
-__all__ = ["Qwen3Rerank"]  # the other name would make a star import fail without its extra
+__all__ = ["Qwen3Rerank"]  # without Qwen3Embedding, so that a star import works without its extra
 
 
 def __getattr__(name: str) -> Any:

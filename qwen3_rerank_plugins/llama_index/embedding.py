@@ -1,8 +1,4 @@
-"""The first stage as a LlamaIndex embedding.
-
-Comes in: texts, in batches that the host makes. Goes out: lists of Python floats, unit vectors.
-Must not know: models, prompts, tokens. It translates; the package `embedding` decides, and the host announces.
-"""
+"""A LlamaIndex embedding for the first stage, on top of the package `embedding`; LlamaIndex makes the batches."""
 
 from __future__ import annotations
 
@@ -18,48 +14,48 @@ from qwen3_rerank_plugins.errors import SettingsError
 
 
 class Qwen3Embedding(EmbeddingFields, BaseEmbedding):
-    """Qwen3-Embedding for indices: nodes as they stand, queries with an instruction.
+    """Qwen3-Embedding for indices: nodes without a prompt, queries with an instruction.
 
-    The settings are the fields, in the same words as everywhere in this package, besides the host's own
-    `embed_batch_size`, which is also the number of texts in one forward pass. Making one loads nothing, equal settings
-    share one loaded model, and one instance may serve any number of indices, threads and event loops at once.
+    The settings are the fields, with the same names as everywhere in this package. LlamaIndex's `embed_batch_size` is
+    also the number of texts in one forward pass. Creating an instance loads nothing, equal settings share one loaded
+    model, and one instance may serve any number of indices, threads and event loops at once.
 
     Raises:
-        RerankError: a text is not text, the checkpoint cannot be used, or the model gave no usable vector.
+        RerankError: a text is not a string, the checkpoint cannot be used, or the model gave no usable vector.
     """
 
     model_name: str = Field(
-        default=DEFAULT_EMBEDDING_MODEL, exclude=True, repr=False, description="The host's word for `model`."
+        default=DEFAULT_EMBEDDING_MODEL, exclude=True, repr=False, description="LlamaIndex's name for `model`."
     )
 
     @classmethod
     def class_name(cls) -> str:
-        """The name under which LlamaIndex serialises this class."""
+        """The name under which LlamaIndex serializes this class."""
         return "Qwen3Embedding"
 
     @model_validator(mode="before")
     @classmethod
-    def _use_one_word_for_the_model(cls, values: Any) -> Any:
-        """`model_name` does for `model`; `class_name`, which the host adds to every dump, is no option of ours."""
+    def _merge_model_names(cls, values: Any) -> Any:
+        """Accept `model_name` for `model`, and drop `class_name`, which LlamaIndex adds to every dump."""
         if not isinstance(values, dict):
             return values
         given = {name: value for name, value in values.items() if name not in ("class_name", "model_name")}
-        host_word = values.get("model_name", given.get("model", DEFAULT_EMBEDDING_MODEL))
-        if given.setdefault("model", host_word) != host_word:
-            raise SettingsError(f"model_name={host_word!r} contradicts model={given['model']!r}; pass only one.")
-        return given | {"model_name": host_word}
+        model_name = values.get("model_name", given.get("model", DEFAULT_EMBEDDING_MODEL))
+        if given.setdefault("model", model_name) != model_name:
+            raise SettingsError(f"model_name={model_name!r} contradicts model={given['model']!r}; pass only one.")
+        return given | {"model_name": model_name}
 
     @property
-    def _reading(self) -> EmbeddingOptions:
+    def _embedding_options(self) -> EmbeddingOptions:
         return EmbeddingOptions(self.max_length, self.truncate_dim, self.embed_batch_size)
 
     def to_payload(self) -> dict[str, Any]:
-        """What the host's events say of this embedding; `model` may have been assigned since it was made."""
+        """Return what LlamaIndex's events show, with the current `model`, which may have been assigned."""
         return super().to_payload() | {"model_name": self.model}
 
     def __getstate__(self) -> dict[Any, Any]:
         state = super().__getstate__()
-        del state["__dict__"]["model_name"]  # `model` may have been assigned, and would contradict it
+        del state["__dict__"]["model_name"]  # it would contradict a `model` that was assigned
         return state
 
     def _get_query_embedding(self, query: str) -> list[float]:

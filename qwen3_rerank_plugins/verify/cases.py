@@ -1,8 +1,4 @@
-"""What each model is known to answer: figures that others have published, and those of the bundled demo checkpoint.
-
-Comes in: the two tables beside this file, and a checkpoint. Goes out: the `Case`s that are about its weights.
-Must not know: what came out here.
-"""
+"""Known scores: those that others have published, and those recorded from the bundled demo checkpoint."""
 
 from __future__ import annotations
 
@@ -10,40 +6,42 @@ import dataclasses
 import functools
 import math
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal
+
+from pydantic import StrictFloat
 
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import Checkpoint, find_checkpoint
 from qwen3_rerank_plugins.engine.model_name import DEMO
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.errors import RequestError
 from qwen3_rerank_plugins.verify.comparison import TOLERANCES
-from qwen3_rerank_plugins.verify.json_fields import Fields, read_json
 from qwen3_rerank_plugins.verify.questions import Question
 from qwen3_rerank_plugins.verify.recording import read_recording
+from qwen3_rerank_plugins.verify.strict_json import StrictModel, read_json
 
 Measure = Literal["log-odds", "probability"]
 Confidence = Literal["high", "medium", "low"]
 
 PUBLISHED_TABLE = Path(__file__).with_name("published.json")
 DEMO_TABLE = Path(__file__).with_name("demo.json")
-FORMAT, VERSION = "qwen3-rerank published scores", 1
+_REINSTALL = "Install this package again."
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Case:
-    """A question, and what the documents are known to get.
+    """A question with the known scores of its documents.
 
     Attributes:
-        name: for tables and messages.
-        model: whose figures they are.
-        question: what is asked.
-        measure: what is compared. Log-odds, wherever the figures hold them exactly enough; a probability that was
-            printed with few digits is compared as such.
-        expected: one figure a document, in that measure.
-        tolerances: how far each may be off, in that measure, by the dtype of the weights that run here.
-        dtype: the number format that the figures were made in.
-        confidence: how sure it is that model, prompt and texts were these. What is low is shown and not judged.
-        source: who published the figures.
+        name: the case's name, for tables and messages.
+        model: the model that the scores belong to.
+        question: the question.
+        measure: the unit of `expected` and `tolerances`. A probability that was published with few digits is compared
+            as a probability; all other scores are compared as log-odds.
+        expected: one score per document.
+        tolerances: allowed difference, by the dtype of the weights that run here.
+        dtype: dtype in which the scores were computed.
+        confidence: how certain model, prompt and texts are. Cases with low confidence are shown and not judged.
+        source: who published the scores.
     """
 
     name: str
@@ -58,29 +56,57 @@ class Case:
 
     @property
     def judged(self) -> bool:
-        """Whether a difference means anything."""
+        """Whether a difference makes the case fail."""
         return self.confidence != "low"
+
+
+class _Tolerance(StrictModel):
+    float32: StrictFloat
+    bfloat16: StrictFloat
+    float16: StrictFloat
+
+
+class _Judged(StrictModel):
+    measure: Measure
+    tolerance: _Tolerance
+
+
+class _PublishedCase(StrictModel):
+    name: str
+    model: str
+    dtype: str
+    confidence: Confidence
+    source: str
+    instruction: str
+    query: str
+    documents: tuple[str, ...]
+    log_odds: tuple[StrictFloat, ...] = ()
+    probabilities: tuple[StrictFloat, ...] = ()
+    judged: _Judged
+
+
+class _PublishedTable(StrictModel):
+    format: Literal["qwen3-rerank published scores"]
+    version: Literal[1]
+    cases: tuple[_PublishedCase, ...]
 
 
 @functools.cache
 def published_cases() -> tuple[Case, ...]:
-    """All cases about the weights that Qwen published, whatever their size."""
-    fields = Fields(read_json(PUBLISHED_TABLE, "the table of published scores"), PUBLISHED_TABLE.name)
-    if (fields.text("format"), fields.whole_number("version")) != (FORMAT, VERSION):
-        raise RequestError(f"{PUBLISHED_TABLE} is of another version. Install this package again.")
-    cases = tuple(map(_read_case, fields.rows("cases")))
-    fields.end()
-    return cases
+    """Return all cases of the published Qwen3-Reranker weights, of every size."""
+    content = read_json(PUBLISHED_TABLE, "the table of published scores")
+    table = _PublishedTable.from_json(content, PUBLISHED_TABLE.name, _REINSTALL)
+    return tuple(_to_case(case, f"{PUBLISHED_TABLE.name}, cases {n}") for n, case in enumerate(table.cases, 1))
 
 
 def built_in_questions() -> tuple[Question, ...]:
-    """Those of all published cases, for who records scores without texts of their own."""
+    """Return the questions of all published cases. They are recorded if no others are given."""
     return tuple(case.question for case in published_cases())
 
 
 @functools.cache
 def demo_cases() -> tuple[Case, ...]:
-    """The same questions, with what the bundled checkpoint answered when it was recorded."""
+    """Return the questions of the published cases with the scores that were recorded from the demo checkpoint."""
     recording = read_recording(DEMO_TABLE)
     return tuple(
         Case(
@@ -90,7 +116,7 @@ def demo_cases() -> tuple[Case, ...]:
             measure="log-odds",
             expected=recorded.log_odds,
             tolerances=dict(TOLERANCES),
-            dtype=recording.made.dtype,
+            dtype=recording.provenance.dtype,
             confidence="high",
             source="recorded from the bundled checkpoint",
         )
@@ -99,16 +125,16 @@ def demo_cases() -> tuple[Case, ...]:
 
 
 def cases_for(checkpoint: Checkpoint) -> tuple[Case, ...]:
-    """The cases about a checkpoint, which is known by its sizes, so that a local folder counts like a hub id.
+    """Return the cases of a checkpoint. It is identified by its sizes, so a local folder works like a hub ID.
 
     Raises:
-        RequestError: there are none for its sizes.
+        RequestError: no cases are known for these sizes.
     """
     from qwen3_rerank_plugins.engine.loading.shape import PUBLISHED, Shape
 
     try:
         shape = Shape.from_config(checkpoint.config)
-    except KeyError:  # left out where it has the default of transformers, which no published config does
+    except KeyError:  # the config omits a size that has the default of transformers; no published config does
         shape = None
     for name, published in PUBLISHED.items():
         if shape == published:
@@ -116,49 +142,28 @@ def cases_for(checkpoint: Checkpoint) -> tuple[Case, ...]:
     if shape == Shape.from_config(find_checkpoint(EngineSettings(model=DEMO)).config):
         return demo_cases()
     raise RequestError(
-        f"No scores are published for a model of the sizes of {checkpoint.name!r}. Record its own with --record FILE, "
-        "and compare with them by --check FILE after every upgrade."
+        f"No scores are published for a model with the sizes of {checkpoint.name!r}. Record its scores with --record "
+        "FILE, and compare with them by --check FILE after every upgrade."
     )
 
 
-def _read_case(fields: Fields) -> Case:
-    question = Question(fields.text("query"), fields.texts("documents"), fields.text("instruction"), fields.location)
-    judged = fields.section("judged")
-    measure = cast(Measure, _one_of(judged, "measure", get_args(Measure)))
-    tolerances = judged.section("tolerance")
-    case = Case(
-        name=fields.text("name"),
-        model=fields.text("model"),
-        question=question,
+def _to_case(case: _PublishedCase, location: str) -> Case:
+    if len(case.model_fields_set & {"log_odds", "probabilities"}) != 1:
+        raise RequestError(f"{location} must have either log_odds or probabilities. {_REINSTALL}")
+    measure = case.judged.measure
+    expected = case.log_odds or case.probabilities
+    if len(expected) != len(case.documents):
+        raise RequestError(f"{location} must have one score per document. {_REINSTALL}")
+    if case.probabilities and measure == "log-odds":
+        expected = tuple(math.log(p) - math.log1p(-p) for p in expected)
+    return Case(
+        name=case.name,
+        model=case.model,
+        question=Question(case.query, case.documents, case.instruction, location),
         measure=measure,
-        expected=_read_expected(fields, measure),
-        tolerances={dtype: tolerances.number(dtype) for dtype in TOLERANCES},
-        dtype=fields.text("dtype"),
-        confidence=cast(Confidence, _one_of(fields, "confidence", get_args(Confidence))),
-        source=fields.text("source"),
+        expected=expected,
+        tolerances=case.judged.tolerance.model_dump(),
+        dtype=case.dtype,
+        confidence=case.confidence,
+        source=case.source,
     )
-    for part in (tolerances, judged, fields):
-        part.end()
-    if len(case.expected) != len(question.documents):
-        raise RequestError(f"{fields.location} has not one figure for each document.")
-    return case
-
-
-def _read_expected(fields: Fields, measure: Measure) -> tuple[float, ...]:
-    """The figures as published, in the measure that they are judged by."""
-    if fields.has("log_odds"):
-        return fields.numbers("log_odds")
-    probabilities = fields.numbers("probabilities")
-    return probabilities if measure == "probability" else tuple(map(_log_odds, probabilities))
-
-
-def _log_odds(probability: float) -> float:
-    """The inverse of the sigmoid."""
-    return math.log(probability) - math.log1p(-probability)
-
-
-def _one_of(fields: Fields, name: str, allowed: tuple[str, ...]) -> str:
-    found = fields.text(name)
-    if found not in allowed:
-        raise RequestError(f"{fields.location}: {name!r} must be one of {', '.join(allowed)}, got {found!r}.")
-    return found

@@ -1,8 +1,4 @@
-"""Expected figures against those that came out -> a verdict.
-
-Comes in: two rows of figures and a tolerance. Goes out: `Comparison`.
-Must not know: models, files, or what the figures measure.
-"""
+"""Compare expected scores with actual ones, within a tolerance and by their order."""
 
 from __future__ import annotations
 
@@ -12,16 +8,16 @@ import itertools
 from collections.abc import Mapping
 
 TOLERANCES: Mapping[str, float] = {"float32": 1e-3, "bfloat16": 0.15, "float16": 0.15}
-"""How far log-odds may move, by the dtype of the weights: another machine or version rounds differently."""
+"""Allowed difference of log-odds by the dtype of the weights, because machines and versions round differently."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Comparison:
-    """The documents of one question: what was expected, what came out.
+    """Expected and actual scores of the documents of one question.
 
     Attributes:
-        expected, got: one figure a document; -inf for a document with nothing to read.
-        tolerance: how far apart the two may be.
+        expected, got: one score per document; -inf for a blank document.
+        tolerance: largest allowed difference.
     """
 
     expected: tuple[float, ...]
@@ -30,35 +26,35 @@ class Comparison:
 
     @property
     def differences(self) -> tuple[float, ...]:
-        """Absolute, one a document."""
+        """Absolute difference of each document."""
         pairs = zip(self.expected, self.got, strict=True)
-        # equal ones first: the difference of two infinities is not a number
+        # test for equality first, because the difference of two infinities is NaN
         return tuple(0.0 if expected == got else abs(expected - got) for expected, got in pairs)
 
     @property
     def worst(self) -> int | None:
-        """Position of the largest difference; None without documents."""
+        """Index of the largest difference; None without documents."""
         differences = self.differences
         return differences.index(max(differences)) if differences else None
 
     @property
     def largest_difference(self) -> float:
-        """Of any document; 0 without documents."""
+        """Largest difference of any document; 0 without documents."""
         return max(self.differences, default=0.0)
 
     @property
     def order_kept(self) -> bool:
-        """Whether no two documents that were expected to lie further apart than the tolerance have changed places."""
+        """Whether all pairs whose expected scores differ by more than the tolerance are still in the same order."""
         ascending = sorted(zip(self.expected, self.got, strict=True))
-        expected = [figure for figure, _ in ascending]
+        expected = [score for score, _ in ascending]
         highest_so_far = list(itertools.accumulate((got for _, got in ascending), max))
-        for figure, got in ascending:
-            clearly_below = bisect.bisect_left(expected, figure - self.tolerance)
+        for score, got in ascending:
+            clearly_below = bisect.bisect_left(expected, score - self.tolerance)
             if clearly_below and highest_so_far[clearly_below - 1] > got:
                 return False
         return True
 
     @property
     def passed(self) -> bool:
-        """Nothing is further off than the tolerance, and the order was kept."""
+        """Whether every difference is within the tolerance and the order was kept."""
         return self.largest_difference <= self.tolerance and self.order_kept

@@ -1,13 +1,11 @@
-"""What made scores: model, template, number format, versions; and what of it differs between two times.
-
-Comes in: a reranker. Goes out: `Making`, and `Change`s between two of them.
-Must not know: scores.
-"""
+"""The provenance of scores: model, template, dtype, device and package versions, and how two of them differ."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+
+from pydantic import ConfigDict, StrictInt
 
 from qwen3_rerank_plugins import __version__
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import find_checkpoint
@@ -18,17 +16,19 @@ from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Provenance:
-    """Everything beside the texts that scores depend on.
+    """Everything except the texts that scores depend on.
 
     Attributes:
-        model: as the settings name it.
-        commit: on the hub; None for a local folder and the demo.
-        template: hash of the prompt around the texts.
-        dtype, device, attention, quantization: what ran, never "auto"; the device is its kind.
-        max_length: tokens of a whole prompt.
+        model: hub ID, folder or "demo", as in the settings.
+        commit: commit on the hub; None for a local folder and the demo.
+        template: hash of the prompt template.
+        dtype, device, attention, quantization: the resolved values, never "auto"; the device without its index.
+        max_length: longest prompt, in tokens.
         package: version of this package.
-        torch, transformers, tokenizers: versions.
+        torch, transformers, tokenizers: versions of these packages.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # golden files are validated against this class
 
     model: str
     commit: str | None
@@ -37,7 +37,7 @@ class Provenance:
     device: str
     attention: str
     quantization: str | None
-    max_length: int
+    max_length: StrictInt
     package: str
     torch: str
     transformers: str
@@ -46,7 +46,7 @@ class Provenance:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Change:
-    """One field of a making that is not what it was."""
+    """A field of `Provenance` whose value has changed."""
 
     what: str
     before: str
@@ -54,10 +54,10 @@ class Change:
 
 
 def collect_provenance(reranker: Qwen3Reranker) -> Provenance:
-    """What makes the scores of a reranker whose model is on this machine; nothing is fetched.
+    """Return the provenance of a reranker's scores. Nothing is downloaded.
 
     Raises:
-        CheckpointNotFoundError: its model is not here, as for a reranker with an engine of its own.
+        CheckpointNotFoundError: the model is not on this machine, for example because the reranker has a custom scorer.
     """
     import torch
 
@@ -75,19 +75,16 @@ def collect_provenance(reranker: Qwen3Reranker) -> Provenance:
         quantization=placement.quantization.name,
         max_length=reranker.max_length or min(DEFAULT_MAX_LENGTH, checkpoint.positions),
         package=__version__,
-        torch=str(torch.__version__),  # with its build: the wheel's own version may leave that out
+        torch=str(torch.__version__),  # includes the build, which the wheel's metadata may omit
         transformers=importlib.metadata.version("transformers"),
         tokenizers=importlib.metadata.version("tokenizers"),
     )
 
 
 def list_changes(before: Provenance, now: Provenance) -> list[Change]:
-    """The fields that differ, in the order of the fields."""
-    return [
-        Change(field.name, _shown(getattr(before, field.name)), _shown(getattr(now, field.name)))
-        for field in dataclasses.fields(Provenance)
-        if getattr(before, field.name) != getattr(now, field.name)
-    ]
+    """Return the fields that differ, in the order of the fields."""
+    old, new = dataclasses.asdict(before), dataclasses.asdict(now)
+    return [Change(name, _shown(old[name]), _shown(new[name])) for name in old if old[name] != new[name]]
 
 
 def _shown(value: str | int | None) -> str:

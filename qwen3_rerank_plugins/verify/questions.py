@@ -1,8 +1,4 @@
-"""Questions -> their log-odds, one after the other.
-
-Comes in: `Question`s and a reranker. Goes out: one log-odds a document, in the order of the documents.
-Must not know: what was expected.
-"""
+"""Score questions one after another and return the log-odds of their documents."""
 
 from __future__ import annotations
 
@@ -13,21 +9,21 @@ from qwen3_rerank_plugins.errors import RequestError
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
 OnProgress = Callable[[int], None]
-"""Told how many documents were just scored."""
+"""Called with the number of documents that were just scored."""
 
-PIECE = 64
-"""Documents of one call; a bar that counts documents moves on after each."""
+DOCUMENTS_PER_CALL = 64
+"""A progress bar that counts documents advances after each call."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Question:
-    """One query and the documents to be scored for it.
+    """One query and the documents to score for it.
 
     Attributes:
-        query: what is looked for.
-        documents: the texts.
-        instruction: what relevant means; None is the model card's, whatever this version of the package has for it.
-        place: where the question came from, for messages.
+        query: the query.
+        documents: the documents' texts.
+        instruction: the instruction; None is the default instruction of this version of the package.
+        location: where the question came from, for messages.
     """
 
     query: str
@@ -36,47 +32,43 @@ class Question:
     location: str = dataclasses.field(default="", compare=False)
 
 
-def ignore_progress(documents: int) -> None:
-    """For those who do not watch."""
-
-
 def count_documents(questions: Iterable[Question]) -> int:
-    """Documents of all questions.
+    """Return the number of documents of all questions.
 
     Raises:
-        RequestError: there are none, and so nothing to find out.
+        RequestError: there are no documents.
     """
     documents = sum(len(question.documents) for question in questions)
     if not documents:
-        raise RequestError("There is not one document to score. Name texts that hold some.")
+        raise RequestError("There are no documents to score. Pass questions that have documents.")
     return documents
 
 
 def score_questions(
-    reranker: Qwen3Reranker, questions: Sequence[Question], on_progress: OnProgress = ignore_progress
+    reranker: Qwen3Reranker, questions: Sequence[Question], on_progress: OnProgress = lambda documents: None
 ) -> list[tuple[float, ...]]:
-    """Log-odds of all documents of each question.
+    """Return the log-odds of the documents of each question, in the order of the documents.
 
-    One call at a time: in 16 bits a score moves a little with its company in a pass, and here the company is the same
-    in every run.
+    Documents are scored in one call at a time, because a score in 16 bits depends slightly on the other documents of
+    its batch, and so the batches are the same in every run.
 
     Raises:
-        As `Qwen3Reranker.rank`, and as `count_documents`; a `RequestError` names the question's place.
+        As `Qwen3Reranker.rank` and `count_documents`; a `RequestError` names the question's location.
     """
     count_documents(questions)
     return [_score(reranker, question, on_progress) for question in questions]
 
 
 def _score(reranker: Qwen3Reranker, question: Question, on_progress: OnProgress) -> tuple[float, ...]:
-    found: list[float] = []
-    for start in range(0, len(question.documents), PIECE):
-        piece = question.documents[start : start + PIECE]
+    log_odds: list[float] = []
+    for start in range(0, len(question.documents), DOCUMENTS_PER_CALL):
+        texts = question.documents[start : start + DOCUMENTS_PER_CALL]
         try:
-            ranked = reranker.rank(question.query, piece, instruction=question.instruction, top_n=None, min_score=None)
+            ranked = reranker.rank(question.query, texts, instruction=question.instruction, top_n=None, min_score=None)
         except RequestError as error:
             if not question.location:
                 raise
             raise RequestError(f"{question.location}: {error}") from error
-        found += (document.logit for document in sorted(ranked, key=lambda document: document.index))
-        on_progress(len(piece))
-    return tuple(found)
+        log_odds += (document.logit for document in sorted(ranked, key=lambda document: document.index))
+        on_progress(len(texts))
+    return tuple(log_odds)

@@ -1,8 +1,4 @@
-"""A golden file: questions, the log-odds they got, and what made them.
-
-Comes in: a file or a `Recording`. Goes out: the other of the two.
-Must not know: models, or how scores are compared.
-"""
+"""Read and write golden files: questions, the log-odds of their documents, and the provenance of these scores."""
 
 from __future__ import annotations
 
@@ -11,20 +7,21 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any
+
+from pydantic import StrictFloat, StrictInt
 
 from qwen3_rerank_plugins.errors import RequestError
-from qwen3_rerank_plugins.verify.json_fields import Fields, read_json
 from qwen3_rerank_plugins.verify.provenance import Provenance
 from qwen3_rerank_plugins.verify.questions import Question
+from qwen3_rerank_plugins.verify.strict_json import StrictModel, read_json
 
 FORMAT, VERSION = "qwen3-rerank golden scores", 1
-_WHAT = "a golden file of `qwen3-rerank verify --record`"
+_DESCRIPTION = "a golden file of `qwen3-rerank verify --record`"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RecordedQuestion:
-    """A question and the log-odds of its documents; -inf for a document with nothing to read."""
+    """A question and the log-odds of its documents; -inf for a blank document."""
 
     question: Question
     log_odds: tuple[float, ...]
@@ -32,46 +29,71 @@ class RecordedQuestion:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Recording:
-    """Questions as they were once answered, and what made the answers."""
+    """Questions with their log-odds, and the provenance of these scores."""
 
-    made: Provenance
+    provenance: Provenance
     questions: tuple[RecordedQuestion, ...]
+
+
+class _Document(StrictModel):
+    text: str
+    log_odds: StrictFloat | None
+
+
+class _Question(StrictModel):
+    query: str
+    instruction: str | None
+    documents: tuple[_Document, ...]
+
+
+class _GoldenFile(StrictModel):
+    format: str
+    version: StrictInt
+    made: Provenance
+    questions: tuple[_Question, ...]
 
 
 def read_recording(file: Path) -> Recording:
     """Read a golden file.
 
     Raises:
-        RequestError: it cannot be read, is something else, comes from a newer version, or is damaged.
+        RequestError: the file cannot be read, is not a golden file, has another version, or is damaged.
     """
-    content = read_json(file, _WHAT)
+    content = read_json(file, _DESCRIPTION)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise RequestError(f"{file} is not {_WHAT}: it does not say {FORMAT!r}.")
-    fields = Fields(content, str(file))
-    fields.text("format")
-    version = fields.whole_number("version")
-    if version > VERSION:
+        raise RequestError(f"{file} is not {_DESCRIPTION}, because its format is not {FORMAT!r}.")
+    version = content.get("version")
+    if isinstance(version, int) and version != VERSION:
+        upgrade = "Upgrade qwen3-rerank-plugins, or record" if version > VERSION else "Record"
         raise RequestError(
-            f"{file} has format {version}, and this version of qwen3-rerank-plugins reads {VERSION}: upgrade it, or "
-            "record the scores again."
+            f"{file} has format version {version}, and this version of qwen3-rerank-plugins reads {VERSION}. "
+            f"{upgrade} the scores again."
         )
-    if version != VERSION:
-        raise RequestError(f"{file} has format {version}, which never was one. Record the scores again.")
-    recording = Recording(
-        made=_read_making(fields.section("made")),
-        questions=tuple(_read_question(question) for question in fields.rows("questions")),
+    golden = _GoldenFile.from_json(content, str(file), "Record the scores again.")
+    return Recording(
+        golden.made,
+        tuple(
+            RecordedQuestion(
+                Question(
+                    one.query,
+                    tuple(document.text for document in one.documents),
+                    one.instruction,
+                    f"{file}, questions {number}",
+                ),
+                tuple(-math.inf if document.log_odds is None else document.log_odds for document in one.documents),
+            )
+            for number, one in enumerate(golden.questions, 1)
+        ),
     )
-    fields.end()
-    return recording
 
 
 def write_recording(file: Path, recording: Recording, *, overwrite: bool = False) -> None:
-    """Write a golden file, whole or not at all.
+    """Write a golden file, completely or not at all.
 
     Raises:
-        RequestError: the file is there already and `overwrite` is false, or it cannot be written.
+        RequestError: the file exists and `overwrite` is false, or it cannot be written.
     """
-    check_place(file, overwrite=overwrite)
+    check_target(file, overwrite=overwrite)
     part = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
         with part.open("x", encoding="ascii") as stream:
@@ -80,71 +102,38 @@ def write_recording(file: Path, recording: Recording, *, overwrite: bool = False
             os.fsync(stream.fileno())
         part.replace(file)
     except OSError as error:
-        raise RequestError(f"Cannot write {file}: {error.strerror or error}.") from error
+        raise RequestError(f"Cannot write {file}: {error.strerror or error}. Name another file.") from error
     finally:
         part.unlink(missing_ok=True)
 
 
-def check_place(file: Path, *, overwrite: bool) -> None:
-    """Refuse a place where nothing may be written, before the scores that would go there are made.
+def check_target(file: Path, *, overwrite: bool) -> None:
+    """Check that a golden file can be written, before its scores are computed.
 
     Raises:
         RequestError: as `write_recording`.
     """
     if file.is_dir():
-        raise RequestError(f"{file} is a folder: name a file.")
+        raise RequestError(f"{file} is a folder. Name a file.")
     if not file.parent.is_dir():
-        raise RequestError(f"Cannot write {file}: there is no folder {file.parent}.")
+        raise RequestError(f"Cannot write {file}, because there is no folder {file.parent}. Create it first.")
     if file.exists() and not overwrite:
-        raise RequestError(f"{file} is there already. Compare with it by --check, or replace it with --force.")
+        raise RequestError(f"{file} already exists. Compare with it by --check, or replace it with --force.")
 
 
 def _as_json(recording: Recording) -> str:
-    """In ASCII: a lone surrogate in a text has no UTF-8."""
-    content = {
-        "format": FORMAT,
-        "version": VERSION,
-        "made": dataclasses.asdict(recording.made),
-        "questions": [_as_object(recorded) for recorded in recording.questions],
-    }
-    return json.dumps(content, indent=1, allow_nan=False) + "\n"
-
-
-def _as_object(recorded: RecordedQuestion) -> dict[str, Any]:
-    question = recorded.question
-    documents = [
-        {"text": text, "log_odds": log_odds if math.isfinite(log_odds) else None}
-        for text, log_odds in zip(question.documents, recorded.log_odds, strict=True)
+    """Return the file's text, in ASCII because UTF-8 cannot encode the lone surrogates that a text may hold."""
+    questions = [
+        {
+            "query": recorded.question.query,
+            "instruction": recorded.question.instruction,
+            "documents": [
+                {"text": text, "log_odds": log_odds if math.isfinite(log_odds) else None}
+                for text, log_odds in zip(recorded.question.documents, recorded.log_odds, strict=True)
+            ],
+        }
+        for recorded in recording.questions
     ]
-    return {"query": question.query, "instruction": question.instruction, "documents": documents}
-
-
-def _read_making(fields: Fields) -> Provenance:
-    made = Provenance(
-        model=fields.text("model"),
-        commit=fields.text_or_none("commit"),
-        template=fields.text("template"),
-        dtype=fields.text("dtype"),
-        device=fields.text("device"),
-        attention=fields.text("attention"),
-        quantization=fields.text_or_none("quantization"),
-        max_length=fields.whole_number("max_length"),
-        package=fields.text("package"),
-        torch=fields.text("torch"),
-        transformers=fields.text("transformers"),
-        tokenizers=fields.text("tokenizers"),
-    )
-    fields.end()
-    return made
-
-
-def _read_question(fields: Fields) -> RecordedQuestion:
-    query, instruction = fields.text("query"), fields.text_or_none("instruction")
-    texts, log_odds = [], []
-    for document in fields.rows("documents"):
-        texts.append(document.text("text"))
-        found = document.number_or_none("log_odds")
-        log_odds.append(-math.inf if found is None else found)
-        document.end()
-    fields.end()
-    return RecordedQuestion(Question(query, tuple(texts), instruction, fields.location), tuple(log_odds))
+    made = dataclasses.asdict(recording.provenance)
+    content = {"format": FORMAT, "version": VERSION, "made": made, "questions": questions}
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"

@@ -1,8 +1,4 @@
-"""The three things to do with golden scores: verify published ones, record your own, check them again.
-
-Comes in: a reranker, and what is to be asked. Goes out: `CaseVerdict`s, a `Recording`, or a `Recheck`.
-Must not know: files, tables.
-"""
+"""Verify known scores, record the scores of a model, and check recorded scores again."""
 
 from __future__ import annotations
 
@@ -16,62 +12,62 @@ from qwen3_rerank_plugins.reranker import Qwen3Reranker
 from qwen3_rerank_plugins.verify.cases import Case, built_in_questions, cases_for
 from qwen3_rerank_plugins.verify.comparison import TOLERANCES, Comparison
 from qwen3_rerank_plugins.verify.provenance import Change, Provenance, collect_provenance, list_changes
-from qwen3_rerank_plugins.verify.questions import OnProgress, Question, ignore_progress, score_questions
+from qwen3_rerank_plugins.verify.questions import OnProgress, Question, score_questions
 from qwen3_rerank_plugins.verify.recording import RecordedQuestion, Recording
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CaseVerdict:
-    """A case and what came out, both in the case's measure."""
+    """A case and its comparison, both in the case's measure."""
 
     case: Case
     comparison: Comparison
 
     @property
     def passed(self) -> bool | None:
-        """None for a case that is shown for information only."""
+        """Whether the case passed; None for a case that is shown for information only."""
         return self.comparison.passed if self.case.judged else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Recheck:
-    """A recording beside what came out this time.
+    """A recording compared with the scores of today.
 
     Attributes:
-        recording: what was expected.
-        made: what made the scores this time.
-        tolerance: how far log-odds may move.
-        comparisons: one a question, in log-odds.
+        recording: the expected scores.
+        provenance: the provenance of today's scores.
+        tolerance: allowed difference of log-odds.
+        comparisons: one per question, in log-odds.
     """
 
     recording: Recording
-    made: Provenance
+    provenance: Provenance
     tolerance: float
     comparisons: tuple[Comparison, ...]
 
     @property
     def changes(self) -> list[Change]:
-        """What makes the scores now and did not then."""
-        return list_changes(self.recording.made, self.made)
+        """The fields of the provenance that have changed since the recording."""
+        return list_changes(self.recording.provenance, self.provenance)
 
     @property
     def passed(self) -> bool:
-        """No question has moved."""
+        """Whether every question passed."""
         return all(comparison.passed for comparison in self.comparisons)
 
 
 def verify(
-    reranker: Qwen3Reranker, cases: Sequence[Case] | None = None, on_progress: OnProgress = ignore_progress
+    reranker: Qwen3Reranker, cases: Sequence[Case] | None = None, on_progress: OnProgress = lambda documents: None
 ) -> list[CaseVerdict]:
-    """Ask a model what is known of its weights.
+    """Compare a model's scores with the known scores of its weights.
 
     Args:
-        reranker: of the published weights, or of the demo checkpoint.
-        cases: None takes all that are about a model of these sizes.
-        on_progress: told how many documents were just scored.
+        reranker: a reranker with published weights or the demo checkpoint.
+        cases: the cases to score; None selects them by the sizes of the model.
+        on_progress: called with the number of documents that were just scored.
 
     Raises:
-        RequestError: nothing is known of such a model, or the reranker quantises its weights.
+        RequestError: no scores are known for such a model, or the reranker quantizes its weights.
         CheckpointError, ScoringError: as `Qwen3Reranker.rank`.
     """
     check_quantization(reranker)
@@ -83,17 +79,19 @@ def verify(
 
 
 def record(
-    reranker: Qwen3Reranker, questions: Sequence[Question] | None = None, on_progress: OnProgress = ignore_progress
+    reranker: Qwen3Reranker,
+    questions: Sequence[Question] | None = None,
+    on_progress: OnProgress = lambda documents: None,
 ) -> Recording:
-    """Ask questions, and keep the answers together with what made them.
+    """Score questions and return the scores with their provenance.
 
     Args:
-        reranker: of a model on this machine or on the hub.
-        questions: yours; None takes those of the published cases.
-        on_progress: told how many documents were just scored.
+        reranker: a reranker whose model runs on this machine.
+        questions: the questions; None selects those of the published cases.
+        on_progress: called with the number of documents that were just scored.
 
     Raises:
-        RequestError: the questions hold no document, or one cannot be ranked.
+        RequestError: the questions have no documents, or one of them cannot be ranked.
         CheckpointError, ScoringError: as `Qwen3Reranker.rank`.
     """
     if questions is None:
@@ -107,39 +105,41 @@ def check(
     reranker: Qwen3Reranker,
     recording: Recording,
     tolerance: float | None = None,
-    on_progress: OnProgress = ignore_progress,
+    on_progress: OnProgress = lambda documents: None,
 ) -> Recheck:
-    """Ask the recorded questions again.
+    """Score the recorded questions again and compare.
 
     Args:
-        reranker: as it was when the scores were recorded, or otherwise.
-        recording: what was answered then.
-        tolerance: how far log-odds may move; None goes by dtype, and by the coarser one where that has changed.
-        on_progress: told how many documents were just scored.
+        reranker: the reranker to check. Its settings may differ from those of the recording.
+        recording: the expected scores.
+        tolerance: allowed difference of log-odds; None selects it by dtype. If the dtype has changed, the larger
+            tolerance applies.
+        on_progress: called with the number of documents that were just scored.
 
     Raises:
         RerankError: as `record`.
     """
-    if tolerance is not None and not tolerance >= 0:  # NaN is not either
+    if tolerance is not None and not tolerance >= 0:  # also refuses NaN
         raise RequestError(f"tolerance must be a number of at least 0, got {tolerance!r}.")
     found = score_questions(reranker, [recorded.question for recorded in recording.questions], on_progress)
-    made = collect_provenance(reranker)
+    provenance = collect_provenance(reranker)
     if tolerance is None:
-        # a format that is not known here is a coarse one
-        tolerance = max(TOLERANCES.get(dtype, TOLERANCES["bfloat16"]) for dtype in (recording.made.dtype, made.dtype))
+        dtypes = (recording.provenance.dtype, provenance.dtype)
+        # an unknown dtype gets the tolerance of 16 bits
+        tolerance = max(TOLERANCES.get(dtype, TOLERANCES["bfloat16"]) for dtype in dtypes)
     comparisons = (
         Comparison(recorded.log_odds, log_odds, tolerance)
         for recorded, log_odds in zip(recording.questions, found, strict=True)
     )
-    return Recheck(recording, made, tolerance, tuple(comparisons))
+    return Recheck(recording, provenance, tolerance, tuple(comparisons))
 
 
 def check_quantization(reranker: Qwen3Reranker) -> None:
-    """Refuse a reranker whose weights cannot give published scores."""
+    """Refuse a reranker that quantizes its weights, because the published scores are those of unquantized weights."""
     if reranker.settings.quantization is not None:
         raise RequestError(
-            "The published scores are those of weights that are not quantised. Leave the quantization out, or record "
-            "scores of your own with --record FILE."
+            "The published scores are those of weights that are not quantized. Leave the quantization out, or record "
+            "your own scores with --record FILE."
         )
 
 

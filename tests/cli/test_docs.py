@@ -1,4 +1,4 @@
-"""docs/cli.md: every command and option is in it, nothing else is, and every example runs."""
+"""docs/cli.md: it documents exactly the commands and their options, and its examples run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.cli.conftest import without_progress
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
 SECTIONS = {part.split("\n", 1)[0]: part for part in re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]}
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-SHARED = "Model and machine"
+SHARED = "Model and limits"
 
 
 def options(command: Any) -> set[str]:

@@ -47,9 +47,9 @@ def test_every_option_has_its_entry_and_no_flag_takes_a_value(
 
 def test_defaults_choices_and_limits_are_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     text = " ".join(shown(run, monkeypatch, 40, "rank").split())
-    assert "--dtype WORD Number format of the weights. [one of auto, bfloat16, float16, float32; default: auto]" in text
-    assert "--top-n NUMBER Most documents to show for each query. [at least 0; default: all]" in text
-    assert "--min-score NUMBER Lowest probability to show, inclusive. [0 to 1]" in text
+    assert "--dtype WORD Data type of the weights. [one of auto, bfloat16, float16, float32; default: auto]" in text
+    assert "--top-n NUMBER Maximum number of documents returned per query. [at least 0; default: all]" in text
+    assert "--min-score NUMBER Lowest probability that is returned, inclusive. [0 to 1]" in text
     assert "--device-map auto Spread one model" in text
 
 

@@ -1,4 +1,4 @@
-"""The page on the first stage with a model behind it: `tests/guards` run it without one."""
+"""The page on the first stage, run with a model; `tests/guards` run it without one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One model for everybody: threads, tasks, loops, cancellation, closing."""
+"""One model serves threads, tasks and event loops, with cancellation and closing."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_the_thread_of_an_embedder_makes_its_gpu_the_current_one_before_it_reads
 
 
 class Gate:
-    """Stands in for a loaded model: works on what it is given once it is opened, and remembers it."""
+    """A fake loaded model that blocks each request until it is opened, and records the requests."""
 
     def __init__(self) -> None:
         self.opened = threading.Event()

@@ -1,4 +1,4 @@
-"""What is asked is checked before any model is looked for."""
+"""Requests are checked before any model is looked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The words of the reranker, and an identity."""
+"""The settings have the reranker's names, and decide which model is shared."""
 
 from __future__ import annotations
 

@@ -72,8 +72,8 @@ def test_the_fingerprint_is_of_the_passages_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"query": "a", "candidates": [candidate("a", "red", 1), candidate("a", "blue")]}], "'a' stood for another"),
-        ([{"query_id": "x", "query": q, "candidates": [candidate("a", "red", 1)]} for q in "ab"], "'x' is there twice"),
+        ([{"query": "a", "candidates": [candidate("a", "red", 1), candidate("a", "blue")]}], "'a' has another text"),
+        ([{"query_id": "x", "query": q, "candidates": [candidate("a", "red", 1)]} for q in "ab"], "'x' occurs twice"),
         ([{"query": "a", "candidates": [candidate("a", "red")]}], "no query with a relevant candidate"),
     ],
     ids=["two texts", "two queries", "nothing relevant"],

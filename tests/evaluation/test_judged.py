@@ -43,9 +43,9 @@ def test_a_relevance_that_is_no_grade_is_refused_with_its_place(write_set: Write
 def test_a_set_that_nobody_judged_and_no_set_at_all_are_refused(write_set: WriteSet) -> None:
     with pytest.raises(RequestError, match="no query with a relevant candidate"):
         survey([str(write_set("a.jsonl", ("q", [("x", None)])))])
-    with pytest.raises(RequestError, match="name at least one judged set"):
+    with pytest.raises(RequestError, match="Name at least one judged set"):
         survey([])
-    with pytest.raises(RequestError, match="name a file instead of stdin"):
+    with pytest.raises(RequestError, match="Name a file, not stdin"):
         survey(["-"])
 
 
@@ -85,5 +85,5 @@ def test_a_set_may_be_a_json_array_or_parquet_and_a_table_of_text_is_refused(tmp
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a named pipe")
 def test_a_pipe_that_could_be_read_only_once_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(RequestError, match="name a file instead of .*pipe"):
+    with pytest.raises(RequestError, match="Name a file, not .*pipe"):
         survey([str(tmp_path / "pipe")])

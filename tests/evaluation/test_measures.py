@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score, ndcg_score
 from qwen3_rerank_plugins.errors import SettingsError
 from qwen3_rerank_plugins.evaluation import measures as module
 from qwen3_rerank_plugins.evaluation.measures import (
-    Figures,
+    QueryMeasures,
     estimate,
     measure,
     measure_names,
@@ -26,7 +26,7 @@ rankings = st.lists(st.integers(0, 3), min_size=2, max_size=30).filter(any)
 
 
 def test_a_perfect_ranking_is_worth_one_in_every_measure() -> None:
-    assert measure([[2, 1, 0]], 10) == [Figures(1.0, 1.0, 1.0, 1.0)]
+    assert measure([[2, 1, 0]], 10) == [QueryMeasures(1.0, 1.0, 1.0, 1.0)]
 
 
 def test_the_figures_of_a_small_ranking_by_hand() -> None:
@@ -38,7 +38,7 @@ def test_the_figures_of_a_small_ranking_by_hand() -> None:
 
 
 def test_a_query_without_anything_relevant_or_without_anything_is_worth_nothing() -> None:
-    assert measure([[0, 0], []], 10) == [Figures(0.0, 0.0, 0.0, 0.0)] * 2
+    assert measure([[0, 0], []], 10) == [QueryMeasures(0.0, 0.0, 0.0, 0.0)] * 2
 
 
 def test_the_order_given_is_the_order_judged_even_in_the_thousands() -> None:

@@ -1,4 +1,4 @@
-"""Labelled pairs: two formats, one collection."""
+"""Labeled pairs: two formats, one collection."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_pairs_of_one_query_and_instruction_are_put_together(tmp_path: Path) -> 
     ]
 
 
-def test_sets_are_pairs_too_and_what_nobody_labelled_is_dropped_and_counted(write_set: WriteSet) -> None:
+def test_sets_are_pairs_too_and_what_nobody_labeled_is_dropped_and_counted(write_set: WriteSet) -> None:
     file = write_set("a.jsonl", ("q", [("a", 2), ("b", None)]), ("r", [("c", None)]))
     found = read_labeled([str(file)])
     assert [(task.query, [c.text for c in task.candidates]) for task in found.tasks] == [("q", ["a"])]
@@ -50,7 +50,7 @@ def test_sets_are_pairs_too_and_what_nobody_labelled_is_dropped_and_counted(writ
 @pytest.mark.parametrize(
     ("row", "complaint"),
     [
-        ({"query": "q", "text": "a"}, r"line 1 lacks 'label'. A pair's line is"),
+        ({"query": "q", "text": "a"}, r"line 1 lacks 'label'. Write each pair as"),
         ({"text": "a", "label": 1}, r"line 1 lacks 'query'"),
         ({"query": "q", "text": 1, "label": 1}, r"'text' must be a string"),
         ({"query": "q", "text": "a", "label": "yes"}, r"'label' must be true, false or a number, got 'yes'"),
@@ -85,5 +85,5 @@ def test_a_cell_that_is_no_label_is_refused_with_its_line(tmp_path: Path) -> Non
 
 def test_text_lines_are_no_pairs(tmp_path: Path) -> None:
     (tmp_path / "pairs.txt").write_text("one\ntwo\n")
-    with pytest.raises(RequestError, match="pairs.txt line 1 is not a JSON object. A pair's line is"):
+    with pytest.raises(RequestError, match="pairs.txt line 1 is not a JSON object. Write each pair as"):
         read_labeled([str(tmp_path / "pairs.txt")])

@@ -59,9 +59,9 @@ def test_remarks_say_what_the_tables_hide_and_nothing_else(
     record: dict[str, Any], write_set: WriteSet, reranker: Qwen3Reranker
 ) -> None:
     assert remarks_of(record) == [
-        "recall@10 is 1 by nature where no query has more than 10 candidates: 1 of 2 sets.",
+        "recall@10 is always 1 if no query has more than 10 candidates: 1 of 2 sets.",
         "Queries without a relevant candidate, which were left out: 1.",
-        "Candidates that nobody judged, which count as not relevant: 10.",
+        "Unjudged candidates, which count as not relevant: 10.",
     ]
     quiet = evaluate(reranker, [write_set("b.jsonl", ("q", [("a", 1), ("b", 0)]))], k=1)
     assert remarks_of(record_of(quiet, reranker)) == []

@@ -71,8 +71,8 @@ def test_the_same_order_gains_nothing_with_certainty() -> None:
     ("rankings", "message"),
     [
         ([["a"]], "1 ranking for 2 queries"),
-        ([["a", "a"], []], "query q1 names a passage twice"),
-        ([["a"], ["z"]], "query q2 names 'z', no passage"),
+        ([["a", "a"], []], "query q1 has a passage twice"),
+        ([["a"], ["z"]], "query q2 has 'z', which is not a passage"),
     ],
 )
 def test_rankings_that_cannot_be_of_this_collection_are_refused(rankings: list[list[str]], message: str) -> None:

@@ -157,13 +157,15 @@ def test_scores_next_to_one_are_told_apart() -> None:
 @pytest.mark.parametrize("few", [True, False], ids=["few-queries", "many-queries"])
 def test_equal_pairs_never_stand_on_both_sides_of_a_split(few: bool) -> None:
     """Each pair is there four times; judged by its own copy, a memorized score would look like a good threshold."""
-    from qwen3_rerank_plugins.evaluation.thresholds import _gather, _hold_out
+    from qwen3_rerank_plugins.evaluation.scored_pairs import gather_pairs
+    from qwen3_rerank_plugins.evaluation.thresholds import PARTS, _hold_out
 
     count = 3 if few else 30
     pairs = [(f"q{number % count}", f"d{number}") for number in range(30)] * 4
     scores = [(number % 30) / 30 for number in range(120)]
     labels = [number % 30 >= 15 for number in range(120)]
-    scored, counted = _gather(scores, labels, [query for query, _ in pairs], [document for _, document in pairs])
+    queries, documents = map(list, zip(*pairs, strict=True))
+    scored, counted = gather_pairs(scores, labels, queries, documents, 2 * PARTS)
     assert counted == count
     units: dict[tuple[str, str], set[int]] = {}
     for pair, unit in zip(pairs, scored.units.tolist(), strict=True):

@@ -75,9 +75,9 @@ def test_a_name_that_would_be_read_as_another_is_refused_by_name_and_nothing_is_
     passage = Collection("set", {name: "text"}, (JudgedQuery("q", "one", {name: 1}),), {})
     query = Collection("set", {"a": "text"}, (JudgedQuery(name, "one", {"a": 1}),), {})
     for collection, ranking, what in ((passage, [name], "passage"), (query, ["a"], "query")):
-        with pytest.raises(RequestError, match=f"of a {what} is empty, or has blanks"):
+        with pytest.raises(RequestError, match=f"of a {what} is empty, or contains whitespace"):
             write_run(tmp_path / "run", collection, [ranking], "run")
-        with pytest.raises(RequestError, match=f"of a {what} is empty, or has blanks"):
+        with pytest.raises(RequestError, match=f"of a {what} is empty, or contains whitespace"):
             write_qrels(tmp_path / "qrels", collection)
     assert list(tmp_path.iterdir()) == []
 

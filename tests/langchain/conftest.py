@@ -1,4 +1,4 @@
-"""The compressor twice: on the demo checkpoint for contracts, on the double for what surrounds the score."""
+"""The compressor with the demo checkpoint for contract tests, and with a fake scorer for everything else."""
 
 from __future__ import annotations
 

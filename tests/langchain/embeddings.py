@@ -1,4 +1,4 @@
-"""The bag of words as LangChain's embeddings."""
+"""Bag-of-words embeddings for LangChain."""
 
 from __future__ import annotations
 

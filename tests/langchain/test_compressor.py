@@ -1,4 +1,4 @@
-"""What comes back: copies, best first, with the score; and never a trace on what went in."""
+"""The compressor returns copies, best first, with scores, and leaves its input unchanged."""
 
 from __future__ import annotations
 
@@ -113,8 +113,8 @@ def test_min_score_drops_what_is_below_it_and_keeps_what_is_on_it(fake: Fake, co
 
 def test_instruction_reaches_the_model(fake: Fake, compress: Compress) -> None:
     scorer = OverlapScorer()
-    compress(fake(scorer, instruction="Find colours"), [Document("red")], "red")
-    assert [request.instruction for request in scorer.requests] == ["Find colours"]
+    compress(fake(scorer, instruction="Find colors"), [Document("red")], "red")
+    assert [request.instruction for request in scorer.requests] == ["Find colors"]
 
 
 @pytest.mark.parametrize("wrap", [tuple, iter, lambda documents: (d for d in documents)], ids=["tuple", "iter", "gen"])

@@ -1,4 +1,4 @@
-"""Threads, tasks, loops and processes: whoever calls from wherever gets what a lone caller gets."""
+"""Concurrent callers in threads, tasks, event loops and processes get the same results as a single caller."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def arank(compressor: Qwen3Rerank, question: str) -> Answers:
 
 
 def assert_alike(found: Answers, expected: Answers) -> None:
-    """The same order; scores may move in the last bits with the company in a pass."""
+    """The same order; the last bits of a score depend on the other requests of its batch."""
     assert [name for name, _ in found] == [name for name, _ in expected]
     assert [score for _, score in found] == pytest.approx([score for _, score in expected], abs=1e-5)
 

@@ -1,4 +1,4 @@
-"""What the compressor reads of metadata, what it copies, and what it writes into the copies."""
+"""Which metadata the compressor reads, copies, and adds to the copies."""
 
 from __future__ import annotations
 

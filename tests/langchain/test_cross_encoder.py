@@ -1,4 +1,4 @@
-"""The cross-encoder: scores of pairs, alone and inside LangChain's own reranker."""
+"""The cross-encoder scores pairs, alone and inside LangChain's `CrossEncoderReranker`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the model reads of a document: its text, some of its metadata, or whatever a function makes of it."""
+"""The model reads a document's text, some of its metadata, or the result of a function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first stage in LangChain: its own suites, vector stores with our compressor behind them, and the fields."""
+"""The first stage in LangChain: LangChain's own suites, vector stores with our compressor, and the fields."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ALL = {
     "revision": "main",
     "device": "cpu",
     "dtype": "float32",
-    "instruction": "Find colours",
+    "instruction": "Find colors",
     "truncate_dim": 32,
     "max_length": 512,
     "batch_size": 7,
@@ -237,7 +237,7 @@ def test_an_assigned_setting_counts_from_the_next_call_on(embeddings: Qwen3Embed
     embeddings.truncate_dim = 8
     assert len(embeddings.embed_query("red")) == 8
     embeddings.truncate_dim = None
-    embeddings.instruction = "Find colours"
+    embeddings.instruction = "Find colors"
     assert embeddings.embed_query("red") != whole
 
 

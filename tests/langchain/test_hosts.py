@@ -1,4 +1,4 @@
-"""The real hosts: retrievers, pipelines, tools and chains of LangChain around the demo checkpoint."""
+"""LangChain's retrievers, pipelines, tools and chains around the demo checkpoint."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def scores(documents: list[Document]) -> list[float]:
 
 
 def assert_alike(found: list[Document], expected: list[Document]) -> None:
-    """The same documents in the same order; scores may move in the last bits with the company in a pass."""
+    """The same documents in the same order; the last bits of a score depend on the other requests of its batch."""
     assert [document.page_content for document in found] == [document.page_content for document in expected]
     assert scores(found) == pytest.approx(scores(expected), abs=1e-5)
 

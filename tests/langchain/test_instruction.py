@@ -1,4 +1,4 @@
-"""What relevant means: for the compressor, for one call, for each query."""
+"""The instruction can be set for the compressor, for one call, and for each query."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ def test_a_step_takes_them_in_its_call_and_a_chain_binds_them(compressor: Qwen3R
     step = compressor.as_runnable()
     assert len(step.invoke({"query": "red", "documents": PAGES}, instruction="Find paint", top_n=None)) == 3
     found = {"query": RunnablePassthrough(), "documents": RunnableLambda(lambda _: PAGES)}
-    chain = found | step.bind(instruction="Find colours", top_n=1)
+    chain = found | step.bind(instruction="Find colors", top_n=1)
     assert len(chain.invoke("red")) == len(asyncio.run(chain.ainvoke("red"))) == 1
-    assert asked(scorer) == ["Find paint", "Find colours", "Find colours"]
+    assert asked(scorer) == ["Find paint", "Find colors", "Find colors"]
     with pytest.raises(TypeError, match="topn"):
         step.invoke({"query": "red", "documents": PAGES}, topn=1)
 

@@ -1,4 +1,4 @@
-"""`predict` and `rank` as sentence-transformers has them, and its own tools that call them."""
+"""`predict` and `rank` work as in sentence-transformers, also when its tools call them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`rerank`: anything that has text in, positions and scores out."""
+"""`rerank` takes anything that has text, and returns positions and scores."""
 
 from __future__ import annotations
 
@@ -93,19 +93,19 @@ def test_a_top_n_that_is_no_number_of_documents_is_refused(fake: Fake, rerank: R
 
 def test_none_in_a_call_lifts_the_threshold_and_the_instruction_of_the_fields(fake: Fake, rerank: Rerank) -> None:
     scorer = OverlapScorer()
-    compressor = fake(scorer, instruction="Find colours", min_score=0.9)
+    compressor = fake(scorer, instruction="Find colors", min_score=0.9)
     assert rerank(compressor, ["red", "green"], "red") == []
     assert positions(rerank(compressor, ["red", "green"], "red", min_score=None, instruction=None)) == [0, 1]
-    assert [request.instruction for request in scorer.requests] == ["Find colours", DEFAULT_INSTRUCTION]
+    assert [request.instruction for request in scorer.requests] == ["Find colors", DEFAULT_INSTRUCTION]
 
 
 def test_instruction_of_the_call_wins_over_the_field(fake: Fake, rerank: Rerank) -> None:
     scorer = OverlapScorer()
-    compressor = fake(scorer, instruction="Find colours")
+    compressor = fake(scorer, instruction="Find colors")
     rerank(compressor, ["red"], "red")
     rerank(compressor, ["red"], "red", instruction="Find paint")
-    assert [request.instruction for request in scorer.requests] == ["Find colours", "Find paint"]
-    assert compressor.instruction == "Find colours"
+    assert [request.instruction for request in scorer.requests] == ["Find colors", "Find paint"]
+    assert compressor.instruction == "Find colors"
 
 
 def test_min_score_of_the_call_wins_over_the_field(fake: Fake, rerank: Rerank) -> None:

@@ -1,4 +1,4 @@
-"""The retriever around a retriever, and the compressor as a step: langchain-core alone."""
+"""The retriever that reranks, and the compressor as a step, with langchain-core alone."""
 
 from __future__ import annotations
 

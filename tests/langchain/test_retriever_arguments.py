@@ -1,4 +1,4 @@
-"""Keyword arguments of a call: each reaches the reranker or the first stage, or is refused by name."""
+"""A keyword argument of a call reaches the reranker or the first stage, or is refused by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compressor as a runnable, and the retriever: schemas, graphs, tools and chains, as the host makes them."""
+"""Schemas, graphs, tools and chains that LangChain makes from the compressor and the retriever."""
 
 from __future__ import annotations
 

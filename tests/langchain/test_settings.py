@@ -1,4 +1,4 @@
-"""The fields: refused when wrong, kept through copies and round trips, silent about secrets."""
+"""Fields are validated, survive copies and round trips, and never reveal secrets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ALL = {
     "dtype": "float32",
     "attention": "sdpa",
     "quantization": None,
-    "instruction": "Find colours",
+    "instruction": "Find colors",
     "top_n": 7,
     "min_score": 0.25,
     "max_length": 512,
@@ -154,12 +154,12 @@ def test_its_repr_shows_what_differs_from_the_defaults() -> None:
 
 
 def test_a_ready_reranker_fills_the_fields() -> None:
-    ready = Qwen3Reranker("demo", device="cpu", instruction="Find colours", top_n=5, min_score=0.5, max_length=512)
+    ready = Qwen3Reranker("demo", device="cpu", instruction="Find colors", top_n=5, min_score=0.5, max_length=512)
     compressor = Qwen3Rerank(reranker=ready)
     assert compressor.model_dump(exclude_defaults=True) == {
         "model": "demo",
         "device": "cpu",
-        "instruction": "Find colours",
+        "instruction": "Find colors",
         "top_n": 5,
         "min_score": 0.5,
         "max_length": 512,
@@ -195,6 +195,6 @@ def test_two_compressors_with_equal_settings_share_one_engine(model: str) -> Non
 def test_one_instance_serves_two_retrievers_and_stays_as_it_is(model: str) -> None:
     compressor = Qwen3Rerank(model=model, top_n=2)
     before = compressor.model_dump()
-    compressor.rerank(["red", "green", "blue"], "red", top_n=None, instruction="Find colours", min_score=0)
+    compressor.rerank(["red", "green", "blue"], "red", top_n=None, instruction="Find colors", min_score=0)
     compressor.compress_documents([Document("red")], "red")
     assert compressor.model_dump() == before

@@ -1,4 +1,4 @@
-"""Hostile text: it comes back as it was, gets a finite score, and never bends the prompt."""
+"""Hostile text is returned unchanged, gets a finite score, and never changes the prompt."""
 
 from __future__ import annotations
 

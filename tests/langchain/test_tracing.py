@@ -1,4 +1,4 @@
-"""Tracing: one child run a call, with its inputs, its outputs or its error, whatever the callbacks are."""
+"""A trace has one child run per call, with inputs and outputs or an error, whatever the form of the callbacks."""
 
 from __future__ import annotations
 

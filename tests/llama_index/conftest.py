@@ -1,4 +1,4 @@
-"""A few passages, an index over them, watchers, and the model that the contract tests run."""
+"""A few passages, an index over them, event handlers, and the model of the contract tests."""
 
 from __future__ import annotations
 

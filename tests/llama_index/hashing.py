@@ -1,4 +1,4 @@
-"""The bag of words as a LlamaIndex embedding."""
+"""A bag-of-words embedding for LlamaIndex."""
 
 from __future__ import annotations
 

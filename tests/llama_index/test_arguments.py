@@ -1,4 +1,4 @@
-"""What a call may be given: nodes and queries as the host and its users pass them, and errors that say what to pass."""
+"""Nodes and queries in every form that LlamaIndex and its users pass, and errors that name the right form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One instance, many callers: threads, tasks, loops and processes all get what a single caller gets."""
+"""Concurrent callers in threads, tasks, event loops and processes get the same results as a single caller."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def arank(postprocessor: Qwen3Rerank, query: str) -> Ranking:
 
 
 def assert_same(found: list[Ranking], serial: list[Ranking]) -> None:
-    """The same scores. Requests share passes, and with the pass the last bits of a float32 sum differ."""
+    """The same scores; requests share batches, and the last bits of a float32 sum depend on the batch."""
     assert [dict(one) for one in found] == [pytest.approx(dict(one), abs=1e-5) for one in serial]
 
 

@@ -1,4 +1,4 @@
-"""The first stage in LlamaIndex: its base class around it, indices with our postprocessor behind them, round trips."""
+"""The first stage in LlamaIndex: its base class, indices with our postprocessor, and round trips."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ ALL: dict[str, Any] = {
     "local_files_only": True,
     "trust_remote_code": True,
 }
-NOT_SERIALISED = {"token", "callback_manager", "rate_limiter", "embeddings_cache", "model_name"}
+NOT_SERIALIZED = {"token", "callback_manager", "rate_limiter", "embeddings_cache", "model_name"}
 ROUND_TRIPS: dict[str, Callable[[Qwen3Embedding], Qwen3Embedding]] = {
     "dict": lambda it: Qwen3Embedding.from_dict(it.to_dict()),
     "json": lambda it: Qwen3Embedding.from_json(it.to_json()),
@@ -78,19 +78,19 @@ def embedding(embedding_checkpoint: Path) -> Qwen3Embedding:
 
 @pytest.fixture
 def batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Sizes of the requests that reach the model, which may take each of them in one pass."""
+    """Sizes of the requests that reach the model, each of which fits in one batch."""
     seen: list[int] = []
-    sizes_of_passes: set[int] = set()
+    batch_sizes: set[int] = set()
     embed = model_module.LoadedEmbedder.embed
 
     def count(self: Any, request: Any) -> Any:
         seen.append(len(request.texts))
-        sizes_of_passes.add(request.reading.batch_size)
+        batch_sizes.add(request.options.batch_size)
         return embed(self, request)
 
     monkeypatch.setattr(model_module.LoadedEmbedder, "embed", count)
     yield seen
-    assert sizes_of_passes in ({3}, {10}), "not as the fields say"
+    assert batch_sizes in ({3}, {10}), "not as the fields say"
 
 
 def settings(embedding: Qwen3Embedding) -> dict[str, Any]:
@@ -198,7 +198,7 @@ def test_every_batch_is_announced_in_both_ways_under_the_name_of_the_model(
 
 
 def test_every_setting_is_a_field_with_a_description_and_none_is_at_its_default_here() -> None:
-    assert set(ALL) == set(Qwen3Embedding.model_fields) - NOT_SERIALISED
+    assert set(ALL) == set(Qwen3Embedding.model_fields) - NOT_SERIALIZED
     assert all(field.description for name, field in Qwen3Embedding.model_fields.items() if name != "callback_manager")
     assert all(Qwen3Embedding.model_fields[name].default != value for name, value in ALL.items())
 

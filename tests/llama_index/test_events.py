@@ -1,4 +1,4 @@
-"""Whoever watches sees a start and an end, whatever happens in between."""
+"""Every call is announced by a start and an end event, also when it fails."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_failure_ends_what_was_started_and_names_the_error(
 ) -> None:
     watcher = CallbackWatcher()
     postprocessor = Qwen3Rerank(
-        reranker=Qwen3Reranker(scorer=OverlapScorer(error=PassError("the pass broke"))),
+        reranker=Qwen3Reranker(scorer=OverlapScorer(error=PassError("the batch failed"))),
         callback_manager=CallbackManager([watcher]),
     )
     with pytest.raises(PassError) as caught:

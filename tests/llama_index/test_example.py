@@ -1,4 +1,4 @@
-"""The example program, run as a user runs it."""
+"""The example program runs as a user runs it."""
 
 from __future__ import annotations
 

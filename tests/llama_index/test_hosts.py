@@ -1,4 +1,4 @@
-"""LlamaIndex's own engines around a real model: each must hand on what the reranker found, in its order."""
+"""LlamaIndex's engines around a real model return the reranker's nodes in its order."""
 
 from __future__ import annotations
 

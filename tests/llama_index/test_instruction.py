@@ -1,4 +1,4 @@
-"""What relevant means: for the postprocessor, and for each query."""
+"""The instruction can be set for the postprocessor, and for each query."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def test_a_function_gives_each_query_its_instruction(scorer: OverlapScorer, rera
 
 def test_a_copy_has_an_instruction_of_its_own_and_the_same_engine(scorer: OverlapScorer, rerank: Rerank) -> None:
     postprocessor = instructed(scorer, "Find paint")
-    for_one_call = postprocessor.model_copy(update={"instruction": "Find colours"})
+    for_one_call = postprocessor.model_copy(update={"instruction": "Find colors"})
     rerank(for_one_call, NODES, "red")
     rerank(postprocessor, NODES, "red")
-    assert asked(scorer) == ["Find colours", "Find paint"]
+    assert asked(scorer) == ["Find colors", "Find paint"]
 
 
 def test_what_a_function_raises_reaches_the_caller_and_ends_the_events(

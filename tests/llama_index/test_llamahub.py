@@ -1,4 +1,4 @@
-"""What LlamaHub reads about the adapter, in pyproject.toml, is true."""
+"""The entries for LlamaHub in pyproject.toml are true."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results are copies: whatever is done to one, the node that came in stays as it was; notes are plain and flat."""
+"""Results are copies that can be changed freely, and their new metadata is plain and flat."""
 
 from __future__ import annotations
 

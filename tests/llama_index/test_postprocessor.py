@@ -1,4 +1,4 @@
-"""Nodes in, nodes out: what comes back, in which order, and what is never touched."""
+"""Which nodes the postprocessor returns, in which order, and what it never changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handlers that write down what LlamaIndex tells whoever watches."""
+"""Handlers that record LlamaIndex's events and callbacks."""
 
 from __future__ import annotations
 

@@ -23,7 +23,8 @@ from qwen3_rerank_plugins.engine.local import LocalScorer
 from qwen3_rerank_plugins.engine.model.runner import ModelRunner
 from qwen3_rerank_plugins.engine.request import RerankRequest
 from qwen3_rerank_plugins.engine.scheduling.packing import BatchPlan, RequestSlice
-from qwen3_rerank_plugins.engine.scheduling.scheduler import DocumentScores, LoadedEngine, ResultBuilder, Scheduler
+from qwen3_rerank_plugins.engine.scheduling.queued_request import DocumentScores, ResultBuilder
+from qwen3_rerank_plugins.engine.scheduling.scheduler import LoadedEngine, Scheduler
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
@@ -96,8 +97,8 @@ class WatchedScorer(LocalScorer):
         self._asked.request = request
         return super().submit(request)
 
-    def _make_worker(self, load: Callable[[], LoadedEngine], place: str) -> Scheduler:
-        return _WatchedWorker(load, place, self._watch, self._asked)
+    def _new_scheduler(self, load: Callable[[], LoadedEngine], label: str) -> Scheduler:
+        return _WatchedWorker(load, label, self._watch, self._asked)
 
     def _load_engine(self, number: int) -> LoadedEngine:
         engine = super()._load_engine(number)
@@ -107,19 +108,19 @@ class WatchedScorer(LocalScorer):
 
 
 class _WatchedWorker(Scheduler):
-    def __init__(self, load: Callable[[], LoadedEngine], place: str, watch: Watch, asked: threading.local) -> None:
-        super().__init__(load, place)
+    def __init__(self, load: Callable[[], LoadedEngine], label: str, watch: Watch, asked: threading.local) -> None:
+        super().__init__(load, label)
         self._watch, self._asked = watch, asked
 
     def submit(
-        self, request: TokenizedRequest, finish: ResultBuilder[Any], *, float32_fallback: bool = False
+        self, request: TokenizedRequest, build_result: ResultBuilder[Any], *, float32_fallback: bool = False
     ) -> Future[Any]:
         ticket = TICKET.get() or Ticket()
         journey = Journey(ticket, ticket.take_number(), self._asked.request, request)
 
         def arriving(tails: DocumentScores, rescored: Collection[int]) -> Any:
             self._watch.arrive(journey)  # here, as callers hear of a result before its callbacks do
-            return finish(tails, rescored)
+            return build_result(tails, rescored)
 
         self._watch.depart(journey)
         try:

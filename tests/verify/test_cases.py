@@ -104,8 +104,10 @@ def test_a_model_of_other_or_unknown_sizes_is_told_to_record_its_own(change: dic
 
 def test_the_demos_table_was_recorded_with_todays_template_on_the_published_questions() -> None:
     recording = read_recording(DEMO_TABLE)
-    assert recording.made.template == template_hash(), "record golden/demo.json again, and say so in the changelog"
-    assert (recording.made.model, recording.made.dtype) == (DEMO, "float32")
+    assert recording.provenance.template == template_hash(), (
+        "record verify/demo.json again, and say so in the changelog"
+    )
+    assert (recording.provenance.model, recording.provenance.dtype) == (DEMO, "float32")
     assert tuple(recorded.question for recorded in recording.questions) == built_in_questions()
 
 
@@ -115,13 +117,18 @@ Change = Callable[[dict[str, Any]], object]
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (lambda case: case.update(confidence="certain"), "'confidence' must be one of high, medium, low"),
-        (lambda case: case["judged"].update(measure="rank"), "'measure' must be one of log-odds, probability"),
-        (lambda case: case["judged"]["tolerance"].pop("float16"), "tolerance lacks 'float16'"),
-        (lambda case: case["judged"]["tolerance"].update(float8=1), "tolerance has fields .*float8"),
-        (lambda case: case["log_odds"].pop(), "has not one figure for each document"),
-        (lambda case: case.update(probabilities=[]), "fields that do not belong there: probabilities"),
-        (lambda case: case.pop("source"), "lacks 'source'"),
+        (
+            lambda case: case.update(confidence="certain"),
+            "confidence must be 'high', 'medium' or 'low'. Install",
+        ),
+        (lambda case: case["judged"].update(measure="rank"), "judged, measure must be 'log-odds' or 'probability'"),
+        (lambda case: case["judged"]["tolerance"].pop("float16"), "tolerance, float16 is missing"),
+        (lambda case: case["judged"]["tolerance"].update(float8=1), "tolerance, float8 is not a field"),
+        (lambda case: case["log_odds"].pop(), "cases 1 must have one score per document"),
+        (lambda case: case.update(probabilities=[]), "cases 1 must have either log_odds or probabilities"),
+        (lambda case: case.pop("log_odds"), "cases 1 must have either log_odds or probabilities"),
+        (lambda case: case.update(log_odds=None), "cases 1, log_odds must be a list"),
+        (lambda case: case.pop("source"), "cases 1, source is missing"),
     ],
 )
 def test_a_damaged_table_is_refused(
@@ -138,7 +145,7 @@ def test_a_damaged_table_is_refused(
 def test_a_table_of_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "published.json").write_text('{"format": "x", "version": 1, "cases": []}', encoding="utf-8")
     monkeypatch.setattr(cases_module, "PUBLISHED_TABLE", tmp_path / "published.json")
-    with pytest.raises(RequestError, match="is of another version"):
+    with pytest.raises(RequestError, match="format must be 'qwen3-rerank published scores'. Install"):
         published_cases.__wrapped__()
 
 

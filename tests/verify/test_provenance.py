@@ -17,9 +17,9 @@ from qwen3_rerank_plugins.verify.provenance import Change, Provenance, collect_p
 from tests.cache import cache_with
 
 
-def test_the_making_says_what_ran_and_never_auto() -> None:
-    made = collect_provenance(Qwen3Reranker("demo", device="cpu", dtype="bfloat16", max_length=700))
-    assert made == Provenance(
+def test_the_provenance_says_what_ran_and_never_auto() -> None:
+    provenance = collect_provenance(Qwen3Reranker("demo", device="cpu", dtype="bfloat16", max_length=700))
+    assert provenance == Provenance(
         model="demo",
         commit=None,
         template=template_hash(),

@@ -19,7 +19,7 @@ from qwen3_rerank_plugins.verify.recording import (
     VERSION,
     RecordedQuestion,
     Recording,
-    check_place,
+    check_target,
     read_recording,
     write_recording,
 )
@@ -56,7 +56,7 @@ def test_a_question_knows_where_in_the_file_it_stood(tmp_path: Path) -> None:
 def test_a_file_that_is_there_is_replaced_only_when_asked_to(tmp_path: Path) -> None:
     file = tmp_path / "golden.json"
     file.write_text("precious", encoding="utf-8")
-    with pytest.raises(RequestError, match=r"golden\.json is there already\. .*--check.*--force"):
+    with pytest.raises(RequestError, match=r"golden\.json already exists\. .*--check.*--force"):
         write_recording(file, ONE)
     assert file.read_text(encoding="utf-8") == "precious"
     write_recording(file, ONE, overwrite=True)
@@ -79,11 +79,11 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_rubbish(
     assert file.read_text(encoding="utf-8") == "precious"
 
 
-def test_an_impossible_place_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="is a folder: name a file"):
-        check_place(tmp_path, overwrite=True)
+def test_an_impossible_target_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"is a folder\. Name a file"):
+        check_target(tmp_path, overwrite=True)
     with pytest.raises(RequestError, match=r"there is no folder .*nowhere"):
-        check_place(tmp_path / "nowhere" / "golden.json", overwrite=True)
+        check_target(tmp_path / "nowhere" / "golden.json", overwrite=True)
 
 
 def damaged(change: Any) -> str:
@@ -101,22 +101,37 @@ def damaged(change: Any) -> str:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("{", "is not a golden file .*no JSON"),
-        ("[]", "is not a golden file of `qwen3-rerank verify --record`: it does not say"),
-        ('{"cases": []}', "it does not say 'qwen3-rerank golden scores'"),
-        (damaged(lambda it: it.update(format="qwen3-rerank published scores")), "it does not say"),
-        (damaged(lambda it: it.update(version=VERSION + 1)), f"has format {VERSION + 1}, .* reads {VERSION}: upgrade"),
-        (damaged(lambda it: it.update(version=0)), "has format 0, which never was one"),
-        (damaged(lambda it: it.update(version="1")), "'version' must be a whole number"),
-        (damaged(lambda it: it.update(extra=1)), "fields that do not belong there: extra"),
-        (damaged(lambda it: it.pop("made")), "lacks 'made'"),
-        (damaged(lambda it: it["made"].pop("torch")), "made lacks 'torch'"),
-        (damaged(lambda it: it["made"].update(extra=1)), "made has fields that do not belong there"),
-        (damaged(lambda it: it["questions"][0].update(extra=1)), "questions 1 has fields"),
-        (damaged(lambda it: it["questions"][0].pop("instruction")), "questions 1 lacks 'instruction'"),
-        (damaged(lambda it: it["questions"][0]["documents"].append({"text": "b"})), "documents 2 lacks 'log_odds'"),
-        (damaged(lambda it: it["questions"][0]["documents"][0].update(log_odds="1")), "'log_odds' must be finite"),
-        (damaged(lambda it: it["questions"][0]["documents"][0].update(text=None)), "'text' must be a string"),
+        ("{", "is not a golden file .*not valid JSON"),
+        ("[]", "is not a golden file of `qwen3-rerank verify --record`, because its format is not"),
+        ('{"cases": []}', "its format is not 'qwen3-rerank golden scores'"),
+        (damaged(lambda it: it.update(format="qwen3-rerank published scores")), "its format is not"),
+        (
+            damaged(lambda it: it.update(version=VERSION + 1)),
+            f"has format version {VERSION + 1}, .* Upgrade",
+        ),
+        (damaged(lambda it: it.update(version=0)), "has format version 0, .*. Record the scores again"),
+        (damaged(lambda it: it.update(version="1")), "version must be a valid integer"),
+        (damaged(lambda it: it.update(extra=1)), "golden.json, extra is not a field of this format. Record"),
+        (damaged(lambda it: it.pop("made")), "golden.json, made is missing"),
+        (damaged(lambda it: it["made"].pop("torch")), "made, torch is missing"),
+        (damaged(lambda it: it["made"].update(max_length="1")), "made, max_length must be a valid integer"),
+        (damaged(lambda it: it["made"].update(model=None)), "made, model must be a valid string"),
+        (damaged(lambda it: it.update(made=[])), "golden.json, made must be an object"),
+        (damaged(lambda it: it["made"].update(extra=1)), "made, extra is not a field"),
+        (damaged(lambda it: it["questions"][0].update(extra=1)), "questions 1, extra is not a field"),
+        (damaged(lambda it: it["questions"][0].pop("instruction")), "questions 1, instruction is missing"),
+        (
+            damaged(lambda it: it["questions"][0]["documents"].append({"text": "b"})),
+            "documents 2, log_odds is missing",
+        ),
+        (
+            damaged(lambda it: it["questions"][0]["documents"][0].update(log_odds="1")),
+            ", log_odds must be a valid number",
+        ),
+        (
+            damaged(lambda it: it["questions"][0]["documents"][0].update(text=None)),
+            ", text must be a valid string",
+        ),
     ],
 )
 def test_a_damaged_foreign_or_newer_file_is_refused_with_what_is_wrong(

@@ -91,8 +91,8 @@ def test_a_case_of_low_confidence_is_shown_and_not_judged() -> None:
     assert verdict.comparison.largest_difference > 10
 
 
-def test_quantised_weights_are_not_measured_by_the_figures_of_whole_ones() -> None:
-    with pytest.raises(RequestError, match=r"not quantised\. Leave the quantization out"):
+def test_quantized_weights_are_not_measured_by_the_figures_of_whole_ones() -> None:
+    with pytest.raises(RequestError, match=r"not quantized\. Leave the quantization out"):
         verify(Qwen3Reranker("demo", quantization="int8"))
 
 
@@ -127,13 +127,13 @@ def test_moved_weights_are_caught_by_a_check(moved: Callable[[float], Path]) -> 
     assert check(Qwen3Reranker(folder, device="cpu"), recording, tolerance=2 * distance).passed
 
 
-def change_the_making(recording: Recording, **fields: str | int) -> Recording:
-    return dataclasses.replace(recording, made=dataclasses.replace(recording.made, **fields))  # type: ignore[arg-type]
+def change_provenance(recording: Recording, **fields: str | int) -> Recording:
+    return dataclasses.replace(recording, provenance=dataclasses.replace(recording.provenance, **fields))  # type: ignore[arg-type]
 
 
 def test_a_change_of_template_or_version_is_reported_though_nothing_moved() -> None:
     reranker = Qwen3Reranker("demo", device="cpu")
-    recording = change_the_making(record(reranker, QUESTIONS), template="ffffffffffff", transformers="4.50.0")
+    recording = change_provenance(record(reranker, QUESTIONS), template="ffffffffffff", transformers="4.50.0")
     found = check(reranker, recording)
     assert found.passed
     assert [(change.what, change.before) for change in found.changes] == [
@@ -158,7 +158,7 @@ def test_the_coarser_of_two_dtypes_sets_the_tolerance() -> None:
     found = check(exact, record(half, QUESTIONS))
     assert (found.tolerance, found.passed) == (0.15, True)
     assert [change.what for change in found.changes] == ["dtype"]
-    assert check(exact, change_the_making(record(exact, QUESTIONS), dtype="float8")).tolerance == 0.15
+    assert check(exact, change_provenance(record(exact, QUESTIONS), dtype="float8")).tolerance == 0.15
 
 
 @pytest.mark.parametrize("tolerance", [-1.0, float("nan")])

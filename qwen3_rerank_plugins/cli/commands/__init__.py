@@ -1,1 +1,1 @@
-"""The commands of qwen3-rerank, one file each."""
+"""The commands of qwen3-rerank, one per file."""

@@ -1,4 +1,4 @@
-"""`qwen3-rerank batch`: a file of requests reranked on a Ray cluster, resumable."""
+"""`qwen3-rerank batch`: rerank a file of requests on a Ray cluster; an interrupted job can be resumed."""
 
 from __future__ import annotations
 
@@ -7,108 +7,69 @@ import dataclasses
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from qwen3_rerank_plugins._plurals import counted, share
 from qwen3_rerank_plugins.cli import options
-from qwen3_rerank_plugins.engine.settings import DEFAULT_MODEL
+from qwen3_rerank_plugins.cli.options import ENGINE, SCORING, EngineOptions, engine_options
 
 if TYPE_CHECKING:
     from qwen3_rerank_plugins.cli.output import Screen
     from qwen3_rerank_plugins.ray import Summary
 
-_CLUSTER = "Cluster"
+_in_cluster: Any = partial(typer.Option, rich_help_panel="Cluster")
 
 
+@engine_options(ENGINE, SCORING)
 def batch(
     requests: Annotated[Path, typer.Argument(metavar="INPUT", help="JSONL or Parquet file, or a folder of them.")],
-    answers: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder for the answers; made if need be.")],
+    answers: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder for the answers; created if missing.")],
     on_error: Annotated[
-        Literal["raise", "column"], typer.Option(help="A bad row ends the job, or has its error in a column.")
+        Literal["raise", "column"], typer.Option(help="Bad rows: stop the job, or write the error into a column.")
     ] = "raise",
-    partition_rows: Annotated[int, typer.Option(min=1, help="Rows that are written, and resumed, as one.")] = 256,
+    partition_rows: Annotated[int, typer.Option(min=1, help="Rows per partition, the unit of resuming.")] = 256,
     address: Annotated[
-        str | None,
-        typer.Option(
-            help="Of a Ray cluster.", show_default="RAY_ADDRESS, or one started here", rich_help_panel=_CLUSTER
-        ),
+        str | None, _in_cluster(help="Address of a Ray cluster.", show_default="RAY_ADDRESS, or one started here")
     ] = None,
     actors: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Loaded models.", show_default="one a GPU; one without GPUs", rich_help_panel=_CLUSTER
+        _in_cluster(
+            min=1, help="Number of actors, each with a loaded model.", show_default="one per GPU; one without GPUs"
         ),
     ] = None,
     gpus_per_actor: Annotated[
         float | None,
-        typer.Option(min=0, help="May be a fraction.", show_default="1 where there are GPUs", rich_help_panel=_CLUSTER),
+        _in_cluster(min=0, help="GPUs per actor; may be a fraction.", show_default="1 if there are GPUs"),
     ] = None,
     cpus_per_actor: Annotated[
         float | None,
-        typer.Option(
+        _in_cluster(
             min=0,
-            help="As many threads has its torch.",
-            show_default="1 beside a GPU; else an equal share of all",
-            rich_help_panel=_CLUSTER,
+            help="CPUs per actor; torch uses as many threads.",
+            show_default="1 with a GPU; else an equal share of all",
         ),
     ] = None,
-    as_json: options.Json = False,
     instruction: options.Instruction = None,
     top_n: options.TopN = None,
     min_score: options.MinScore = None,
-    max_length: options.MaxLength = None,
-    long_documents: options.LongDocuments = "truncate",
-    on_nonfinite: options.OnNonfinite = "error",
-    model: options.Model = DEFAULT_MODEL,
-    revision: options.Revision = None,
-    device: options.Device = "auto",
-    devices: options.Devices = None,
-    device_map: options.DeviceMap = None,
-    dtype: options.Dtype = "auto",
-    attention: options.Attention = "auto",
-    quantization: options.Quantization = None,
-    max_batch_tokens: options.MaxBatchTokens = "auto",
-    threads: options.Threads = "auto",
-    compile: options.Compile = False,
-    cache_dir: options.CacheDir = None,
-    local_files_only: options.LocalFilesOnly = False,
-    trust_remote_code: options.TrustRemoteCode = False,
+    as_json: options.Json = False,
+    *,
+    engine: EngineOptions,
 ) -> None:
-    """Rerank a file of requests on a Ray cluster, and go on where an earlier run stopped."""
+    """Rerank a file of requests on a Ray cluster, and resume where an earlier run stopped."""
     from qwen3_rerank_plugins.cli.loading import warn_of_size
     from qwen3_rerank_plugins.cli.output import Screen
     from qwen3_rerank_plugins.ray import rerank_files
-    from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
     screen = Screen(results_for_programs=as_json)
-    reranker = Qwen3Reranker(
-        model,
-        revision=revision,
-        device=device,
-        devices=devices,
-        device_map=device_map,
-        dtype=dtype,
-        attention=attention,
-        quantization=quantization,
-        instruction=instruction,
-        top_n=top_n,
-        min_score=min_score,
-        max_length=max_length,
-        long_documents=long_documents,
-        on_nonfinite=on_nonfinite,
-        max_batch_tokens=max_batch_tokens,
-        threads=threads,
-        compile=compile,
-        cache_dir=cache_dir,
-        local_files_only=local_files_only,
-        trust_remote_code=trust_remote_code,
-    )
-    if address is None and "RAY_ADDRESS" not in os.environ:  # else the model is loaded on other machines
+    reranker = engine.reranker(instruction=instruction, top_n=top_n, min_score=min_score)
+    if address is None and "RAY_ADDRESS" not in os.environ:  # otherwise other machines load the model
         warn_of_size(reranker.settings, screen)
-    # Ray prints what befell its workers to stdout, which is for results
+    # Ray reports on its workers on stdout, which is reserved for results
     with screen.progress("Reranking", 1) as advance, contextlib.redirect_stdout(sys.stderr):
         shown = 0.0
 
@@ -142,8 +103,8 @@ def _report(summary: Summary, answers: Path, screen: Screen, *, as_json: bool) -
             f"{answers} holds {counted(summary.rows, 'answer')} in {counted(summary.partitions, 'file')}{before}."
         )
     if summary.redone:
-        screen.note(f"{counted(summary.redone, 'file', 'was')} not as an earlier run had left it, and made anew.")
+        screen.note(f"{counted(summary.redone, 'file', 'was')} changed since an earlier run, and written again.")
     if summary.errors:
-        screen.note(f"{share(summary.errors, summary.rows, 'request')} could not be ranked: column error says why.")
+        screen.note(f"{share(summary.errors, summary.rows, 'request')} could not be ranked: see the column error.")
     if described := summary.receipt.describe():
         screen.note(described)

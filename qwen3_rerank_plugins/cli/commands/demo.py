@@ -1,40 +1,36 @@
-"""`qwen3-rerank demo`: a small corpus and a few questions, ordered by keywords and then by a reranker."""
+"""`qwen3-rerank demo`: rank a small corpus for a few questions, first by keywords (BM25), then with a reranker."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qwen3_rerank_plugins.cli import options
+from qwen3_rerank_plugins.cli.options import EngineOptions, engine_options
 from qwen3_rerank_plugins.data.bundled import QUESTIONS, read_corpus
 from qwen3_rerank_plugins.data.tasks import Candidate, RankingTask
 from qwen3_rerank_plugins.engine.model_name import DEMO
 
 if TYPE_CHECKING:
     from qwen3_rerank_plugins._task_ranker import RankedTask, TaskRanker
-import math
-import re
-from collections import Counter
 
 
+@engine_options(("model", "revision", "device", "dtype", "attention", "cache_dir", "local_files_only"), model=DEMO)
 def demo(
     query: Annotated[
         list[str] | None,
-        typer.Option(help="A question of your own; may be given again.", show_default="the five questions"),
+        typer.Option(help="Question to rank the corpus for; may be repeated.", show_default="the five questions"),
     ] = None,
-    top_n: Annotated[int, typer.Option(min=1, help="Passages to show for each question.")] = 4,
-    model: options.Model = DEMO,
-    revision: options.Revision = None,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    attention: options.Attention = "auto",
-    cache_dir: options.CacheDir = None,
-    local_files_only: options.LocalFilesOnly = False,
+    top_n: Annotated[int, typer.Option(min=1, help="Number of passages shown per question.")] = 4,
+    *,
+    engine: EngineOptions,
 ) -> None:
-    """Rank a small corpus for a few questions: before and after, side by side."""
+    """Rank a small corpus for a few questions, before and after side by side."""
     import asyncio
 
     from rich.text import Text
@@ -43,18 +39,9 @@ def demo(
     from qwen3_rerank_plugins.cli.loading import describe, load
     from qwen3_rerank_plugins.cli.output import Screen
     from qwen3_rerank_plugins.cli.tables import as_table
-    from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
     screen = Screen()
-    reranker = Qwen3Reranker(
-        model,
-        revision=revision,
-        device=device,
-        dtype=dtype,
-        attention=attention,
-        cache_dir=cache_dir,
-        local_files_only=local_files_only,
-    )
+    reranker = engine.reranker()
     corpus = read_corpus()
     tasks = [order_by_keywords(question, corpus) for question in query or QUESTIONS]
     load(reranker, screen)
@@ -65,12 +52,12 @@ def demo(
     if not query:
         screen.show(_summary(ranked))
     screen.show(Text.assemble("Ranked by ", (describe(reranker), "bold"), "."))
-    if model == DEMO:
-        screen.show("[dim]It is tiny and only matches words: there for wiring and tests, not for quality.[/]")
+    if engine.model == DEMO:
+        screen.show("[dim]It is tiny and only matches words. Use it for wiring and tests, not for quality.[/]")
 
 
 def order_by_keywords(question: str, corpus: Sequence[Candidate]) -> RankingTask:
-    """The first stage: the corpus in keyword order, with the answer marked where it is known."""
+    """Return the corpus in keyword order as a task, with the answer labeled if it is known."""
     answer = QUESTIONS.get(question)
     found = [corpus[position] for position in keyword_order(question, [passage.text for passage in corpus])]
     if answer is not None:
@@ -86,17 +73,17 @@ def _summary(ranked: Sequence[RankedTask]) -> str:
     before = sum(bool(task.task.candidates[0].relevant) for task in ranked)
     after = sum(bool(task.task.candidates[task.documents[0].index].relevant) for task in ranked)
     return (
-        f"[yellow]★[/] the answer: first for {before} of {len(ranked)} questions by keywords, "
-        f"for [bold]{after}[/] after reranking."
+        f"[yellow]★[/] marks the answer: first for {before} of {len(ranked)} questions by keywords, "
+        f"[bold]{after}[/] after reranking."
     )
 
 
 _SATURATION, _LENGTH_WEIGHT = 1.2, 0.75
-"""The formula's k1 and b, at their usual values."""
+"""The usual values of k1 and b in BM25."""
 
 
 def keyword_order(query: str, documents: Sequence[str]) -> list[int]:
-    """Positions of the documents, best match first; ties keep the order of the documents."""
+    """Return the documents' indices by BM25 score, best first; ties keep the order of the documents."""
     counts = [Counter(_words(document)) for document in documents]
     average_length = sum(count.total() for count in counts) / len(counts)
     found_in = Counter(word for count in counts for word in count)
@@ -117,7 +104,7 @@ def keyword_order(query: str, documents: Sequence[str]) -> list[int]:
 
 
 def _rarity(found_in: int, documents: int) -> float:
-    """A word says more about a passage the fewer passages have it."""
+    """Return a word's inverse document frequency; it is always positive."""
     return math.log(1 + (documents - found_in + 0.5) / (found_in + 0.5))
 
 

@@ -1,4 +1,4 @@
-"""`qwen3-rerank doctor`: what would run here, why, and whether it works."""
+"""`qwen3-rerank doctor`: report what would run on this machine and why, and whether it works."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from qwen3_rerank_plugins.cli import options
-from qwen3_rerank_plugins.engine.settings import DEFAULT_MODEL
+from qwen3_rerank_plugins.cli.options import ENGINE, EngineOptions, engine_options
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,66 +19,33 @@ if TYPE_CHECKING:
     from qwen3_rerank_plugins.cli.checks import Finding
 
 _PROMPT_LENGTH = 512
-"""Enough for the sanity pair, and within the positions of any fine-tune."""
+"""In tokens: enough for the sanity pair, and within the positions of any fine-tuned model."""
 
 
-def doctor(
-    as_json: options.Json = False,
-    model: options.Model = DEFAULT_MODEL,
-    revision: options.Revision = None,
-    device: options.Device = "auto",
-    devices: options.Devices = None,
-    device_map: options.DeviceMap = None,
-    dtype: options.Dtype = "auto",
-    attention: options.Attention = "auto",
-    quantization: options.Quantization = None,
-    max_batch_tokens: options.MaxBatchTokens = "auto",
-    threads: options.Threads = "auto",
-    cache_dir: options.CacheDir = None,
-    trust_remote_code: options.TrustRemoteCode = False,
-) -> None:
-    """Check this machine for a model, without touching the network."""
+@engine_options(ENGINE, omit=("compile", "local_files_only"))
+def doctor(as_json: options.Json = False, *, engine: EngineOptions) -> None:
+    """Check this machine for a model, without network access."""
     from qwen3_rerank_plugins.cli.output import Screen
-    from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
     screen = Screen(results_for_programs=as_json)
-    reranker = Qwen3Reranker(
-        model,
-        revision=revision,
-        device=device,
-        devices=devices,
-        device_map=device_map,
-        dtype=dtype,
-        attention=attention,
-        quantization=quantization,
-        max_length=_PROMPT_LENGTH,
-        max_batch_tokens=max_batch_tokens,
-        threads=threads,
-        cache_dir=cache_dir,
-        local_files_only=True,
-        trust_remote_code=trust_remote_code,
-    )
-    with screen.waiting(f"Examining this machine for {model}"):
+    reranker = engine.reranker(max_length=_PROMPT_LENGTH, local_files_only=True)
+    with screen.waiting(f"Examining this machine for {engine.model}"):
         from qwen3_rerank_plugins.cli.checks import Checkup
 
         findings = Checkup(reranker).run()
     failed = [finding.name for finding in findings if finding.passed is False]
     if as_json:
-        typer.echo(json.dumps(_as_object(findings, failed)))
+        shown = [dataclasses.asdict(finding) for finding in findings]
+        typer.echo(json.dumps({"passed": not failed, "failed": failed, "findings": shown}))
     else:
-        screen.show(_as_table(model, findings))
-        verdict = f"[red]Not well:[/] {', '.join(failed)}." if failed else "[green]All is well.[/]"
-        screen.show(verdict)
+        screen.show(_as_table(engine.model, findings))
+        screen.show(f"[red]Not well:[/] {', '.join(failed)}." if failed else "[green]All is well.[/]")
     if failed:
         raise typer.Exit(1)
 
 
-def _as_object(findings: Sequence[Finding], failed: Sequence[str]) -> dict[str, Any]:
-    return {"passed": not failed, "failed": failed, "findings": [dataclasses.asdict(finding) for finding in findings]}
-
-
 def _as_table(model: str, findings: Sequence[Finding]) -> Table:
-    """One row a finding, the sections apart."""
+    """Return one row per finding, with a gap between sections."""
     from rich import box
     from rich.table import Table
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""`qwen3-rerank verify`: whether the scores are those that are published, or those that you recorded."""
+"""`qwen3-rerank verify`: compare scores with published ones, or with scores recorded earlier."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 from qwen3_rerank_plugins._plurals import counted
 from qwen3_rerank_plugins.cli import options
 from qwen3_rerank_plugins.cli.inputs import FormatName
+from qwen3_rerank_plugins.cli.options import ENGINE, EngineOptions, engine_options
 from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, DEFAULT_MODEL
 from qwen3_rerank_plugins.errors import RequestError
 
@@ -21,74 +22,59 @@ if TYPE_CHECKING:
     from qwen3_rerank_plugins.verify import Question, Recording
 
 
+@engine_options(ENGINE, omit=("model",))
 def verify(
     files: Annotated[
         list[str] | None, typer.Argument(metavar="SET", help="Texts to record, as `rank` reads them; - is stdin.")
     ] = None,
     record: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write a golden file: the texts, their scores, and what made them."),
+        typer.Option(metavar="FILE", help="Golden file to write: the texts, their scores and their provenance."),
     ] = None,
     check: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Score the texts of a golden file again; exit code 1 if any has moved."),
+        typer.Option(metavar="FILE", help="Golden file to score again; exit code 1 if a score has moved."),
     ] = None,
     tolerance: Annotated[
         float | None,
         typer.Option(
-            min=0, help="With --check: how far log-odds may move.", show_default="0.001 in float32, 0.15 in 16 bits"
+            min=0,
+            help="With --check: largest difference allowed, in log-odds.",
+            show_default="0.001 in float32, 0.15 in 16 bits",
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="With --record: replace a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="With --record: replace an existing file.")] = False,
     query: Annotated[
-        str | None,
-        typer.Option(help="With --record: what is looked for; needed for documents, refused for sets."),
+        str | None, typer.Option(help="With --record: query; required for documents, refused for sets.")
     ] = None,
     format: Annotated[
-        FormatName, typer.Option(help='With --record, of all files; "auto" looks at their names and first lines.')
+        FormatName,
+        typer.Option(help='With --record: format of all files; "auto" detects it from names and first lines.'),
     ] = "auto",
     text_field: Annotated[
         str, typer.Option(help="With --record: field or column that holds a document's text.")
     ] = "text",
-    as_json: options.Json = False,
     instruction: options.Instruction = None,
     max_length: Annotated[
         int | None,
-        typer.Option(
-            help="Tokens of a whole prompt; only documents are ever cut.",
-            show_default=f"{DEFAULT_MAX_LENGTH}, or with --check as recorded",
-            rich_help_panel="Ranking",
+        options.in_prompt(
+            help=options.MAX_LENGTH_HELP, show_default=f"{DEFAULT_MAX_LENGTH}, or with --check as recorded"
         ),
     ] = None,
+    as_json: options.Json = False,
     model: Annotated[
         str | None,
-        typer.Option(
-            help='Hub id, local folder, or "demo" for the bundled checkpoint.',
-            show_default=f"{DEFAULT_MODEL}, or with --check as recorded",
-            rich_help_panel="Model and machine",
-        ),
+        options.in_model(help=options.MODEL_HELP, show_default=f"{DEFAULT_MODEL}, or with --check as recorded"),
     ] = None,
-    revision: options.Revision = None,
-    device: options.Device = "auto",
-    devices: options.Devices = None,
-    device_map: options.DeviceMap = None,
-    dtype: options.Dtype = "auto",
-    attention: options.Attention = "auto",
-    quantization: options.Quantization = None,
-    max_batch_tokens: options.MaxBatchTokens = "auto",
-    threads: options.Threads = "auto",
-    compile: options.Compile = False,
-    cache_dir: options.CacheDir = None,
-    local_files_only: options.LocalFilesOnly = False,
-    trust_remote_code: options.TrustRemoteCode = False,
+    *,
+    engine: EngineOptions,
 ) -> None:
     """Compare scores with published ones, or record your own and compare after an upgrade."""
     from qwen3_rerank_plugins.cli.output import Screen
-    from qwen3_rerank_plugins.reranker import Qwen3Reranker
-    from qwen3_rerank_plugins.verify.recording import check_place, read_recording
+    from qwen3_rerank_plugins.verify.recording import check_target, read_recording
 
     if record and check:
-        raise RequestError("--record writes a golden file and --check reads one: give one of the two.")
+        raise RequestError("--record writes a golden file and --check reads one. Give only one of the two.")
     texts = {
         "--query": query,
         "--instruction": instruction,
@@ -101,32 +87,13 @@ def verify(
     screen = Screen(results_for_programs=as_json)
     questions = recording = None
     if record:
-        check_place(record, overwrite=force)
+        check_target(record, overwrite=force)
         questions = _read_questions(files or [], query, format, text_field, instruction, screen.note)
     if check:
         recording = read_recording(check)
-    then = recording.made if recording else None
-    if model is None:
-        model = then.model if then else DEFAULT_MODEL
-    if max_length is None:
-        max_length = then.max_length if then else None
-    reranker = Qwen3Reranker(
-        model,
-        revision=revision,
-        device=device,
-        devices=devices,
-        device_map=device_map,
-        dtype=dtype,
-        attention=attention,
-        quantization=quantization,
-        max_length=max_length,
-        max_batch_tokens=max_batch_tokens,
-        threads=threads,
-        compile=compile,
-        cache_dir=cache_dir,
-        local_files_only=local_files_only,
-        trust_remote_code=trust_remote_code,
-    )
+        model = recording.provenance.model if model is None else model
+        max_length = recording.provenance.max_length if max_length is None else max_length
+    reranker = engine.reranker(model=DEFAULT_MODEL if model is None else model, max_length=max_length)
     if record:
         _record(reranker, questions, record, screen, overwrite=force, as_json=as_json)
     elif recording:
@@ -143,7 +110,7 @@ def _verify(reranker: Qwen3Reranker, screen: Screen, *, as_json: bool) -> None:
     from qwen3_rerank_plugins.verify.verification import check_quantization, verify
 
     check_quantization(reranker)
-    cases = cases_for(fetch(reranker.settings, screen))  # no weights are loaded for which there are none
+    cases = cases_for(fetch(reranker.settings, screen))  # fails before the weights are loaded
     with _scoring(reranker, screen, [case.question for case in cases]) as on_progress:
         verdicts = verify(reranker, cases, on_progress)
     failed = [verdict.case.name for verdict in verdicts if verdict.passed is False]
@@ -155,7 +122,7 @@ def _verify(reranker: Qwen3Reranker, screen: Screen, *, as_json: bool) -> None:
         judged = sum(verdict.passed is not None for verdict in verdicts)
         good = f"[green]All is well:[/] {judged} of {judged} judged cases agree."
         screen.show(f"[red]Not well:[/] {', '.join(failed)}." if failed else good)
-        _say_who(reranker, screen)
+        _show_model(reranker, screen)
     if failed:
         raise typer.Exit(1)
 
@@ -187,7 +154,7 @@ def _record(
         return
     what = f"Recorded {counted(count_documents(questions), 'score')} of {counted(len(questions), 'query')} in "
     screen.show(Text.assemble(what, (str(file), "bold"), "."))
-    _say_who(reranker, screen)
+    _show_model(reranker, screen)
 
 
 def _check(
@@ -203,7 +170,7 @@ def _check(
         typer.echo(recheck_to_json(found))
     else:
         screen.show(recheck_table(found))
-        _say_who(reranker, screen)
+        _show_model(reranker, screen)
     if not found.passed:
         raise typer.Exit(1)
 
@@ -212,17 +179,17 @@ def _check(
 def _scoring(
     reranker: Qwen3Reranker, screen: Screen, questions: Sequence[Question]
 ) -> Iterator[Callable[[float], None]]:
-    """Load the model, then show how many documents are scored."""
+    """Load the model, then show how many documents have been scored."""
     from qwen3_rerank_plugins.cli.loading import load
     from qwen3_rerank_plugins.verify.questions import count_documents
 
-    documents = count_documents(questions)
+    documents = count_documents(questions)  # fails on an empty set before the model is loaded
     load(reranker, screen)
     with screen.progress("Scoring", documents) as on_progress:
         yield on_progress
 
 
-def _say_who(reranker: Qwen3Reranker, screen: Screen) -> None:
+def _show_model(reranker: Qwen3Reranker, screen: Screen) -> None:
     from rich.text import Text
 
     from qwen3_rerank_plugins.cli.loading import describe
@@ -238,7 +205,7 @@ def _read_questions(
     instruction: str | None,
     note: Callable[[str], None],
 ) -> list[Question] | None:
-    """The texts to be recorded; None for the package's own."""
+    """Return the texts to record; None means those of the published cases."""
     from qwen3_rerank_plugins.cli.inputs import TaskReader
     from qwen3_rerank_plugins.verify import Question
 
@@ -256,7 +223,7 @@ def _read_questions(
 
 
 def _refuse_without(needed: str, given: object, options: Mapping[str, object]) -> None:
-    """Refuse options that would be ignored."""
-    idle = [name for name, value in options.items() if value is not None]
-    if given is None and idle:
-        raise RequestError(f"{' and '.join(idle)} mean{'s' * (len(idle) == 1)} nothing without {needed}.")
+    """Raise RequestError if options that need another one would be ignored."""
+    ignored = [name for name, value in options.items() if value is not None]
+    if given is None and ignored:
+        raise RequestError(f"{' and '.join(ignored)} mean{'s' * (len(ignored) == 1)} nothing without {needed}.")

@@ -1,7 +1,4 @@
-"""Awaiting the future of a thread, under asyncio or trio.
-
-anyio runs on one of the two, so it needs nothing of its own.
-"""
+"""Await the future of a thread under asyncio or trio. anyio runs on one of the two, so it works as well."""
 
 from __future__ import annotations
 
@@ -18,11 +15,11 @@ T = TypeVar("T")
 
 
 async def result_of(future: Future[T]) -> T:
-    """The future's result; cancelling the wait cancels the future.
+    """Return the future's result. Canceling this coroutine cancels the future.
 
     Raises:
         RequestError: neither asyncio nor trio runs this coroutine.
-        Exception: the future's own.
+        Exception: the exception of the future.
     """
     try:
         trio = _trio()
@@ -35,27 +32,27 @@ async def result_of(future: Future[T]) -> T:
         finally:
             del waiting
     finally:
-        del future  # it holds its error, whose traceback holds this frame
+        del future  # the future refers to its error, whose traceback refers to this frame
 
 
 def check_event_loop() -> None:
-    """Refuse a coroutine that neither asyncio nor trio runs; see `result_of`."""
+    """Raise `RequestError` if neither asyncio nor trio runs this coroutine."""
     if _trio() is None:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             raise RequestError(
                 "The asynchronous methods run under asyncio or trio, also through anyio, and neither runs here. Use "
-                "the synchronous twin in a thread, such as rank() for arank()."
+                "the synchronous method in a thread, such as rank() for arank()."
             ) from None
 
 
 def _trio() -> Any:
-    """The module, if trio runs the calling coroutine. Either library may run on top of the other's loop."""
+    """Return the trio module if trio runs the calling coroutine. Each library may run on top of the other's loop."""
     trio: Any = sys.modules.get("trio")
     if trio is None or not trio.lowlevel.in_trio_task():
         return None
-    with contextlib.suppress(RuntimeError):  # no running loop
+    with contextlib.suppress(RuntimeError):  # raised if there is no running loop
         if asyncio.current_task() is not None:
             return None
     return trio

@@ -1,15 +1,15 @@
-"""When this process may load a model, and when it may wait for a thread that runs one.
+"""Decide when this process may load a model, and when it may wait for the thread of a model.
 
-- One model is loaded at a time: while transformers makes one, it changes state of torch for all threads.
-- The process does not fork during a load: the child would inherit that state, and locks that nobody opens.
-- Once the main thread has returned, nothing is loaded: imports and thread pools fail from then on.
-- A call that was interrupted by a signal handler, or by a finalizer, may hold locks that a model's thread waits for. So
-  whoever runs inside such a call must not wait for that thread.
+- One model is loaded at a time, because transformers changes torch's global state while it makes a model.
+- The process does not fork during a load, because the child would inherit that state and locks that are never released.
+- Nothing is loaded once the main thread has returned, because imports and thread pools fail from then on.
+- A signal handler or finalizer may interrupt a call that holds locks which a model's thread waits for. So code that
+  runs inside such a call must not wait for that thread.
 """
 
 from __future__ import annotations
 
-import concurrent.futures.thread  # noqa: F401  # its own hook at exit must be older than ours, which then runs first
+import concurrent.futures.thread  # noqa: F401  # registers its exit hook before ours, so that ours runs first
 import contextlib
 import os
 import threading
@@ -23,7 +23,7 @@ _ending = False
 
 @contextlib.contextmanager
 def loading_alone() -> Iterator[None]:
-    """Import what loads a model, and load it, while no other thread does, and no other thread forks the process.
+    """Import the loading code and load a model while no other thread loads one or forks the process.
 
     Raises:
         ClosedError: the interpreter is exiting.
@@ -34,21 +34,19 @@ def loading_alone() -> Iterator[None]:
 
 
 def ending() -> bool:
-    """Whether the main thread has returned, so that the interpreter is exiting."""
+    """Whether the interpreter is exiting, because the main thread has returned."""
     return _ending
 
 
 def refuse_at_exit() -> None:
     """Raise `ClosedError` if the interpreter is exiting."""
     if _ending:
-        raise ClosedError(
-            "The interpreter is exiting, and no model is loaded any more. Finish your calls before it does."
-        )
+        raise ClosedError("The interpreter is exiting, so no model can be loaded. Finish your calls before it does.")
 
 
 @contextlib.contextmanager
 def closed_at_exit() -> Iterator[None]:
-    """What fails because the interpreter is exiting fails as `ClosedError`; the original error is the cause."""
+    """Raise `ClosedError` for any error while the interpreter is exiting; the original error is its cause."""
     try:
         yield
     except ClosedError:
@@ -57,7 +55,7 @@ def closed_at_exit() -> Iterator[None]:
         if not _ending:
             raise
         raise ClosedError(
-            "The interpreter is exiting, and this was not done before. Finish your calls before it does."
+            "The interpreter is exiting, so this call cannot be completed. Finish your calls before it does."
         ) from error
 
 
@@ -71,7 +69,7 @@ _postponed: list[Callable[[], None]] = []
 
 @contextlib.contextmanager
 def inside_a_call() -> Iterator[None]:
-    """What this thread does meanwhile may be interrupted with locks held. Not for coroutines, which share a thread."""
+    """Mark that this thread may be interrupted while it holds locks. Not for coroutines, which share a thread."""
     _inside.depth += 1
     try:
         yield
@@ -80,23 +78,23 @@ def inside_a_call() -> Iterator[None]:
 
 
 def run_outside(close: Callable[[], None]) -> None:
-    """Close an engine and wait for that; from inside a call, let another thread do it, and do not wait."""
+    """Close an engine and wait for it. Inside a call, close it on another thread without waiting."""
     if not _inside.depth:
-        with inside_a_call():  # a handler that interrupts the waiting must not wait for the same thread
+        with inside_a_call():  # a signal handler that interrupts this must not wait for the same thread
             close()
             while _postponed:
                 _postponed.pop()()
         return
     try:
         threading.Thread(target=close, name="qwen3-rerank-closing").start()
-    except RuntimeError:  # the system gives no more threads
+    except RuntimeError:  # the system allows no more threads
         _postponed.append(close)
 
 
 def _finish_loading() -> None:
-    """Wait for a load that has begun. It ends at its next step.
+    """Wait for a load in progress, which ends at its next step.
 
-    Otherwise its imports would go on while the interpreter takes modules apart, and print what fails there.
+    Otherwise it would go on importing while the interpreter removes modules, and print the errors.
     """
     global _ending  # noqa: PLW0603
     _ending = True
@@ -104,22 +102,14 @@ def _finish_loading() -> None:
         pass
 
 
-def _forget_the_parent() -> None:
-    _loading.release()  # the thread that forked holds it here, too
+def _reset_in_child() -> None:
+    _loading.release()  # held by the thread that forked
     _postponed.clear()
 
 
-def _run_before_threads_are_joined(hook: Callable[[], None]) -> None:
-    """`atexit` is too late: thread pools refuse work by then. The standard library has only this hook before that."""
-    try:
-        threading._register_atexit(hook)  # type: ignore[attr-defined]
-    except RuntimeError:  # this package was imported when the main thread had returned
-        hook()
-
-
-os.register_at_fork(
-    before=_loading.acquire,
-    after_in_parent=_loading.release,
-    after_in_child=_forget_the_parent,
-)
-_run_before_threads_are_joined(_finish_loading)
+os.register_at_fork(before=_loading.acquire, after_in_parent=_loading.release, after_in_child=_reset_in_child)
+try:
+    # `atexit` is too late, because thread pools refuse work by then; the standard library has no other earlier hook
+    threading._register_atexit(_finish_loading)  # type: ignore[attr-defined]
+except RuntimeError:  # this package was imported after the main thread had returned
+    _finish_loading()

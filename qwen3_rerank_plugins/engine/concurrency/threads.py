@@ -1,4 +1,4 @@
-"""Starting a thread, which the system may refuse."""
+"""Start a thread, and raise an error with a remedy where the system refuses."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from qwen3_rerank_plugins.errors import ClosedError, RerankError, ThreadStartErr
 
 
 def start_thread(thread: threading.Thread) -> None:
-    """Start a thread; if that fails, nothing of it is left.
+    """Start a thread, or raise without leaving anything behind.
 
     Raises:
-        ThreadStartError: the system allows no further thread.
+        ThreadStartError: the system allows no more threads.
         ClosedError: the interpreter is exiting.
     """
     try:
@@ -22,7 +22,7 @@ def start_thread(thread: threading.Thread) -> None:
 
 
 def start_refused(name: str, error: BaseException) -> RerankError:
-    """The error of the tree for a thread that did not start."""
+    """Return the error for a thread that did not start."""
     if ending():
         return ClosedError("The interpreter is exiting. Finish your calls before it does.")
     return ThreadStartError(

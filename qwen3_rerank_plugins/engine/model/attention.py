@@ -1,7 +1,4 @@
-"""Causal attention over segments of a packed row: one signature, several kernels, chosen by argument.
-
-Comes in: queries, keys and values of all tokens, and an `AttentionLayout`. Goes out: the attended values.
-Must not know: layers, weights, scores.
+"""Choose the attention kernel, and call torch's and flash-attn's flash attention with the same signature as SDPA.
 
 Shapes: Tq query rows, T key/value rows, H query heads, G key/value heads (H a multiple of G), D head_dim.
 Grouped-query attention: query head h reads key/value head h // (H // G).
@@ -16,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from qwen3_rerank_plugins.engine.model.layout import AttentionLayout
 from qwen3_rerank_plugins.engine.model.sdpa import sdpa_attention
@@ -24,18 +22,16 @@ from qwen3_rerank_plugins.errors import MissingExtraError, SettingsError
 
 
 class Attention(Protocol):
-    """The one signature of every kernel."""
+    """The signature of every kernel: causal attention over the segments of a layout."""
 
-    def __call__(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: AttentionLayout, scale: float
-    ) -> torch.Tensor:
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, layout: AttentionLayout, scale: float) -> Tensor:
         """[Tq, H, D], [T, G, D], [T, G, D] -> [Tq, H, D]."""
         ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AttentionChoice:
-    """A kernel, its name, and why it was chosen."""
+    """A kernel, its name, and the reason for choosing it."""
 
     name: str
     reason: str
@@ -43,25 +39,25 @@ class AttentionChoice:
 
 
 def choose_attention(name: AttentionName, device: torch.device, dtype: torch.dtype) -> AttentionChoice:
-    """Pick the kernel for a device and dtype; "auto" takes flash attention wherever it can run.
+    """Choose the kernel for a device and dtype; "auto" prefers flash attention wherever it can run.
 
     Raises:
-        SettingsError: a kernel was asked for by name that cannot run here.
-        MissingExtraError: "flash_attn" was asked for and is not installed.
+        SettingsError: the kernel of this name cannot run here.
+        MissingExtraError: `name` is "flash_attn", and flash-attn is not installed.
     """
     obstacle = _flash_obstacle(device, dtype)
     if name == "auto":
-        return _choose_freely(obstacle)
+        return _choose_automatically(obstacle)
     if name == "sdpa":
         return AttentionChoice(name, "asked for", sdpa_attention)
     attend = None if obstacle else (_load_varlen() if name == "varlen" else _load_flash_attn())
     if attend is None:
-        reason = obstacle or f"torch {torch.__version__} has no varlen attention, 2.10 and later have"
+        reason = obstacle or f"torch {torch.__version__} has no varlen attention, only 2.10 and later do"
         raise SettingsError(f"attention={name!r} cannot run here: {reason}. Use attention='auto'.")
     return AttentionChoice(name, "asked for", attend)
 
 
-def _choose_freely(obstacle: str | None) -> AttentionChoice:
+def _choose_automatically(obstacle: str | None) -> AttentionChoice:
     if obstacle:
         return AttentionChoice("sdpa", obstacle, sdpa_attention)
     varlen = _load_varlen()
@@ -74,11 +70,11 @@ def _choose_freely(obstacle: str | None) -> AttentionChoice:
 
 
 def adapt_varlen(varlen_attn: Callable[..., Any]) -> Attention:
-    """Fit torch's varlen_attn to our signature, whichever of its signatures this torch has.
+    """Adapt torch's varlen_attn to `Attention`, whichever of its signatures this torch has.
 
-    torch 2.10 says `is_causal`; 2.11 says `window_size` and takes `scale`; 2.12 and later add `enable_gqa` and
-    `num_splits`. Where `scale` is missing the kernel's own 1/sqrt(D) must be what is asked for; where `enable_gqa` is
-    missing the key/value heads are repeated. `num_splits=1` makes the result independent of the rest of the batch.
+    torch 2.10 has `is_causal`; 2.11 has `window_size` and `scale` instead; 2.12 and later add `enable_gqa` and
+    `num_splits`. Without `scale`, the kernel only scales by 1/sqrt(D). Without `enable_gqa`, the key/value heads are
+    repeated. `num_splits=1` makes the result independent of the rest of the batch.
     """
     known = inspect.signature(varlen_attn).parameters
     options: dict[str, Any] = {"window_size": (-1, 0)} if "window_size" in known else {"is_causal": True}
@@ -86,9 +82,7 @@ def adapt_varlen(varlen_attn: Callable[..., Any]) -> Attention:
         options["num_splits"] = 1
     grouped = "enable_gqa" in known
 
-    def attend(
-        query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: AttentionLayout, scale: float
-    ) -> torch.Tensor:
+    def attend(query: Tensor, key: Tensor, value: Tensor, layout: AttentionLayout, scale: float) -> Tensor:
         if "scale" in known:
             options["scale"] = scale
         elif abs(scale * query.shape[-1] ** 0.5 - 1) > 1e-6:
@@ -98,19 +92,17 @@ def adapt_varlen(varlen_attn: Callable[..., Any]) -> Attention:
             options["enable_gqa"] = group > 1
         elif group > 1:
             key, value = key.repeat_interleave(group, dim=1), value.repeat_interleave(group, dim=1)
-        attended: torch.Tensor = varlen_attn(
-            query,
-            key[layout.kv_indices],
-            value[layout.kv_indices],
-            layout.cu_seqlens_q,
-            layout.cu_seqlens_k,
-            layout.max_seqlen_q,
-            layout.max_seqlen_k,
-            **options,
-        )
+        attended: Tensor = varlen_attn(*_flash_arguments(query, key, value, layout), **options)
         return attended
 
     return attend
+
+
+def _flash_arguments(query: Tensor, key: Tensor, value: Tensor, layout: AttentionLayout) -> tuple[Any, ...]:
+    """Return the positional arguments that both flash kernels take."""
+    key, value = key[layout.kv_indices], value[layout.kv_indices]
+    lengths = layout.cu_seqlens_q, layout.cu_seqlens_k, layout.max_seqlen_q, layout.max_seqlen_k
+    return query, key, value, *lengths
 
 
 def _load_varlen() -> Attention | None:
@@ -127,20 +119,9 @@ def _load_flash_attn() -> Attention:
     except ImportError as error:
         raise MissingExtraError("flash-attn", "flash") from error
 
-    def attend(
-        query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: AttentionLayout, scale: float
-    ) -> torch.Tensor:
-        attended: torch.Tensor = flash_attn_varlen_func(
-            query,
-            key[layout.kv_indices],
-            value[layout.kv_indices],
-            layout.cu_seqlens_q,
-            layout.cu_seqlens_k,
-            layout.max_seqlen_q,
-            layout.max_seqlen_k,
-            softmax_scale=scale,
-            causal=True,
-        )
+    def attend(query: Tensor, key: Tensor, value: Tensor, layout: AttentionLayout, scale: float) -> Tensor:
+        arguments = _flash_arguments(query, key, value, layout)
+        attended: Tensor = flash_attn_varlen_func(*arguments, softmax_scale=scale, causal=True)
         return attended
 
     return attend

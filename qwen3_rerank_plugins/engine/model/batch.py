@@ -1,8 +1,4 @@
-"""A planned pass -> tensors.
-
-Comes in: tokenised requests and a `BatchPlan`. Goes out: `PackedBatch`: all tokens of the pass in one row, no padding.
-Must not know: weights, kernels.
-"""
+"""Turn a batch plan into tensors: all tokens of the batch in one row, without padding."""
 
 from __future__ import annotations
 
@@ -18,15 +14,15 @@ from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PackedBatch:
-    """One forward pass over T tokens and N tails.
+    """One forward pass over T tokens and N documents.
 
     Attributes:
-        input_ids: [T] int64, slice after slice: a prefix, then its tails.
-        positions: [T] int64; prefix 0..P-1, and every tail from P on, as if it stood alone behind its prefix.
-        last_token_indices: [N] int64, the row of each tail's last token, in plan order.
-        layout: who attends to whom, for all T tokens.
-        last_layout: the same for the N last tokens only; all that the last layer needs.
-        prompt_lengths: for each slice, its tokens among the T, and the shortest to the longest of its prompts.
+        input_ids: [T] int64, slice after slice: a prefix, then its documents.
+        positions: [T] int64; 0..P-1 in a prefix, and from P on in each of its documents.
+        last_token_indices: [N] int64, the row of each document's last token, in plan order.
+        layout: which of the T tokens attend to which.
+        last_layout: the same for the N last tokens only, which are all that the last layer needs.
+        prompt_lengths: for each slice, its number of tokens, and a range from its shortest to its longest prompt.
     """
 
     input_ids: torch.Tensor
@@ -37,7 +33,7 @@ class PackedBatch:
     prompt_lengths: tuple[tuple[int, range], ...]
 
     def to(self, device: torch.device) -> PackedBatch:
-        """A copy on another device."""
+        """Return a copy on another device."""
         return PackedBatch(
             self.input_ids.to(device),
             self.positions.to(device),
@@ -49,7 +45,7 @@ class PackedBatch:
 
 
 def build_batch(requests: Sequence[TokenizedRequest], plan: BatchPlan, device: torch.device) -> PackedBatch:
-    """Lay the tails of a plan in one row and note who attends to whom."""
+    """Put the documents of a plan into one row, each slice behind its prefix, with the layout of their attention."""
     ids: list[int] = []
     positions: list[int] = []
     segments: list[Segment] = []

@@ -1,10 +1,7 @@
-"""A 16-bit backbone as a float32 one, a layer at a time.
+"""Run a 16-bit backbone in float32, one layer at a time.
 
-Comes in: the loaded Qwen3Model. Goes out: something `PackedModel` runs as if it were one in float32.
-Must not know: which scores it will be asked for.
-
-The weights are the same numbers; only what is computed from them gets float32's range. Beside the model there is never
-more than one layer in float32: 0.7 GiB for the 8B.
+The weights keep their values, but everything computed from them has float32's range. At most one layer exists in
+float32 beside the model: 0.7 GiB for the 8B model.
 """
 
 from __future__ import annotations
@@ -16,10 +13,10 @@ import torch
 
 
 class Float32Backbone:
-    """Embeddings, layers and norm of a backbone, each turned into float32 when it is asked for.
+    """Takes the place of a Qwen3Model in `PackedModel`, and converts each module to float32 when it is accessed.
 
     Args:
-        backbone: read, never changed.
+        backbone: the loaded Qwen3Model; never changed.
     """
 
     def __init__(self, backbone: Any) -> None:
@@ -29,14 +26,14 @@ class Float32Backbone:
         self.rotary_emb = backbone.rotary_emb
 
     def embed_tokens(self, ids: torch.Tensor) -> torch.Tensor:
-        """[T] -> [T, hidden] float32."""
+        """Return the embeddings of [T] IDs as [T, hidden] float32."""
         embedded: torch.Tensor = self._backbone.embed_tokens(ids)
         return embedded.float()
 
     @property
     def norm(self) -> Any:
-        """The final norm."""
-        return _widened(self._backbone.norm)
+        """The final norm in float32."""
+        return _as_float32(self._backbone.norm)
 
 
 class _Layers:
@@ -47,8 +44,8 @@ class _Layers:
         return len(self._layers)
 
     def __getitem__(self, index: int) -> Any:
-        return _widened(self._layers[index])
+        return _as_float32(self._layers[index])
 
 
-def _widened(module: Any) -> Any:
+def _as_float32(module: Any) -> Any:
     return copy.deepcopy(module).float()

@@ -1,13 +1,12 @@
-"""Last hidden states -> yes/no log-odds.
-
-Comes in: [N, hidden] float32. Goes out: [N] float32.
-Must not know: prompts, layers.
+"""Compute the yes/no log-odds from the last hidden states.
 
 log_odds = h . (W[yes] - W[no]), which is logit("yes") - logit("no"): the log-odds of the two-way softmax in the model
-card. The rows come from `get_output_embeddings()`: the 8B has an output matrix of its own, the smaller ones share
-theirs with the input. A conversion for sequence classification holds their difference as its one score row, or both as
-the rows of the labels "yes" and "no". Everything is float32: in bfloat16 two logits near 16 are rounded to multiples of
-0.125 before they are subtracted, and documents tie that the model tells apart.
+card. The rows come from `get_output_embeddings()`. The 8B model has a separate output matrix; the smaller ones use
+their input embeddings. A conversion for sequence classification holds the difference as its single score row, or both
+rows under the labels "yes" and "no".
+
+Everything is float32: bfloat16 would round two logits near 16 to multiples of 0.125 before their subtraction, so
+documents that the model tells apart would tie.
 """
 
 from __future__ import annotations
@@ -20,19 +19,19 @@ from qwen3_rerank_plugins.engine.text.template import NO, YES
 
 
 class YesNoHead:
-    """What the score needs of the output: the direction from "no" to "yes".
+    """Projects hidden states on the direction from "no" to "yes".
 
     Args:
         causal_lm: the loaded model, or a conversion of it for sequence classification.
-        yes_id, no_id: token ids of the two answers.
+        yes_id, no_id: token IDs of the two answers.
     """
 
     def __init__(self, causal_lm: Any, yes_id: int, no_id: int) -> None:
         self._direction = _direction(causal_lm, yes_id, no_id)  # [hidden] float32
 
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
-        """[N, hidden] -> [N] float32 log-odds."""
-        hidden = hidden.to(self._direction.device)  # in a spread model, that of the output matrix
+        """Return the log-odds, [N] float32, of [N, hidden] states."""
+        hidden = hidden.to(self._direction.device)  # in a model spread over several GPUs, that of the output matrix
         return hidden.float() @ self._direction
 
 

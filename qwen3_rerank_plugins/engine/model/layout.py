@@ -1,8 +1,4 @@
-"""Who attends to whom in a packed row: segments, whole or in parts, and the index tensors that kernels want.
-
-Comes in: ranges of rows. Goes out: `AttentionLayout`, `LayoutPart`, `PaddedGroup`.
-Must not know: queries, keys, values, kernels.
-"""
+"""Which tokens of a packed batch attend to which: segments, and the index tensors that kernels need."""
 
 from __future__ import annotations
 
@@ -16,11 +12,11 @@ import torch
 T = TypeVar("T")
 
 
-class made_once(Generic[T]):  # noqa: N801  a decorator
-    """A property that is computed at its first use and kept in the object.
+class lazy_property(Generic[T]):  # noqa: N801  a decorator
+    """A property that is computed at its first use and stored in the object, without a lock.
 
-    It has no lock, which `functools.cached_property` of Python 3.11 has: a process that forks while a thread computes
-    such a property leaves the lock closed in the child, for all objects of the class.
+    `functools.cached_property` of Python 3.11 has one lock per property for all objects. If a process forks while a
+    thread computes the property, the lock stays locked in the child.
     """
 
     def __init__(self, compute: Callable[[Any], T]) -> None:
@@ -32,16 +28,16 @@ class made_once(Generic[T]):  # noqa: N801  a decorator
 
     def __get__(self, owner: Any, _: type | None = None) -> T:
         if owner is None:
-            return self  # type: ignore[return-value]  # asked of the class
+            return self  # type: ignore[return-value]  # accessed on the class
         value = owner.__dict__[self._name] = self._compute(owner)
         return value
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Segment:
-    """Some query rows and the key rows they may see: all of `context`, and `own` causally.
+    """Query rows and the key rows that they attend to: all of `context`, and `own` causally.
 
-    The queries are the last `len(queries)` tokens of `own`: the causal mask is aligned at the bottom right.
+    The queries are the last `len(queries)` tokens of `own`, so the causal mask is aligned at the bottom right.
     """
 
     queries: range
@@ -50,7 +46,7 @@ class Segment:
 
     @property
     def keys(self) -> int:
-        """Key rows in all."""
+        """Number of key rows."""
         return len(self.context) + len(self.own)
 
     @property
@@ -61,21 +57,24 @@ class Segment:
 
 @dataclasses.dataclass(frozen=True)
 class AttentionLayout:
-    """The segments of a pass; their queries cover the query rows in order. Index tensors are made on first use."""
+    """The segments of a batch, whose queries cover the query rows in order. Index tensors are made on first use."""
 
     segments: tuple[Segment, ...]
     device: torch.device
 
     def parts(self, rows: int | None) -> tuple[LayoutPart, ...]:
-        """Cut between segments into parts of about so many query rows; None leaves it whole.
+        """Split between segments into parts of about so many query rows; None makes one part.
 
-        A segment belongs to the share of the rows in which its middle lies, so that one that is longer stays whole.
+        The rows are divided into equal shares, and each segment goes to the share of its middle row. So a segment that
+        is longer than a share stays whole.
         """
         count = count_parts(self.query_rows, rows)
         if count == 1:
             return (LayoutPart(slice(0, self.query_rows), self),)
         share = self.query_rows / count
-        by_share = itertools.groupby(self.segments, lambda segment: _middle(segment.queries) // share)
+        by_share = itertools.groupby(
+            self.segments, lambda segment: (segment.queries.start + segment.queries.stop) / 2 // share
+        )
         return tuple(self._part(tuple(segments)) for _, segments in by_share)
 
     def _part(self, segments: tuple[Segment, ...]) -> LayoutPart:
@@ -88,40 +87,38 @@ class AttentionLayout:
 
     @property
     def query_rows(self) -> int:
-        """Query rows in all."""
+        """Number of query rows."""
         return self.segments[-1].queries.stop
 
-    @made_once
+    @lazy_property
     def cu_seqlens_q(self) -> torch.Tensor:
-        """[S + 1] int32: where each segment's query rows start."""
+        """[S + 1] int32: where the query rows of each segment start."""
         return self._cumulative([len(segment.queries) for segment in self.segments])
 
-    @made_once
+    @lazy_property
     def cu_seqlens_k(self) -> torch.Tensor:
-        """[S + 1] int32: where each segment's keys start among the gathered keys."""
+        """[S + 1] int32: where the keys of each segment start among the gathered keys."""
         return self._cumulative([segment.keys for segment in self.segments])
 
-    @made_once
+    @lazy_property
     def kv_indices(self) -> torch.Tensor:
-        """[sum of keys] int64: the rows to gather; the context's rows repeat for every segment that sees them."""
-        key_ranges = [
-            torch.arange(piece.start, piece.stop) for segment in self.segments for piece in segment.key_ranges
-        ]
+        """[sum of keys] int64: the rows to gather; those of a context repeat for every segment that attends to it."""
+        key_ranges = [torch.arange(rows.start, rows.stop) for segment in self.segments for rows in segment.key_ranges]
         return torch.cat(key_ranges).to(self.device)
 
-    @made_once
+    @lazy_property
     def max_seqlen_q(self) -> int:
         """Query rows of the longest segment."""
         return max(len(segment.queries) for segment in self.segments)
 
-    @made_once
+    @lazy_property
     def max_seqlen_k(self) -> int:
         """Key rows of the longest segment."""
         return max(segment.keys for segment in self.segments)
 
-    @made_once
+    @lazy_property
     def padded_groups(self) -> tuple[PaddedGroup, ...]:
-        """All segments in order, short documents together where little padding makes them equally long."""
+        """All segments in order, with short documents grouped where little padding makes them equally long."""
         return tuple(PaddedGroup(tuple(segments), self.device) for segments in _group(self.segments))
 
     def _cumulative(self, lengths: list[int]) -> torch.Tensor:
@@ -130,26 +127,26 @@ class AttentionLayout:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LayoutPart:
-    """Some of a layout's segments.
+    """Some segments of a layout.
 
     Attributes:
-        rows: their query rows among those of the whole layout.
-        layout: the segments, their query rows numbered from the part's first; key rows as in the whole layout.
+        rows: their query rows in the whole layout.
+        layout: the segments, with query rows counted from the first of the part, and key rows as in the whole layout.
     """
 
     rows: slice
     layout: AttentionLayout
 
     def to(self, device: torch.device) -> LayoutPart:
-        """A copy on another device."""
+        """Return a copy on another device."""
         return LayoutPart(self.rows, AttentionLayout(self.layout.segments, device))
 
 
 @dataclasses.dataclass(frozen=True)
 class PaddedGroup:
-    """A segment, or several short ones behind the same context, to be padded to the longest.
+    """One segment, or several short ones with the same context, padded to the longest.
 
-    Shapes: B segments of up to L query rows and K keys; R query rows in all. Index tensors are made on first use.
+    Shapes: B segments of up to L query rows and K keys; R query rows altogether. Index tensors are made on first use.
     """
 
     segments: tuple[Segment, ...]
@@ -157,55 +154,56 @@ class PaddedGroup:
 
     @property
     def rows(self) -> slice:
-        """Its R query rows among those of the layout."""
+        """The R query rows in the layout."""
         return slice(self.segments[0].queries.start, self.segments[-1].queries.stop)
 
     @property
     def queries(self) -> int:
-        """L, query rows of the longest segment."""
+        """L, the query rows of the longest segment."""
         return max(len(segment.queries) for segment in self.segments)
 
     @property
     def before(self) -> int:
-        """How many keys a segment's first query row sees beside its own."""
+        """How many keys the first query row of each segment attends to, besides its own."""
         return self.segments[0].keys - len(self.segments[0].queries)
 
-    @made_once
+    @lazy_property
     def kv_indices(self) -> torch.Tensor:
-        """[B * K] int64: context and own rows of each segment; its last row repeated, where nobody looks."""
+        """[B * K] int64: context and own rows of each segment; its last row is repeated where the mask hides it."""
         longest = max(len(segment.own) for segment in self.segments)
         context = torch.arange(self.segments[0].context.start, self.segments[0].context.stop)
-        key_ranges = [piece for segment in self.segments for piece in (context, _padded(segment.own, longest))]
-        return torch.cat(key_ranges).to(self.device)
+        rows = [part for segment in self.segments for part in (context, _padded(segment.own, longest))]
+        return torch.cat(rows).to(self.device)
 
-    @made_once
+    @lazy_property
     def query_rows(self) -> torch.Tensor:
-        """[B * L] int64: each segment's rows among the R, its last row repeated."""
+        """[B * L] int64: the rows of each segment among the R, with its last row repeated."""
         first = self.segments[0].queries.start
         rows = torch.cat([_padded(segment.queries, self.queries) for segment in self.segments])
         return (rows - first).to(self.device)
 
-    @made_once
+    @lazy_property
     def segment_and_offset(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """[R] int64 each: in which segment a query row stands, and where there."""
-        lengths = torch.tensor([len(segment.queries) for segment in self.segments])
-        inside = torch.cat([torch.arange(int(length)) for length in lengths])
-        return torch.arange(len(lengths)).repeat_interleave(lengths).to(self.device), inside.to(self.device)
+        """[R] int64 each: the segment of each query row, and the offset of the row in that segment."""
+        lengths = [len(segment.queries) for segment in self.segments]
+        segments = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
+        return segments.to(self.device), torch.cat([*map(torch.arange, lengths)]).to(self.device)
 
 
 def count_parts(total: int, rows: int | None) -> int:
-    """How many parts of about `rows` make up `total`; None is one part of all."""
+    """Return how many parts of about `rows` make up `total`; None makes one part."""
     return max(1, round(total / rows)) if rows else 1
 
 
 _MOST_PADDING = 1.06
-"""How many times the work of a bundle may be that of its segments."""
+"""Most work of a padded group, relative to that of its segments alone."""
 _KEYS_TOGETHER = 1024
-"""Keys of a bundle of several, at most: larger copies are mapped anew each time, which costs more than it saves."""
+"""Most keys of a padded group of several segments. The memory of larger copies is mapped anew each time, which costs
+more than grouping saves."""
 
 
 def _group(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
-    """Neighbours that may go together."""
+    """Yield neighbors that may be padded together."""
     group: list[Segment] = []
     for segment in segments:
         if group and not _fits([*group, segment]):
@@ -227,7 +225,3 @@ def _fits(group: list[Segment]) -> bool:
 
 def _padded(rows: range, length: int) -> torch.Tensor:
     return torch.arange(rows.start, rows.start + length).clamp_(max=rows.stop - 1)
-
-
-def _middle(rows: range) -> float:
-    return (rows.start + rows.stop) / 2

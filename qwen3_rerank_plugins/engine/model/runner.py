@@ -1,8 +1,4 @@
-"""A planned pass -> its log-odds: batch, model and head in a row.
-
-Comes in: tokenised requests and a `BatchPlan`. Goes out: one float a tail, in plan order.
-Must not know: queues, futures, callers. Errors of the device are translated here, and nowhere else.
-"""
+"""Run one batch: build its tensors, run the model and the head, and translate out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -21,11 +17,11 @@ from qwen3_rerank_plugins.errors import DeviceMemoryError
 
 
 class ModelRunner:
-    """Runs one pass at a time on one device.
+    """Runs one batch at a time on one device.
 
     Args:
         model: the packed forward pass.
-        head: what the score needs of the output.
+        head: computes the log-odds from its output.
         device: where both are.
         check_memory: called with the tokens of a batch before it runs; raises DeviceMemoryError if they do not fit.
     """
@@ -44,10 +40,10 @@ class ModelRunner:
 
     @torch.inference_mode()
     def __call__(self, requests: Sequence[TokenizedRequest], plan: BatchPlan) -> list[float]:
-        """Score the tails of a plan.
+        """Return the log-odds of a plan's documents, in plan order.
 
         Raises:
-            DeviceMemoryError: the device, or the machine, has not enough memory; the pass left nothing allocated.
+            DeviceMemoryError: the device or the machine has too little memory. The batch's tensors are freed.
         """
         if self._check_memory:
             self._check_memory(plan.tokens)
@@ -58,13 +54,13 @@ class ModelRunner:
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            message = (str(error).splitlines() or ["no more of it"])[0]
+            message = (str(error).splitlines() or ["no more details"])[0]
         else:
             return log_odds
-        # outside the handler, so that its traceback no longer keeps the pass's tensors alive
+        # outside the handler, whose traceback would keep the batch's tensors alive
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         raise DeviceMemoryError(
-            f"A pass of {counted(plan.tokens, 'token')} for {counted(plan.document_count, 'document')} ran out of "
+            f"A batch of {counted(plan.tokens, 'token')} for {counted(plan.document_count, 'document')} ran out of "
             f"device memory: {message.rstrip('.')}. Lower max_length, or free memory on the device."
         )

@@ -1,14 +1,14 @@
-"""Lengths -> passes under a token budget.
+"""Plan batches under a token budget, in plain integers.
 
-Plain ints only: no ids, tensors or devices. The cost of a pass is its number of unique tokens: each prefix once, each
-tail once. A request is split only if it exceeds the budget by itself, because every split computes its prefix again.
+The cost of a batch is its number of unique tokens: each prefix once, each document once. A request is split only if it
+exceeds the budget by itself, because every split computes its prefix again.
 
-Each step takes time in proportion to the pass that it plans, and not to the requests that wait: a request of 100,000
-documents is planned in a fraction of a second, spread over its passes.
+Planning a batch takes time in proportion to that batch, not to the queue, so a request of 100,000 documents is planned
+in a fraction of a second that is spread over its batches.
 
-Bounds: `plan_batches` makes passes of which any two together exceed the budget, unless one of them holds a tail that
-exceeds it alone. n passes that `plan_batch` makes, one after the other, cost more than (n - 1) * budget / 2 tokens if
-nobody joins meanwhile. Either way there are hardly ever twice as many passes as the tokens call for.
+Bounds: any two batches of `plan_batches` together exceed the budget, unless one of them holds a document that exceeds
+it alone. n successive batches of `plan_batch` cost more than (n - 1) * budget / 2 tokens if no request arrives
+meanwhile. In both cases there are hardly ever twice as many batches as the tokens require.
 """
 
 from __future__ import annotations
@@ -17,26 +17,33 @@ import bisect
 import dataclasses
 from collections.abc import Iterable, Sequence
 
+from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
+
 LOOKAHEAD = 1024
-"""Requests that are considered for a pass. A pass of the largest automatic budget has room for about 250."""
+"""Requests that are considered for a batch. A batch of the largest automatic budget holds about 250."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Workload:
-    """The lengths of one tokenized request, in tokens; those of tails are 1 at least."""
+    """The lengths of one tokenized request, in tokens; each document has at least one."""
 
     prefix: int
     document_lengths: tuple[int, ...]
 
+    @classmethod
+    def of(cls, request: TokenizedRequest) -> Workload:
+        """Return the lengths of a request."""
+        return cls(len(request.prefix), tuple(map(len, request.document_ids)))
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RequestSlice:
-    """Some tails of one request, which run behind one copy of its prefix.
+    """Documents of one request that run behind one copy of its prefix.
 
     Attributes:
         request: position of the request.
-        tails: positions of its tails, the longest first: kernels take neighbors of about one length together.
-        tokens: prefix and tails, in tokens.
+        documents: their positions, the longest first, because kernels batch neighbors of about the same length.
+        tokens: prefix and documents, in tokens.
     """
 
     request: int
@@ -46,67 +53,59 @@ class RequestSlice:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BatchPlan:
-    """One forward pass: slices of different requests, and their unique tokens in all."""
+    """One forward pass: slices of different requests."""
 
     slices: tuple[RequestSlice, ...]
 
     @property
     def tokens(self) -> int:
-        """Unique tokens of the pass."""
+        """Unique tokens of the batch."""
         return sum(part.tokens for part in self.slices)
 
     @property
     def document_count(self) -> int:
-        """Tails of the pass."""
+        """Documents of the batch."""
         return sum(len(part.documents) for part in self.slices)
 
 
 class Remaining:
-    """The tails of one request that no pass has taken yet.
+    """The documents of one request that no batch has taken yet.
 
     Args:
         workload: the lengths of the request.
 
     Attributes:
-        count: how many tails there are.
+        count: how many documents there are.
     """
 
     def __init__(self, workload: Workload) -> None:
         self._workload = workload
-        self._by_length: dict[int, list[int]] = {}  # tails of one length; the next one stands last
+        self._by_length: dict[int, list[int]] = {}  # documents of each length, the next one last
         self._lengths: list[int] = []  # ascending
-        self._next: tuple[int, tuple[int, ...], int] | None = None  # a budget, the next tails under it, their tokens
+        self._next: tuple[int, tuple[int, ...], int] | None = None  # a budget, its next documents, their tokens
         self.count = 0
         self.put_back(range(len(workload.document_lengths)))
 
     def next_tokens(self, budget: int) -> int:
-        """Prefix and tails, in tokens, of what `take` would take under a budget."""
-        if self._next is not None and self._next[0] != budget:
-            _, documents, _ = self._next
-            self._next = None
-            self._keep(documents)
-        if self._next is None:
-            self._next = (budget, *self._choose(budget))
-        return self._next[2]
+        """Return the tokens of prefix and documents that `take` would take under a budget."""
+        return self._choose(budget)[2]
 
     def take(self, budget: int) -> tuple[int, ...]:
-        """The longest tails that fit into the budget with the prefix, as first-fit-decreasing fills a bin.
+        """Take the longest documents that fit into the budget with the prefix, by first-fit-decreasing.
 
         Args:
-            budget: most tokens of prefix and tails; one tail alone may exceed it.
+            budget: most tokens of prefix and documents; a single document may exceed it.
 
         Returns:
-            Positions of tails, the longest first; at least one.
+            Positions of at least one document, the longest first.
         """
-        self.next_tokens(budget)
-        assert self._next is not None
-        _, documents, _ = self._next
+        _, documents, _ = self._choose(budget)
         self._next = None
         self.count -= len(documents)
         return documents
 
     def put_back(self, documents: Sequence[int]) -> None:
-        """Keep tails for a later pass that were taken and have no score."""
+        """Return documents that were taken but have no score."""
         self._keep(documents)
         self.count += len(documents)
 
@@ -121,75 +120,81 @@ class Remaining:
         if new:
             self._lengths = sorted([*self._lengths, *new])
 
-    def _choose(self, budget: int) -> tuple[tuple[int, ...], int]:
+    def _choose(self, budget: int) -> tuple[int, tuple[int, ...], int]:
+        """Choose the next documents, unless those for this budget are chosen already."""
+        if self._next is not None:
+            if self._next[0] == budget:
+                return self._next
+            self._keep(self._next[1])
         documents: list[int] = []
-        room = budget - self._workload.prefix
-        place = len(self._lengths) - 1
-        while place >= 0:
-            length = self._lengths[place]
+        left = budget - self._workload.prefix
+        index = len(self._lengths) - 1
+        while index >= 0:
+            length = self._lengths[index]
             same = self._by_length[length]
-            fitting = min(len(same), max(room // length, 0 if documents else 1))
+            fitting = min(len(same), max(left // length, 0 if documents else 1))
             documents += reversed(same[-fitting:])
             del same[-fitting:]
-            room -= fitting * length
+            left -= fitting * length
             if not same:
-                del self._by_length[length], self._lengths[place]
-            place = bisect.bisect_right(self._lengths, room, hi=place) - 1
-        return tuple(documents), budget - room
+                del self._by_length[length], self._lengths[index]
+            index = bisect.bisect_right(self._lengths, left, hi=index) - 1
+        self._next = (budget, tuple(documents), budget - left)
+        return self._next
 
 
 def plan_batch(waiting: Iterable[Remaining], budget: int, max_merged_tokens: int | None = None) -> BatchPlan:
-    """Take the next pass from those who wait: the first of them, and whoever fits beside it.
+    """Plan the next batch from the first waiting request and those after it that fit beside it.
 
     Args:
-        waiting: what is left of each request, in the order of their turns; those with nothing left are passed over.
-        budget: most unique tokens in the pass. Only a pass that holds one single tail may exceed it.
-        max_merged_tokens: most unique tokens in a pass of several requests; None is the budget.
+        waiting: the remaining documents of each request, in queue order; requests without any are skipped.
+        budget: most unique tokens in the batch. Only a batch of a single document may exceed it.
+        max_merged_tokens: most unique tokens in a batch of several requests; None is the budget.
 
     Returns:
-        A pass whose tails are taken; without slices if nobody has any left.
+        A batch whose documents are taken; without slices if no request has any left.
     """
     slices: list[RequestSlice] = []
-    room = budget
-    for request, left in enumerate(waiting):
-        if not left.count:
+    left = budget
+    for request, remaining in enumerate(waiting):
+        if not remaining.count:
             continue
-        tokens = left.next_tokens(budget)
-        if slices and tokens > room:
+        tokens = remaining.next_tokens(budget)
+        if slices and tokens > left:
             continue
         if not slices and max_merged_tokens is not None:
-            room = min(budget, max_merged_tokens)
-        slices.append(RequestSlice(request, left.take(budget), tokens))
-        room -= tokens
-        if room <= 0:
+            left = min(budget, max_merged_tokens)
+        slices.append(RequestSlice(request, remaining.take(budget), tokens))
+        left -= tokens
+        if left <= 0:
             break
     return BatchPlan(tuple(slices))
 
 
 def plan_batches(workloads: Sequence[Workload], budget: int) -> list[BatchPlan]:
-    """Distribute all tails of requests that are there from the start, first come first served.
+    """Distribute all documents of requests that are known from the start, first come, first served.
 
     Args:
-        workloads: one entry a request, in order of arrival.
-        budget: most unique tokens in a pass. Only a pass that holds one single tail may exceed it.
+        workloads: one entry per request, in order of arrival.
+        budget: most unique tokens in a batch. Only a batch of a single document may exceed it.
 
     Returns:
-        Passes in which every tail of every request stands exactly once.
+        Batches that hold every document of every request exactly once.
     """
-    passes: list[list[RequestSlice]] = []
-    rooms: list[tuple[int, int]] = []  # of each pass and its position, ascending
+    batches: list[list[RequestSlice]] = []
+    free: list[tuple[int, int]] = []  # tokens left in each batch and its position, ascending
     for request, workload in enumerate(workloads):
-        left = Remaining(workload)
-        while left.count:
-            tokens = left.next_tokens(budget)
-            part = RequestSlice(request, left.take(budget), tokens)
-            # the tightest fit; slices of one request never meet again, as two of them together exceed the budget
-            place = bisect.bisect_left(rooms, (tokens, 0))
-            if place == len(rooms):
-                passes.append([part])
-                bisect.insort(rooms, (budget - tokens, len(passes) - 1))
+        remaining = Remaining(workload)
+        while remaining.count:
+            tokens = remaining.next_tokens(budget)
+            part = RequestSlice(request, remaining.take(budget), tokens)
+            # the tightest fit; two slices of one request never share a batch, because together they exceed the budget
+            index = bisect.bisect_left(free, (tokens, 0))
+            if index == len(free):
+                batches.append([part])
+                bisect.insort(free, (budget - tokens, len(batches) - 1))
             else:
-                room, target = rooms.pop(place)
-                passes[target].append(part)
-                bisect.insort(rooms, (room - tokens, target))
-    return [BatchPlan(tuple(parts)) for parts in passes]
+                left, target = free.pop(index)
+                batches[target].append(part)
+                bisect.insort(free, (left - tokens, target))
+    return [BatchPlan(tuple(parts)) for parts in batches]

@@ -1,9 +1,8 @@
-"""Several workers, each with a model of its own, behind the one door of a worker.
+"""Several schedulers behind the interface of one, each with its own model and token budget.
 
-They take tokenized requests from any thread and give their log-odds, in futures. A request goes where the fewest tokens
-are waiting; a large one in parts to several. A worker that fails fails what it was given, and for a while is given
-nothing more as long as others work: whoever fails is done at once, and would otherwise look like the one with the least
-to do.
+A request goes to the replica with the fewest outstanding tokens, a large one in shards to several. A replica that fails
+gets no requests for a while as long as others work. Otherwise it would attract all of them, because failing takes no
+time and leaves it with the fewest outstanding tokens.
 """
 
 from __future__ import annotations
@@ -19,88 +18,95 @@ from typing import Any, Generic
 
 from qwen3_rerank_plugins._printable import logger
 from qwen3_rerank_plugins.engine.scheduling.packing import Workload
-from qwen3_rerank_plugins.engine.scheduling.scheduler import DocumentScores, Result, ResultBuilder, Scheduler
+from qwen3_rerank_plugins.engine.scheduling.queued_request import DocumentScores, Result, ResultBuilder
+from qwen3_rerank_plugins.engine.scheduling.scheduler import Scheduler
 from qwen3_rerank_plugins.engine.scheduling.sharding import Shard, may_split, shard_request
 from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
 from qwen3_rerank_plugins.errors import ClosedError
 
 COOLDOWN = 30.0
-"""Seconds for which a worker that failed is given nothing, unless all failed."""
+"""Seconds without requests for a replica that failed, unless all failed."""
 
 
 @dataclasses.dataclass(eq=False, slots=True)
 class _Replica:
-    """A worker, the tokens it was given and has not answered for, and until when it rests."""
+    """A scheduler, its unanswered tokens, and the time until which it gets no requests."""
 
-    worker: Scheduler
+    scheduler: Scheduler
     outstanding: int = 0
     loading: bool = False
     cooldown_until: float = -math.inf
 
 
 class Replicas:
-    """Serves like a `Worker`, with several of them. At the first request all of them load.
+    """Distributes requests over several schedulers. The first request loads all of them.
 
     Args:
-        workers: which; they are closed along with this.
+        schedulers: closed together with this object.
         clock: seconds, as `time.monotonic`.
     """
 
-    def __init__(self, workers: Sequence[Scheduler], clock: Callable[[], float] = time.monotonic) -> None:
-        self._replicas = [_Replica(worker) for worker in workers]
+    def __init__(self, schedulers: Sequence[Scheduler], clock: Callable[[], float] = time.monotonic) -> None:
+        self._replicas = [_Replica(scheduler) for scheduler in schedulers]
         self._clock = clock
         self._lock = threading.RLock()
         self._splitting = threading.Lock()
         self._closed = False
 
     def submit(
-        self, request: TokenizedRequest, finish: ResultBuilder[Result], *, float32_fallback: bool = False
+        self, request: TokenizedRequest, build_result: ResultBuilder[Result], *, float32_fallback: bool = False
     ) -> Future[Result]:
-        """See `Worker.submit`. Cancelling the future drops what has not run yet, wherever it waits."""
-        workload = Workload(len(request.prefix), tuple(map(len, request.document_ids)))
+        """See `Scheduler.submit`. Canceling the future drops what has not run yet, in every shard."""
+        workload = Workload.of(request)
         # a small request does not wait while a large one is being split
         with self._splitting if may_split(workload) else self._lock:
             candidates = self._candidates()
-            parts = shard_request(workload, [replica.outstanding for replica in candidates])
+            shards = shard_request(workload, [replica.outstanding for replica in candidates])
             with self._lock:
                 if self._closed:
                     raise ClosedError("This reranker is closed. Make a new one to go on.")
-                for part in parts:
-                    candidates[part.device].outstanding += part.tokens
-                loading = self._who_should_load()
-        for replica in loading:
-            _attempt(replica.worker.load).add_done_callback(functools.partial(self._loaded, replica))
-        gathering = ShardCollector(len(request.document_ids), len(parts), finish)
-        sent: list[Future[Any]] = []
-        for part in parts:
-            replica = candidates[part.device]
-            own = request if len(parts) == 1 else cut_out(request, part)
-            future = _attempt(
-                functools.partial(
-                    replica.worker.submit, own, gathering.finish_of(part), float32_fallback=float32_fallback
-                )
+                for shard in shards:
+                    candidates[shard.device].outstanding += shard.tokens
+                to_load = self._start_loading()
+        for replica in to_load:
+            _attempt(replica.scheduler.load).add_done_callback(functools.partial(self._loaded, replica))
+        collector = ShardCollector(len(request.document_ids), len(shards), build_result)
+        futures: list[Future[Any]] = []
+        for shard in shards:
+            replica = candidates[shard.device]
+            submit = functools.partial(
+                replica.scheduler.submit,
+                request if len(shards) == 1 else request_of(request, shard),
+                collector.builder_of(shard),
+                float32_fallback=float32_fallback,
             )
-            future.add_done_callback(functools.partial(self._answered, replica, part.tokens))
-            sent.append(future)
-        return gathering.attend(sent)  # last: whoever has an answer finds it accounted for
+            future = _attempt(submit)
+            future.add_done_callback(functools.partial(self._answered, replica, shard.tokens))
+            futures.append(future)
+        # last, so that `outstanding` is up to date when the caller gets its result
+        return collector.collect(futures)
 
     def close(self) -> None:
-        """Serve whoever waits, then close every worker."""
+        """Finish all queued requests, then close every scheduler."""
         with self._lock:
             self._closed = True
         for replica in self._replicas:
-            replica.worker.close()
+            replica.scheduler.close()
 
     def _candidates(self) -> list[_Replica]:
-        """Who may be given work: nobody who rests, unless all do; nobody who is not loaded, unless nobody is."""
+        """Return the replicas that may get requests: those not cooling down, and of these the loaded ones, if any."""
         now = self._clock()
-        awake = [replica for replica in self._replicas if now >= replica.cooldown_until] or self._replicas
-        return [replica for replica in awake if replica.worker.loaded] or awake
+        healthy = [replica for replica in self._replicas if now >= replica.cooldown_until] or self._replicas
+        return [replica for replica in healthy if replica.scheduler.loaded] or healthy
 
-    def _who_should_load(self) -> list[_Replica]:
-        """Nobody should wait for a model to load while another one is idle, so they load before they are needed."""
+    def _start_loading(self) -> list[_Replica]:
+        """Mark and return the replicas to load now, so that no request has to wait for a load while others are idle."""
         now = self._clock()
-        due = [one for one in self._replicas if not (one.worker.loaded or one.loading) and now >= one.cooldown_until]
+        due = [
+            replica
+            for replica in self._replicas
+            if not (replica.scheduler.loaded or replica.loading) and now >= replica.cooldown_until
+        ]
         for replica in due:
             replica.loading = True
         return due
@@ -110,113 +116,111 @@ class Replicas:
         self._answered(replica, 0, future)
 
     def _answered(self, replica: _Replica, tokens: int, future: Future[Any]) -> None:
-        failed = not future.cancelled() and future.exception() is not None
+        error = None if future.cancelled() else future.exception()
         now = self._clock()
         with self._lock:
             replica.outstanding -= tokens
-            # one that was closed, or not loaded as the interpreter exits, has not failed
-            falls_out = failed and now >= replica.cooldown_until and not isinstance(future.exception(), ClosedError)
-            if failed:
+            # a closed scheduler has not failed, nor has one that could not load while the interpreter exits
+            newly_failed = error is not None and now >= replica.cooldown_until and not isinstance(error, ClosedError)
+            if error is not None:
                 replica.cooldown_until = now + COOLDOWN
             elif not future.cancelled():
                 replica.cooldown_until = -math.inf
-        if falls_out:
+        if newly_failed:
             logger.warning(
-                "%s failed, and is given nothing for %.0f seconds while others work: %s",
-                replica.worker.place,
+                "%s failed, and gets no requests for %.0f seconds while others work: %s",
+                replica.scheduler.label,
                 COOLDOWN,
-                future.exception(),
+                error,
             )
 
 
 class ShardCollector(Generic[Result]):
-    """A request in parts, one or more: puts their scores together, and fails as soon as one of them does.
+    """Joins the scores of a request's shards, and fails as soon as one of them does.
 
     Args:
-        tails: how many the request has.
-        parts: how many they are.
-        finish: as of the whole request; it runs on the thread of whoever is last.
+        documents: how many the request has.
+        shards: how many the request was split into.
+        build_result: as for the whole request; it runs on the thread that scores the last shard.
     """
 
-    def __init__(self, documents: int, parts: int, finish: ResultBuilder[Result]) -> None:
+    def __init__(self, documents: int, shards: int, build_result: ResultBuilder[Result]) -> None:
         self._scores = [math.nan] * documents
-        self._rescued: set[int] = set()
-        self._missing = parts
-        self._finish = finish
+        self._rescored: set[int] = set()
+        self._missing = shards
+        self._build_result = build_result
         self._whole: Future[Result] | None = Future()
-        self._parts: Sequence[Future[Any]] = ()
+        self._futures: Sequence[Future[Any]] = ()
         self._lock = threading.Lock()
 
-    def finish_of(self, part: Shard) -> ResultBuilder[Any]:
-        """What a part's future will hold: the answer to the whole request if the part is the last, else `_NOT_YET`."""
+    def builder_of(self, shard: Shard) -> ResultBuilder[Any]:
+        """Return the builder for one shard's future: the last shard builds the result, the others `_NOT_YET`."""
 
-        def finish(scores: DocumentScores, rescored: Collection[int]) -> Any:
+        def build(scores: DocumentScores, rescored: Collection[int]) -> Any:
             with self._lock:
-                for document, log_odds in zip(part.documents, scores, strict=True):
+                for document, log_odds in zip(shard.documents, scores, strict=True):
                     self._scores[document] = log_odds
-                self._rescued.update(part.documents[own] for own in rescored)
+                self._rescored.update(shard.documents[index] for index in rescored)
                 self._missing -= 1
                 if self._missing:
                     return _NOT_YET
-            return self._finish(tuple(self._scores), sorted(self._rescued))
+            return self._build_result(tuple(self._scores), sorted(self._rescored))
 
-        return finish
+        return build
 
-    def attend(self, parts: Sequence[Future[Any]]) -> Future[Result]:
-        """The future of the whole request, once its parts are on their way."""
+    def collect(self, futures: Sequence[Future[Any]]) -> Future[Result]:
+        """Return the future of the whole request, given those of its shards."""
         whole = self._whole
         assert whole is not None
-        self._parts = parts
-        whole.add_done_callback(self._over)
-        for part in parts:
-            part.add_done_callback(self._part_done)
+        self._futures = futures
+        whole.add_done_callback(self._cancel_rest)
+        for future in futures:
+            future.add_done_callback(self._shard_done)
         return whole
 
-    def _part_done(self, part: Future[Any]) -> None:
-        if part.cancelled():  # along with the whole
+    def _shard_done(self, future: Future[Any]) -> None:
+        if future.cancelled():  # together with the whole request
             return
-        error = part.exception()
-        if error is None and part.result() is _NOT_YET:
+        error = future.exception()
+        if error is None and future.result() is _NOT_YET:
             return
         with self._lock:
-            whole, self._whole = self._whole, None  # the first comes, and no circle of futures stays
+            # the first answer counts; without the reference, no cycle of futures remains
+            whole, self._whole = self._whole, None
         if whole is None or not whole.set_running_or_notify_cancel():
             return
         if error is None:
-            whole.set_result(part.result())
+            whole.set_result(future.result())
         else:
             whole.set_exception(error)
 
-    def _over(self, _: Future[Result]) -> None:
-        """Answered, failed or cancelled: what has not run must not run for nobody."""
+    def _cancel_rest(self, _: Future[Result]) -> None:
+        """Cancel the shards that have not run, because the whole request was answered, failed or was canceled."""
         with self._lock:
             self._whole = None
-        parts, self._parts = self._parts, ()
-        for part in parts:
-            part.cancel()
+        futures, self._futures = self._futures, ()
+        for future in futures:
+            future.cancel()
 
 
 _NOT_YET = object()
 
 
 def _attempt(submit: Callable[[], Future[Result]]) -> Future[Result]:
-    """The future of a submission. If it fails, by a thread that cannot start for instance, so does its future: what
-    became of the other parts is then settled as after any other failure.
+    """Submit. If that fails, for instance because a thread cannot start, return a failed future.
+
+    The other shards are then handled as after any other failure.
     """
     try:
         return submit()
     except Exception as error:
-        return _failed(error)
+        failed: Future[Result] = Future()
+        failed.set_exception(error)
+        return failed
 
 
-def _failed(error: Exception) -> Future[Any]:
-    future: Future[Any] = Future()
-    future.set_exception(error)
-    return future
-
-
-def cut_out(request: TokenizedRequest, part: Shard) -> TokenizedRequest:
-    """The part as a request of its own."""
-    count = len(part.documents)
-    documents = tuple(request.document_ids[document] for document in part.documents)
+def request_of(request: TokenizedRequest, shard: Shard) -> TokenizedRequest:
+    """Return a shard as a request."""
+    count = len(shard.documents)
+    documents = tuple(request.document_ids[document] for document in shard.documents)
     return TokenizedRequest(request.prefix, documents, tuple(range(count)), (0,) * count)

@@ -1,10 +1,7 @@
-"""A request -> ids, its long documents read the way it asks for; and the model's answers -> scores of documents.
+"""Encode a request as token IDs, and turn the log-odds of its chunks into scores of its documents.
 
-Comes in: `RerankRequest`, the tokenizer of a checkpoint. Goes out: `Reading`, later its `Scores`.
-Must not know: tensors, passes, or who waits.
-
-A document stands for one chunk, cut if it must be; read in windows, for several, and the best of them stands for it.
-Documents with nothing to read stand for none.
+A document is one chunk, truncated if necessary, or several windows, of which the best gives the document its score.
+Documents without text have no chunk.
 """
 
 from __future__ import annotations
@@ -24,12 +21,12 @@ from qwen3_rerank_plugins.errors import LongDocumentError
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Chunk:
-    """What the model reads of a document at once.
+    """A whole document, or one window of it.
 
     Attributes:
         document: position of the document in the request.
-        text: the chunk, before anything is cut from its end.
-        span: its characters in the document, if it is a window.
+        text: the text of the chunk before truncation.
+        span: where a window starts and ends in the document, in characters; None for a whole document.
     """
 
     document: int
@@ -39,12 +36,12 @@ class Chunk:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EncodedRequest:
-    """How the model reads a request.
+    """A request as token IDs.
 
     Attributes:
-        request: what was asked.
-        pieces: in the order of their documents.
-        tokens: the ids, chunk by chunk.
+        request: the request itself.
+        chunks: in the order of their documents.
+        tokens: the token IDs of the chunks, in the same order.
     """
 
     request: RerankRequest
@@ -52,48 +49,48 @@ class EncodedRequest:
     tokens: TokenizedRequest
 
     def scores(self, log_odds: Sequence[float], rescored: Collection[int] = ()) -> Scores:
-        """Return the score of each document: its best window's, or NaN if a window's score is not finite.
+        """Return the score of each document: its best window's, or NaN if the score of any window is not finite.
 
         Args:
             log_odds: one for each entry of `tokens.document_ids`.
             rescored: positions in `tokens.document_ids` that were scored again in float32.
         """
         count = len(self.request.documents)
-        best, cut = [-math.inf] * count, [0] * count
+        best, truncated = [-math.inf] * count, [0] * count
         spans: list[Span | None] = [None] * count
-        again, rescored = set[int](), frozenset(rescored)
-        for chunk, document, cut_tokens in zip(
+        rescored_documents, rescored = set[int](), frozenset(rescored)
+        for chunk, position, cut in zip(
             self.chunks, self.tokens.inverse_index, self.tokens.truncated_tokens, strict=True
         ):
-            found = log_odds[document]
-            cut[chunk.document] += cut_tokens
-            if document in rescored:
-                again.add(chunk.document)
-            if not math.isfinite(found) or math.isnan(best[chunk.document]):
-                best[chunk.document] = math.nan  # what one window hides, no other one may decide
-            elif found > best[chunk.document]:
-                best[chunk.document], spans[chunk.document] = found, chunk.span
-        return Scores(tuple(best), tuple(cut), tuple(spans), tuple(sorted(again)))
+            document, found = chunk.document, log_odds[position]
+            truncated[document] += cut
+            if position in rescored:
+                rescored_documents.add(document)
+            if not math.isfinite(found) or math.isnan(best[document]):
+                best[document] = math.nan  # another window must not hide a score that is not finite
+            elif found > best[document]:
+                best[document], spans[document] = found, chunk.span
+        return Scores(tuple(best), tuple(truncated), tuple(spans), tuple(sorted(rescored_documents)))
 
 
 def encode_request(request: RerankRequest, encoder: PromptEncoder) -> EncodedRequest:
-    """Tokenise a request; its documents that do not fit are cut, refused, or read in windows.
+    """Tokenize a request. Documents that do not fit are truncated, refused, or split into windows.
 
     Raises:
-        NoRoomError: template, instruction and query leave no room for a document, or not enough for a window.
+        NoRoomError: template, instruction and query leave too few tokens for a document or a window.
         LongDocumentError: documents do not fit, and the request says that this is an error.
     """
     whole = [Chunk(index, request.documents[index]) for index in request.readable]
     encoded = _encode(request, whole, encoder)
-    too_long = {chunk for chunk, cut in enumerate(encoded.tokens.truncated_tokens) if cut}
+    too_long = {chunk.document for chunk, cut in zip(whole, encoded.tokens.truncated_tokens, strict=True) if cut}
     if not too_long or request.long_documents == "truncate":
         return encoded
     if request.long_documents == "error":
         raise _refusal(encoded)
     max_tokens = encoder.max_document_tokens(build_prompt(request), request.max_length)
     chunks: list[Chunk] = []
-    for index, chunk in enumerate(whole):
-        if index in too_long:
+    for chunk in whole:
+        if chunk.document in too_long:
             windows = split_into_windows(chunk.text, max_tokens, encoder)
             chunks += (Chunk(chunk.document, chunk.text[slice(*span)], span) for span in windows)
         else:
@@ -111,10 +108,10 @@ def _refusal(encoded: EncodedRequest) -> LongDocumentError:
     over = {
         chunk.document: cut for chunk, cut in zip(encoded.chunks, encoded.tokens.truncated_tokens, strict=True) if cut
     }
-    longest = max(over, key=lambda document: over[document])
+    longest = max(over, key=over.__getitem__)
     return LongDocumentError(
         f"{share(len(over), len(encoded.request.documents), 'document', 'does')} not fit in max_length="
         f"{encoded.request.max_length}: the longest, documents[{longest}], by {counted(over[longest], 'token')}. Raise "
-        "max_length, or let them be cut (long_documents='truncate') or read in windows (long_documents='windows').",
+        "max_length, or set long_documents='truncate' to cut such documents or 'windows' to score them in windows.",
         sorted(over),
     )

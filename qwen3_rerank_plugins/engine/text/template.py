@@ -1,7 +1,4 @@
-"""The template: the one place where it is written, with control tokens and text as different types.
-
-Comes in: query, documents and instruction. Goes out: `Prompt`, typed parts.
-Must not know: ids, lengths, or which tokenizer will read the parts.
+"""The prompt template, with control tokens and text as different types.
 
 Source: the transformers example of the Qwen3-Reranker model cards (single line breaks between the fields).
 """
@@ -27,19 +24,19 @@ CONTROL_TOKENS = (
     *("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<think>", "</think>"),
     *("<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>"),
 )
-"""The 26 added tokens of the published Qwen3-Reranker tokenizers. No text may become one of them, special or not."""
+"""The 26 added tokens of the published Qwen3-Reranker tokenizers. No text may become one, special or not."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Control:
-    """A token inserted by its name, never by its spelling."""
+    """A control token, looked up by name and never tokenized from text."""
 
     name: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Text:
-    """Characters: whatever they spell, they can only become ordinary tokens."""
+    """Characters that can only become ordinary tokens, whatever they spell."""
 
     characters: str
 
@@ -49,10 +46,10 @@ PromptPart = Control | Text
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Prompt:
-    """One request, ready to be tokenised.
+    """One request as typed parts.
 
     `head + documents[i] + suffix` is the whole prompt of document i. The head ends with `DOCUMENT_LINE`, and each
-    document starts with its leading space.
+    document starts with a space.
     """
 
     head: tuple[PromptPart, ...]
@@ -78,25 +75,23 @@ _SUFFIX: tuple[PromptPart, ...] = (
     Control("</think>"),
     Text("\n\n"),
 )
-
-
 DOCUMENT_LINE = "\n<Document>:"
-"""The end of every head. A document follows, with a space in front."""
+"""The end of every head. A space and the document follow."""
 
 
 def build_prompt(request: RerankRequest) -> Prompt:
-    """Lay a request into the template."""
+    """Fill the template with a request."""
     fields = Text(f"<Instruct>: {request.instruction}\n<Query>: {request.query}{DOCUMENT_LINE}")
     documents = tuple(Text(f" {document}") for document in request.documents)
     return Prompt((*_OPENING, fields), documents, _SUFFIX)
 
 
 def spell_out(parts: Iterable[PromptPart]) -> str:
-    """The parts as one string, in which control tokens are only spelled."""
+    """Return the parts as one string, with control tokens as text."""
     return "".join(part.name if isinstance(part, Control) else part.characters for part in parts)
 
 
 def template_hash() -> str:
-    """Twelve hex digits that change whenever a character of the template does; shown by `doctor`."""
+    """Return twelve hex digits that change with every character of the template; `doctor` shows them."""
     fields = Text("<Instruct>: {instruction}\n<Query>: {query}\n<Document>: {document}")
     return hashlib.sha256(repr((*_OPENING, fields, *_SUFFIX)).encode()).hexdigest()[:12]

@@ -1,7 +1,7 @@
-"""A tokenizer.json -> a blueprint that the tokenizers library can be trusted with.
+"""Read a tokenizer.json and check it before the tokenizers library sees it.
 
-The library is native code: on some blueprints it panics, which no `except Exception` catches, on others it takes all
-memory or hours. So only the parts that a Qwen3 tokenizer is made of, and parts as harmless as those, reach it.
+The library is native code. Some files make it panic, which `except Exception` does not catch, or take all memory or
+hours. So only the parts of a Qwen3 tokenizer, and parts that are as harmless, are allowed.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from qwen3_rerank_plugins.errors import RerankError, UnsupportedCheckpointError
 
 REMEDY = "Take the tokenizer.json of the Qwen3-Reranker that the checkpoint was made from."
 MOST_PARTS = 8
-"""Of a normalizer or a pre-tokenizer; each may lengthen a text. A Qwen3 tokenizer has two at most."""
+"""Parts of a normalizer or a pre-tokenizer. Each may lengthen a text; a Qwen3 tokenizer has at most two."""
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""The pattern of every Qwen3 tokenizer. Others may take a time that grows exponentially with the text."""
+"""The pattern of every Qwen3 tokenizer. With others, time may grow exponentially with the text."""
 _NORMALIZERS = {"NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "Strip", "Nmt"}
 _PRE_TOKENIZERS = {"ByteLevel", "Whitespace", "WhitespaceSplit", "Digits", "Punctuation", "BertPreTokenizer", "Split"}
 _POST_PROCESSORS = {"ByteLevel", "TemplateProcessing", "BertProcessing", "RobertaProcessing"}
@@ -35,11 +35,11 @@ _KINDS = (
 
 
 def read_blueprint(file: Path) -> dict[str, Any]:
-    """The content of a tokenizer.json, checked part by part.
+    """Return the content of a tokenizer.json after checking every part.
 
     Raises:
         CheckpointNotFoundError: the file cannot be read.
-        UnsupportedCheckpointError: it is no tokenizer, or has a part that no Qwen3 tokenizer has.
+        UnsupportedCheckpointError: the file is not a tokenizer, or has a part that no Qwen3 tokenizer has.
     """
     name = str(file.parent)
     if not exists(name, file):
@@ -64,11 +64,11 @@ def read_blueprint(file: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def library_errors(file: object, *, panics_only: bool = False) -> Iterator[None]:
-    """Turns what the tokenizers library raises into an error of the tree; a panic passes every `except Exception`.
+    """Turn errors and panics of the tokenizers library into `UnsupportedCheckpointError`.
 
     Args:
-        file: the tokenizer.json that it works on.
-        panics_only: leave exceptions as they are.
+        file: the tokenizer.json that the library works on.
+        panics_only: leave ordinary exceptions as they are.
 
     Raises:
         UnsupportedCheckpointError: the library raised, or panicked.
@@ -78,14 +78,14 @@ def library_errors(file: object, *, panics_only: bool = False) -> Iterator[None]
     except RerankError:
         raise
     except BaseException as error:
-        panic = type(error).__name__ == "PanicException"
-        if panic or (isinstance(error, Exception) and not panics_only):
+        panicked = type(error).__name__ == "PanicException"  # not an Exception
+        if panicked or (isinstance(error, Exception) and not panics_only):
             raise _refusal(file, one_line(error)) from error
         raise
 
 
 def _parts(file: Path, key: str, part: Any, inner: str) -> Iterator[Mapping[str, Any]]:
-    """The parts of a component in their order, those of sequences one by one; no recursion, however deep they lie."""
+    """Yield the parts of a component in order, without recursion, because sequences may be nested deeply."""
     waiting, count = [part] if part is not None else [], 0
     while waiting:
         part = waiting.pop()

@@ -124,7 +124,7 @@ def test_a_model_without_published_scores_is_told_about_record_before_anything_i
     for model in (["--model", stranger], ["--model", "owner/name", "--cache-dir", cache]):
         done = run("verify", "--local-files-only", *model)
         assert (done.exit_code, done.stdout) == (2, "")
-        assert "No scores are published for a model of the sizes of" in one_line(done.stderr)
+        assert "No scores are published for a model with the sizes of" in one_line(done.stderr)
         assert "--record FILE" in done.stderr
 
 
@@ -144,8 +144,12 @@ def test_quantised_weights_are_refused_before_anything_is_looked_for(run: Run) -
 
 def test_a_recording_holds_texts_scores_and_what_made_them(golden_file: Path) -> None:
     recording = read_recording(golden_file)
-    assert (recording.made.model, recording.made.dtype, recording.made.device) == (MODEL, "float32", "cpu")
-    assert (recording.made.max_length, recording.made.template) == (700, template_hash())
+    assert (recording.provenance.model, recording.provenance.dtype, recording.provenance.device) == (
+        MODEL,
+        "float32",
+        "cpu",
+    )
+    assert (recording.provenance.max_length, recording.provenance.template) == (700, template_hash())
     (recorded,) = recording.questions
     assert recorded.question.query == "capital of China?"
     assert recorded.question.instruction == "Find it"
@@ -239,7 +243,7 @@ def test_a_file_that_is_there_is_not_overwritten_and_no_model_is_loaded_for_it(
         patched.setattr(registry, "acquire", pytest.fail)
         done = run("verify", "--model", MODEL, "--record", golden_file)
     assert (done.exit_code, golden_file.read_bytes()) == (2, before)
-    assert "is there already" in one_line(done.stderr)
+    assert "already exists" in one_line(done.stderr)
     assert run("verify", "--model", MODEL, "--record", golden_file, "--force").exit_code == 0
     assert golden_file.read_bytes() != before
 
@@ -247,7 +251,7 @@ def test_a_file_that_is_there_is_not_overwritten_and_no_model_is_loaded_for_it(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--record", "a", "--check", "b"], "give one of the two"),
+        (["--record", "a", "--check", "b"], "Give only one of the two"),
         (["set.jsonl"], "SET means nothing without --record"),
         (["--query", "q", "--force"], "--query and --force mean nothing without --record"),
         (["--check", "b", "--instruction", "x"], "--instruction means nothing without --record"),
@@ -258,11 +262,11 @@ def test_a_file_that_is_there_is_not_overwritten_and_no_model_is_loaded_for_it(
         (["--record", "a", "--text-field", "x"], "--text-field means nothing without a SET to record"),
         (["--record", "nowhere/a"], "there is no folder nowhere"),
         (["--record", "a", "nowhere.jsonl"], "Cannot read nowhere.jsonl"),
-        (["--record", "a", "--query", "q", "empty.txt"], "There is not one document to score"),
+        (["--record", "a", "--query", "q", "empty.txt"], "There are no documents to score"),
         (["--check", "nowhere.json"], "Cannot read nowhere.json: No such file"),
         (["--check", "empty.txt"], "empty.txt is not a golden file"),
         (["--check", "foreign.json"], "foreign.json is not a golden file"),
-        (["--check", "newer.json"], "newer.json has format 99"),
+        (["--check", "newer.json"], "newer.json has format version 99"),
         (["--tolerance", "-1", "--check", "b"], "--tolerance"),
         (["--max-length", "0"], "max_length must be a positive whole number"),
     ],

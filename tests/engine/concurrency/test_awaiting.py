@@ -141,7 +141,7 @@ def test_trio_as_a_guest_of_asyncio_and_its_host_are_told_apart(
 def test_without_an_event_loop_the_error_says_what_to_do_and_nothing_is_submitted() -> None:
     scorer = OverlapScorer()
     coroutine = Qwen3Reranker(scorer=scorer).arank(QUERY, DOCUMENTS)
-    with pytest.raises(RequestError, match=r"run under asyncio or trio.*neither runs here. Use the synchronous twin"):
+    with pytest.raises(RequestError, match=r"run under asyncio or trio.*neither runs here. Use the synchronous method"):
         coroutine.send(None)
     assert scorer.requests == []
 

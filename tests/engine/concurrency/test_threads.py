@@ -14,7 +14,7 @@ import pytest
 
 from qwen3_rerank_plugins import Qwen3Reranker, close_all
 from qwen3_rerank_plugins.engine.concurrency.threads import start_thread
-from qwen3_rerank_plugins.engine.concurrency.tokenizer_threads import lanes
+from qwen3_rerank_plugins.engine.concurrency.tokenizer_threads import tokenizer_threads
 from qwen3_rerank_plugins.engine.local import LocalScorer
 from qwen3_rerank_plugins.engine.scheduling.scheduler import LoadedEngine, Scheduler
 from qwen3_rerank_plugins.errors import ClosedError, RerankError, ThreadStartError
@@ -43,7 +43,7 @@ def test_a_worker_keeps_neither_the_job_nor_the_thread_and_the_next_request_trie
         for _ in range(3):
             with pytest.raises(ThreadStartError, match=REMEDY):
                 submit(worker, request(1, 5))
-            assert not worker._line
+            assert not worker._queue
             assert worker._thread is None
     assert submit(worker, request(2, 5)).result(LIMIT) == expected(request(2, 5))
     assert device.served == [{2}], "a request that was refused ran for nobody"
@@ -118,7 +118,7 @@ def test_every_call_of_the_facade_says_so_and_works_later(
     scorer = reranker._scorer()
     assert isinstance(scorer, LocalScorer)
     reranker.close()
-    assert not any(worker._line for worker in scorer._workers)
+    assert not any(worker._line for worker in scorer._schedulers)
 
 
 def test_a_lane_that_has_a_thread_goes_on_with_it() -> None:
@@ -129,12 +129,12 @@ def test_a_lane_that_has_a_thread_goes_on_with_it() -> None:
         assert going_on.wait(LIMIT)
 
     owner = object()
-    held = lanes.submit(owner, 1, hold)
+    held = tokenizer_threads.submit(owner, 1, hold)
     assert entered.wait(LIMIT)
     with no_more_threads():
-        later = lanes.submit(owner, 1, lambda: "later")
+        later = tokenizer_threads.submit(owner, 1, lambda: "later")
         with pytest.raises(ThreadStartError, match=REMEDY):
-            lanes.submit(object(), 1, lambda: None)
+            tokenizer_threads.submit(object(), 1, lambda: None)
     going_on.set()
     held.result(LIMIT)
     assert later.result(LIMIT) == "later"

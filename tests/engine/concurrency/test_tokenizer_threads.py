@@ -14,7 +14,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from qwen3_rerank_plugins.engine.concurrency.tokenizer_threads import THREADS, Lanes
+from qwen3_rerank_plugins.engine.concurrency.tokenizer_threads import THREADS, TokenizerThreads
 
 LIMIT = 30.0
 
@@ -49,41 +49,41 @@ def gate() -> Gate:
 
 
 def test_a_small_call_does_not_wait_for_twelve_large_ones(gate: Gate) -> None:
-    lanes, owner = Lanes(), object()
-    large = [lanes.submit(owner, 3_000_000, gate) for _ in range(12)]
+    threads, owner = TokenizerThreads(), object()
+    large = [threads.submit(owner, 3_000_000, gate) for _ in range(12)]
     assert gate.entered.acquire(timeout=LIMIT)
-    assert lanes.submit(owner, 100, lambda: "small").result(LIMIT) == "small"
-    assert lanes.submit(owner, 300_000, lambda: "medium").result(LIMIT) == "medium"
+    assert threads.submit(owner, 100, lambda: "small").result(LIMIT) == "small"
+    assert threads.submit(owner, 300_000, lambda: "medium").result(LIMIT) == "medium"
     gate.open.set()
     assert [future.result(LIMIT) for future in large] == ["through"] * 12
     assert gate.most <= THREADS
 
 
 def test_a_call_does_not_wait_for_a_scorer_that_another_one_asks(gate: Gate) -> None:
-    lanes, loading, ready = Lanes(), object(), object()
-    waiting = [lanes.submit(loading, 100, gate) for _ in range(50)]
-    assert lanes.submit(ready, 100, lambda: "here").result(LIMIT) == "here"
+    threads, loading, ready = TokenizerThreads(), object(), object()
+    waiting = [threads.submit(loading, 100, gate) for _ in range(50)]
+    assert threads.submit(ready, 100, lambda: "here").result(LIMIT) == "here"
     gate.open.set()
     assert [future.result(LIMIT) for future in waiting] == ["through"] * 50
 
 
 def test_thousands_of_calls_have_a_few_threads_and_none_when_they_are_through(gate: Gate) -> None:
-    lanes, owner = Lanes(), object()
+    threads, owner = TokenizerThreads(), object()
     before = len(ours())
-    futures: list[Future[str]] = [lanes.submit(owner, number, gate) for number in range(5000)]
+    futures: list[Future[str]] = [threads.submit(owner, number, gate) for number in range(5000)]
     assert len(ours()) - before <= 5 * THREADS
     gate.open.set()
     assert all(future.result(LIMIT) for future in futures)
     for thread in ours():
         thread.join(LIMIT)
     assert len(ours()) <= before
-    assert lanes._lanes == {}
+    assert threads._queues == {}
 
 
 def test_what_is_cancelled_while_it_waits_never_runs(gate: Gate) -> None:
-    lanes, owner, ran = Lanes(), object(), list[int]()
-    held = [lanes.submit(owner, 5, gate) for _ in range(THREADS)]
-    futures = [lanes.submit(owner, 5, lambda number=number: ran.append(number)) for number in range(4)]
+    threads, owner, ran = TokenizerThreads(), object(), list[int]()
+    held = [threads.submit(owner, 5, gate) for _ in range(THREADS)]
+    futures = [threads.submit(owner, 5, lambda number=number: ran.append(number)) for number in range(4)]
     assert futures[1].cancel()
     assert futures[2].cancel()
     gate.open.set()
@@ -92,12 +92,12 @@ def test_what_is_cancelled_while_it_waits_never_runs(gate: Gate) -> None:
 
 
 def test_a_function_that_raises_fails_its_own_future_only() -> None:
-    lanes, owner = Lanes(), object()
+    threads, owner = TokenizerThreads(), object()
 
     def broken() -> None:
         raise ValueError("broken")
 
-    futures = [lanes.submit(owner, 1, broken), lanes.submit(owner, 1, lambda: None)]
+    futures = [threads.submit(owner, 1, broken), threads.submit(owner, 1, lambda: None)]
     assert str(futures[0].exception(LIMIT)) == "broken"
     assert futures[1].result(LIMIT) is None
 
@@ -111,11 +111,11 @@ def test_whoever_hears_of_a_result_finds_nothing_kept_that_it_was_made_from(brok
         if broken:
             raise ValueError("broken")
 
-    lanes, owner, documents = Lanes(), object(), Documents()
+    threads, owner, documents = TokenizerThreads(), object(), Documents()
     gone, found = weakref.ref(documents), list[object]()
     gate = threading.Event()
     gc.collect()
-    future = lanes.submit(owner, 1, functools.partial(lambda kept: (gate.wait(LIMIT), work(kept)), documents))
+    future = threads.submit(owner, 1, functools.partial(lambda kept: (gate.wait(LIMIT), work(kept)), documents))
     del documents
     future.add_done_callback(lambda _: found.append(gone() if not broken else None))
     gate.set()
@@ -129,26 +129,26 @@ def test_whoever_hears_of_a_result_finds_nothing_kept_that_it_was_made_from(brok
 
 def test_a_function_sees_the_context_of_its_caller() -> None:
     tenant: contextvars.ContextVar[str] = contextvars.ContextVar("tenant", default="nobody")
-    lanes, owner, futures = Lanes(), object(), []
+    threads, owner, futures = TokenizerThreads(), object(), []
     for name in ("a", "b"):
         context = contextvars.copy_context()
         context.run(tenant.set, name)
-        futures.append(context.run(lanes.submit, owner, 1, tenant.get))
+        futures.append(context.run(threads.submit, owner, 1, tenant.get))
     assert [future.result(LIMIT) for future in futures] == ["a", "b"]
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_child_forked_while_lanes_are_full_has_lanes_of_its_own(gate: Gate) -> None:
-    from qwen3_rerank_plugins.engine.concurrency.tokenizer_threads import lanes
+    from qwen3_rerank_plugins.engine.concurrency.tokenizer_threads import tokenizer_threads as threads
 
     owner = object()
-    held = [lanes.submit(owner, 1, gate) for _ in range(THREADS + 1)]
+    held = [threads.submit(owner, 1, gate) for _ in range(THREADS + 1)]
     assert gate.entered.acquire(timeout=LIMIT)
-    with lanes._lock:
+    with threads._lock:
         child = os.fork()
         if child == 0:
             threading.Timer(LIMIT, os._exit, [1]).start()  # a hang would be the child's for ever
-            os._exit(0 if lanes.submit(owner, 1, lambda: "child").result(LIMIT) == "child" else 2)
+            os._exit(0 if threads.submit(owner, 1, lambda: "child").result(LIMIT) == "child" else 2)
     gate.open.set()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert [future.result(LIMIT) for future in held] == ["through"] * (THREADS + 1)

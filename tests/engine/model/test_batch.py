@@ -26,7 +26,7 @@ requests = st.lists(
 @given(requests, st.integers(5, 60))
 def test_every_tail_reads_back_as_its_whole_prompt(asked: list[TokenizedRequest], budget: int) -> None:
     """Following a segment's keys through the row gives prefix + tail, at positions 0, 1, 2, ..."""
-    work = [Workload(len(request.prefix), tuple(map(len, request.document_ids))) for request in asked]
+    work = [Workload.of(request) for request in asked]
     read_back = set()
     for plan in plan_batches(work, budget):
         batch = build_batch(asked, plan, CPU)
@@ -44,7 +44,7 @@ def test_every_tail_reads_back_as_its_whole_prompt(asked: list[TokenizedRequest]
 
 @given(requests)
 def test_the_queries_of_the_full_layout_cover_the_row_in_order(asked: list[TokenizedRequest]) -> None:
-    work = [Workload(len(request.prefix), tuple(map(len, request.document_ids))) for request in asked]
+    work = [Workload.of(request) for request in asked]
     batch = build_batch(asked, plan_batches(work, 10_000)[0], CPU)
     covered = [row for segment in batch.layout.segments for row in segment.queries]
     assert covered == list(range(len(batch.input_ids)))

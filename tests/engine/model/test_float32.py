@@ -25,7 +25,7 @@ def test_it_computes_what_the_same_weights_compute_in_float32(
     narrow = load_reference(checkpoint("grouped"), dtype)
     wide = copy.deepcopy(narrow).float()
     requests = random_requests()
-    work = [Workload(len(request.prefix), tuple(map(len, request.document_ids))) for request in requests]
+    work = [Workload.of(request) for request in requests]
     (plan,) = plan_batches(work, 10_000)
     batch = build_batch(requests, plan, CPU)
     with torch.inference_mode():

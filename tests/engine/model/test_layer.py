@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers.models.qwen3.modeling_qwen3 import apply_rotary_pos_emb
 
-from qwen3_rerank_plugins.engine.model import layer as tokenwise
+from qwen3_rerank_plugins.engine.model import layer as layer_module
 from tests.checkpoints import load_reference
 
 ROWS = 9
@@ -49,15 +49,15 @@ def layer_and_rotation(folder: Path, dtype: torch.dtype) -> tuple[Any, torch.Ten
 def test_projected_heads_are_those_of_the_modules(folder: Path, dtype: torch.dtype) -> None:
     layer, hidden, cos, sin = layer_and_rotation(folder, dtype)
     attention = layer.self_attn
-    normalised = layer.input_layernorm(hidden).to(dtype)
+    normalized = layer.input_layernorm(hidden).to(dtype)
     query, key, value = (
-        one(normalised).view(1, ROWS, -1, attention.head_dim)
+        one(normalized).view(1, ROWS, -1, attention.head_dim)
         for one in (attention.q_proj, attention.k_proj, attention.v_proj)
     )
     query, key = apply_rotary_pos_emb(
         attention.q_norm(query), attention.k_norm(key), cos[:, 0][None], sin[:, 0][None], unsqueeze_dim=2
     )
-    found = tokenwise.project_qkv(layer, hidden, cos, sin)
+    found = layer_module.project_qkv(layer, hidden, cos, sin)
     for mine, theirs in zip(found, (query, key, value), strict=True):
         assert mine.dtype == dtype
         torch.testing.assert_close(mine, theirs[0], atol=EXACT[dtype], rtol=EXACT[dtype])
@@ -67,7 +67,7 @@ def attended_heads(layer: Any, dtype: torch.dtype = torch.float32) -> torch.Tens
     return states(layer.self_attn.o_proj.in_features, dtype).unflatten(1, (-1, layer.self_attn.head_dim))
 
 
-def room_for(layer: Any, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+def buffer_for(layer: Any, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """Memory with two rows too many, and nothing in it that could pass for a number."""
     return torch.full((2, ROWS + 2, layer.mlp.gate_proj.out_features), torch.nan, dtype=dtype)
 
@@ -78,14 +78,14 @@ def finish_by_modules(layer: Any, hidden: torch.Tensor, attended: torch.Tensor) 
     return hidden + layer.mlp(layer.post_attention_layernorm(hidden).to(attended.dtype))
 
 
-@pytest.mark.parametrize("roomy", [False, True])
+@pytest.mark.parametrize("buffered", [False, True])
 @dtypes
 @torch.no_grad()
-def test_the_rest_of_a_layer_is_that_of_the_modules(folder: Path, dtype: torch.dtype, roomy: bool) -> None:
+def test_the_rest_of_a_layer_is_that_of_the_modules(folder: Path, dtype: torch.dtype, buffered: bool) -> None:
     layer, hidden, *_ = layer_and_rotation(folder, dtype)
     attended = attended_heads(layer, dtype)
     expected = finish_by_modules(layer, hidden, attended)
-    tokenwise.add_attention_and_mlp(layer, hidden, attended, room_for(layer, dtype) if roomy else None)
+    layer_module.add_attention_and_mlp(layer, hidden, attended, buffer_for(layer, dtype) if buffered else None)
     assert hidden.dtype == torch.float32
     torch.testing.assert_close(hidden, expected, atol=10 * EXACT[dtype], rtol=EXACT[dtype])
 
@@ -94,16 +94,16 @@ def test_the_rest_of_a_layer_is_that_of_the_modules(folder: Path, dtype: torch.d
 @torch.no_grad()
 def test_given_memory_is_written_as_far_as_there_are_rows_and_changes_nothing(folder: Path, dtype: torch.dtype) -> None:
     layer, hidden, *_ = layer_and_rotation(folder, dtype)
-    attended, wide, without = attended_heads(layer, dtype), room_for(layer, dtype), hidden.clone()
-    tokenwise.add_attention_and_mlp(layer, hidden, attended, wide)
-    tokenwise.add_attention_and_mlp(layer, without, attended)
+    attended, mlp_buffer, without = attended_heads(layer, dtype), buffer_for(layer, dtype), hidden.clone()
+    layer_module.add_attention_and_mlp(layer, hidden, attended, mlp_buffer)
+    layer_module.add_attention_and_mlp(layer, without, attended)
     assert torch.equal(hidden, without)
-    assert wide[:, :ROWS].isfinite().all()
-    assert wide[:, ROWS:].isnan().all()
+    assert mlp_buffer[:, :ROWS].isfinite().all()
+    assert mlp_buffer[:, ROWS:].isnan().all()
 
 
 class Tripled(torch.nn.Linear):
-    """A module that is more than its weight, as quantised ones are."""
+    """A module that is more than its weight, as quantized ones are."""
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         return 3 * super().forward(states)
@@ -130,7 +130,7 @@ def test_a_projection_that_is_more_than_a_matrix_is_asked_itself(
     setattr(module, name, change(getattr(module, name)))
     attended = attended_heads(layer)
     expected = finish_by_modules(layer, hidden, attended)
-    tokenwise.add_attention_and_mlp(layer, hidden, attended, room_for(layer))
+    layer_module.add_attention_and_mlp(layer, hidden, attended, buffer_for(layer))
     torch.testing.assert_close(hidden, expected, atol=1e-3, rtol=1e-5)
 
 
@@ -138,10 +138,10 @@ def test_a_projection_that_is_more_than_a_matrix_is_asked_itself(
 def test_queries_alone_and_keys_and_values_alone_are_the_same_as_together(folder: Path) -> None:
     layer, hidden, cos, sin = layer_and_rotation(folder, torch.float32)
     apart = (
-        *tokenwise.project_q(layer, hidden, cos, sin),
-        *tokenwise.project_kv(layer, hidden, cos, sin),
+        *layer_module.project_q(layer, hidden, cos, sin),
+        *layer_module.project_kv(layer, hidden, cos, sin),
     )
-    for one, other in zip(apart, tokenwise.project_qkv(layer, hidden, cos, sin), strict=True):
+    for one, other in zip(apart, layer_module.project_qkv(layer, hidden, cos, sin), strict=True):
         assert torch.equal(one, other)
 
 
@@ -150,7 +150,7 @@ def test_queries_alone_and_keys_and_values_alone_are_the_same_as_together(folder
 def test_the_norm_is_the_modules_own_for_tiny_and_for_huge_states(folder: Path, size: float) -> None:
     layer, hidden, *_ = layer_and_rotation(folder, torch.float32)
     norm = layer.input_layernorm
-    torch.testing.assert_close(tokenwise.rms_norm(norm, size * hidden), norm(size * hidden), rtol=1e-5, atol=1e-9)
+    torch.testing.assert_close(layer_module.rms_norm(norm, size * hidden), norm(size * hidden), rtol=1e-5, atol=1e-9)
 
 
 @torch.no_grad()
@@ -158,5 +158,5 @@ def test_heads_in_float16_may_be_as_large_as_float16_allows(folder: Path) -> Non
     layer, _, cos, sin = layer_and_rotation(folder, torch.float16)
     attention = layer.self_attn
     heads = states(4 * attention.head_dim, torch.float16).unflatten(1, (4, -1)) * 5_000
-    rotated = tokenwise._normalise_and_rotate(attention.q_norm, heads, cos, sin)
+    rotated = layer_module._normalize_and_rotate(attention.q_norm, heads, cos, sin)
     assert rotated.isfinite().all()

@@ -40,7 +40,7 @@ def packed(
     kind: type[PackedModel] = PackedModel,
 ) -> torch.Tensor:
     """Hidden states of the last tokens, request after request."""
-    work = [Workload(len(request.prefix), tuple(map(len, request.document_ids))) for request in requests]
+    work = [Workload.of(request) for request in requests]
     (plan,) = plan_batches(work, 10_000)
     with torch.inference_mode():
         run = kind(model.model, sdpa_attention, compile=compile, rows_at_once=rows_at_once)
@@ -77,9 +77,9 @@ def test_how_many_rows_go_at_once_changes_nothing(rows: int, checkpoint: Callabl
 
 
 def test_a_cpu_takes_some_rows_at_a_time_a_gpu_and_quantised_matrices_all() -> None:
-    assert rows_at_once(CPU, quantised=False) == 1024
-    assert rows_at_once(torch.device("cuda"), quantised=False) is None
-    assert rows_at_once(CPU, quantised=True) is None
+    assert rows_at_once(CPU, quantized=False) == 1024
+    assert rows_at_once(torch.device("cuda"), quantized=False) is None
+    assert rows_at_once(CPU, quantized=True) is None
 
 
 def test_the_last_hidden_states_are_float32_in_any_dtype(checkpoint: Callable[[str], Path]) -> None:

@@ -50,7 +50,7 @@ def test_other_allocators_words_for_it_are_understood(error: Exception) -> None:
     def full(_: object) -> torch.Tensor:
         raise error
 
-    with pytest.raises(DeviceMemoryError, match="A pass of 5 tokens for 2 documents ran out of device memory"):
+    with pytest.raises(DeviceMemoryError, match="A batch of 5 tokens for 2 documents ran out of device memory"):
         run(full)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from qwen3_rerank_plugins.engine.scheduling.adaptive_budget import (
     LONGEST_PATIENCE,
     SHORTEST_PATIENCE,
-    RecoveringBudget,
+    AdaptiveBudget,
 )
 
 FULL = 16_384
@@ -23,7 +23,7 @@ Size = Callable[[int], int]
 """The budget -> tokens of the next pass."""
 
 
-def run(budget: RecoveringBudget, memory: Callable[[int], int], passes: int, size: Size = lambda tokens: tokens) -> int:
+def run(budget: AdaptiveBudget, memory: Callable[[int], int], passes: int, size: Size = lambda tokens: tokens) -> int:
     """Passes on a device that has so many tokens' worth of memory at each pass; how many of them failed."""
     failed = 0
     for number in range(passes):
@@ -41,7 +41,7 @@ def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_after_a_shortage_the_budget_rises_step_by_step_until_it_is_full(caplog: pytest.LogCaptureFixture) -> None:
-    budget = RecoveringBudget(FULL, " on cuda:1")
+    budget = AdaptiveBudget(FULL, " on cuda:1")
     assert run(budget, lambda _: 100, 8) == 8
     seen = [budget.tokens]
     while budget.tokens < FULL:
@@ -53,14 +53,14 @@ def test_after_a_shortage_the_budget_rises_step_by_step_until_it_is_full(caplog:
     assert len(seen) <= 9 * SHORTEST_PATIENCE
     lowered, recovered = messages(caplog)
     assert lowered.startswith(
-        "A pass of 16384 tokens on cuda:1 ran out of memory. The token budget of a pass is lowered "
+        "A batch of 16384 tokens on cuda:1 ran out of memory. The token budget of a batch is lowered "
     )
     assert "from 16384 to 8192" in lowered
-    assert recovered == "Memory suffices again on cuda:1. The token budget of a pass is back at 16384."
+    assert recovered == "Memory suffices again on cuda:1. The token budget of a batch is back at 16384."
 
 
 def test_a_failed_pass_is_halved_and_not_the_budget() -> None:
-    budget = RecoveringBudget(FULL)
+    budget = AdaptiveBudget(FULL)
     budget.ran_out(3000)
     assert budget.tokens == 1500
     budget.ran_out(2)
@@ -70,7 +70,7 @@ def test_a_failed_pass_is_halved_and_not_the_budget() -> None:
 
 
 def test_small_passes_are_no_sign_of_memory_and_raise_nothing() -> None:
-    budget = RecoveringBudget(FULL)
+    budget = AdaptiveBudget(FULL)
     budget.ran_out(FULL)
     run(budget, lambda _: ENOUGH, 1000, lambda tokens: tokens // 2)
     assert budget.tokens == FULL // 2
@@ -80,7 +80,7 @@ def test_small_passes_are_no_sign_of_memory_and_raise_nothing() -> None:
 
 def test_the_budget_is_full_again_once_a_pass_fits_that_did_not() -> None:
     """Whoever ran out of memory in a small pass knows no more about large ones than before."""
-    budget = RecoveringBudget(FULL)
+    budget = AdaptiveBudget(FULL)
     budget.ran_out(2000)
     run(budget, lambda _: ENOUGH, SHORTEST_PATIENCE)
     assert budget.tokens == 2000
@@ -94,7 +94,7 @@ def test_where_memory_stays_short_hardly_a_pass_is_wasted(
     share: float, sizes: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     dice = random.Random(1)
-    budget, memory = RecoveringBudget(FULL), int(share * FULL)
+    budget, memory = AdaptiveBudget(FULL), int(share * FULL)
     size: Size = (lambda tokens: tokens) if sizes == "full" else lambda tokens: dice.randint(tokens // 2 + 1, tokens)
     first = run(budget, lambda _: memory, 5000, size)
     assert first < 5000 / 100
@@ -110,7 +110,7 @@ def test_where_memory_stays_short_hardly_a_pass_is_wasted(
 def test_however_memory_comes_and_goes_the_budget_stays_in_bounds_and_recovers_once_it_suffices(
     dice: random.Random, phases: list[tuple[int, int]]
 ) -> None:
-    budget = RecoveringBudget(FULL)
+    budget = AdaptiveBudget(FULL)
     size: Size = lambda tokens: dice.randint(1, max(1, tokens))  # noqa: E731
     for passes, memory in phases:
         failed = run(budget, lambda _, memory=memory: memory, passes, size)
@@ -122,7 +122,7 @@ def test_however_memory_comes_and_goes_the_budget_stays_in_bounds_and_recovers_o
 
 @given(st.integers(1, 600), st.integers(1, 600), st.integers(1, FULL - 1))
 def test_where_memory_comes_and_goes_quickly_few_passes_are_wasted(short: int, enough: int, memory: int) -> None:
-    budget = RecoveringBudget(FULL)
+    budget = AdaptiveBudget(FULL)
     flapping = lambda number: memory if number % (short + enough) < short else ENOUGH  # noqa: E731
     failed = run(budget, flapping, 4000)
     assert failed <= 15 + 4000 / SHORTEST_PATIENCE
@@ -131,7 +131,7 @@ def test_where_memory_comes_and_goes_quickly_few_passes_are_wasted(short: int, e
 
 
 def test_after_a_long_shortage_the_budget_recovers_as_quickly_as_after_a_short_one() -> None:
-    budget = RecoveringBudget(FULL)
+    budget = AdaptiveBudget(FULL)
     run(budget, lambda _: 100, 10 * LONGEST_PATIENCE)
     run(budget, lambda _: ENOUGH, LONGEST_PATIENCE)  # the first attempt
     run(budget, lambda _: ENOUGH, 8 * SHORTEST_PATIENCE)

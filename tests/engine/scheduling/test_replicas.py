@@ -18,8 +18,9 @@ from qwen3_rerank_plugins import Qwen3Reranker, close_all
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import find_checkpoint
 from qwen3_rerank_plugins.engine.local import LocalScorer
 from qwen3_rerank_plugins.engine.scheduling.packing import BatchPlan, Workload
+from qwen3_rerank_plugins.engine.scheduling.queued_request import DocumentScores
 from qwen3_rerank_plugins.engine.scheduling.replicas import COOLDOWN, Replicas
-from qwen3_rerank_plugins.engine.scheduling.scheduler import DocumentScores, LoadedEngine, Scheduler
+from qwen3_rerank_plugins.engine.scheduling.scheduler import LoadedEngine, Scheduler
 from qwen3_rerank_plugins.engine.scheduling.sharding import Shard, shard_request
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
@@ -58,7 +59,7 @@ class Pair:
         """Both loaded, nothing run."""
         self.submit(request(1, 5)).result(LIMIT)
         for replica in self.replicas._replicas:
-            replica.worker.load().result(LIMIT)
+            replica.scheduler.load().result(LIMIT)
         for device in self.devices:
             device.plans.clear()
             while device.entered.acquire(blocking=False):  # or a test would take the warm-up's pass for its own
@@ -139,14 +140,14 @@ def test_both_load_at_the_first_request_even_if_one_has_nothing_to_do() -> None:
     pair = Pair()
     assert pair.submit(request(1, 5)).result(LIMIT) == expected(request(1, 5))
     until = time.monotonic() + LIMIT
-    while not all(replica.worker.loaded for replica in pair.replicas._replicas):
+    while not all(replica.scheduler.loaded for replica in pair.replicas._replicas):
         assert time.monotonic() < until, "one waits to be needed"
         time.sleep(0.01)
 
 
 def test_nobody_waits_for_a_model_that_loads_while_another_is_ready() -> None:
     pair, loading = Pair(), threading.Event()
-    second = pair.replicas._replicas[1].worker
+    second = pair.replicas._replicas[1].scheduler
     load = second._load
 
     def slowly() -> LoadedEngine:
@@ -178,7 +179,7 @@ def test_a_device_that_breaks_fails_its_own_request_only_and_is_named(
     assert pair.submit(request(9, *LARGE)).result(LIMIT) == expected(request(9, *LARGE))
     assert pair.passes[0] == 1
     (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert warning.startswith("cuda:0 failed, and is given nothing for 30 seconds while others work")
+    assert warning.startswith("cuda:0 failed, and gets no requests for 30 seconds while others work")
 
 
 def test_a_part_that_fails_fails_the_whole_and_stops_the_rest(pair: Pair) -> None:
@@ -222,7 +223,7 @@ def test_a_device_that_cannot_load_fails_what_it_was_given_and_then_gets_nothing
     pair.broken_loads.clear()
     pair.now += COOLDOWN
     pair.submit(request(6, 5)).result(LIMIT)
-    pair.replicas._replicas[1].worker.load().result(LIMIT)
+    pair.replicas._replicas[1].scheduler.load().result(LIMIT)
     pair.submit(request(7, *LARGE)).result(LIMIT)
     assert all(pair.passes), "it loads again in the background, and nobody's request is spent on it"
 
@@ -231,7 +232,7 @@ def test_memory_that_runs_out_on_one_device_lowers_its_own_budget_only() -> None
     pair = Pair(Device(), Device(memory=500)).warm()
     asked = request(1, *LARGE)
     assert pair.submit(asked).result(LIMIT) == expected(asked)
-    engine = pair.replicas._replicas[0].worker._engine
+    engine = pair.replicas._replicas[0].scheduler._engine
     assert engine is not None
     assert engine.budget == 1000
     assert max(plan.tokens for plan in pair.devices[1].plans[-3:]) <= 500
@@ -260,7 +261,7 @@ def test_scores_that_overflow_are_rescued_wherever_they_ran() -> None:
     asked = request(1, *LARGE, 7, 7, *LARGE, 7, 7)
     rescuers = [Device(), Device()]
     for replica, device, rescuer in zip(pair.replicas._replicas, pair.devices, rescuers, strict=True):
-        replica.worker._load = lambda device=device, rescuer=rescuer: LoadedEngine(
+        replica.scheduler._load = lambda device=device, rescuer=rescuer: LoadedEngine(
             device, 1000, float32_fallback=rescuer
         )
     scores, rescored = pair.replicas.submit(asked, lambda *found: found, float32_fallback=True).result(LIMIT)
@@ -336,7 +337,7 @@ def double() -> Iterator[Qwen3Reranker]:
 def workers(reranker: Qwen3Reranker) -> list[Scheduler]:
     scorer = reranker._scorer()
     assert isinstance(scorer, LocalScorer)
-    return scorer._workers
+    return scorer._schedulers
 
 
 def test_warmup_loads_every_replica_from_files_that_were_opened_once(

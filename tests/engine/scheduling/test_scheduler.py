@@ -14,7 +14,8 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 import pytest
 
 from qwen3_rerank_plugins.engine.scheduling.packing import BatchPlan, Remaining
-from qwen3_rerank_plugins.engine.scheduling.scheduler import DocumentScores, LoadedEngine, Scheduler
+from qwen3_rerank_plugins.engine.scheduling.queued_request import DocumentScores
+from qwen3_rerank_plugins.engine.scheduling.scheduler import LoadedEngine, Scheduler
 from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
 from qwen3_rerank_plugins.errors import ClosedError, DeviceMemoryError, PassError, ScoringError
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from qwen3_rerank_plugins.engine.scheduling import sharding as dispatch
 from qwen3_rerank_plugins.engine.scheduling.packing import Workload
-from qwen3_rerank_plugins.engine.scheduling.sharding import SMALLEST_PART, Shard, may_split, shard_request
+from qwen3_rerank_plugins.engine.scheduling.sharding import SMALLEST_SHARD, Shard, may_split, shard_request
 
 workloads = st.builds(Workload, st.integers(1, 900), st.lists(st.integers(1, 3000), min_size=1, max_size=40).map(tuple))
 busy = st.lists(st.integers(0, 9000), min_size=1, max_size=6)
@@ -42,7 +42,7 @@ def test_a_split_request_has_large_parts_and_costs_at_most_a_quarter_more(
 ) -> None:
     parts = shard_request(work, outstanding)
     if len(parts) > 1:
-        assert all(part.tokens - work.prefix >= max(SMALLEST_PART, 4 * work.prefix) for part in parts)
+        assert all(part.tokens - work.prefix >= max(SMALLEST_SHARD, 4 * work.prefix) for part in parts)
         assert sum(part.tokens for part in parts) <= 1.25 * (work.prefix + sum(work.document_lengths))
 
 
@@ -60,7 +60,7 @@ def test_a_small_request_goes_whole_to_whoever_has_least_to_do() -> None:
 
 
 def test_a_large_request_uses_all_that_it_is_large_enough_for() -> None:
-    assert len(shard_request(Workload(90, (SMALLEST_PART,) * 3), [0] * 4)) == 3
+    assert len(shard_request(Workload(90, (SMALLEST_SHARD,) * 3), [0] * 4)) == 3
     assert len(shard_request(Workload(90, (100,) * 100), [0] * 4)) == 4
     assert len(shard_request(Workload(900, (100,) * 100), [0] * 4)) == 2, "a long query is not computed four times"
 

@@ -208,10 +208,10 @@ def test_where_a_token_reaches_over_the_cut_only_documents_are_cut_and_starts_ar
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        (lambda b: b["model"]["vocab"].update(word=b["added_tokens"][1]["id"]), "share the id"),
-        (lambda b: b["model"]["vocab"].update(yes=b["model"]["vocab"]["no"]), "share the id"),
-        (lambda b: b["added_tokens"][2].update(id=b["added_tokens"][1]["id"]), "share the id"),
-        (lambda b: b["added_tokens"].append({**b["added_tokens"][0], "content": "yes", "id": 9999}), "two ids"),
+        (lambda b: b["model"]["vocab"].update(word=b["added_tokens"][1]["id"]), "share the ID"),
+        (lambda b: b["model"]["vocab"].update(yes=b["model"]["vocab"]["no"]), "share the ID"),
+        (lambda b: b["added_tokens"][2].update(id=b["added_tokens"][1]["id"]), "share the ID"),
+        (lambda b: b["added_tokens"].append({**b["added_tokens"][0], "content": "yes", "id": 9999}), "two IDs"),
         (lambda b: b["added_tokens"][1].update(id=-1), "not a usable fast tokenizer"),
         (lambda b: b["model"]["vocab"].update(word=-1), "not a usable fast tokenizer"),
     ],

@@ -194,7 +194,7 @@ def test_texts_are_encoded_some_at_a_time_and_none_is_lost(texts: list[str]) -> 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tokens_module, "_CHARACTERS_AT_ONCE", 50)
         patch.setattr("os.cpu_count", lambda: 2)
-        pieces = list(tokens_module._pieces(texts))
+        pieces = list(tokens_module._split_texts(texts))
     assert [text for piece in pieces for text in piece] == list(map(well_formed, texts))
     assert all(len(piece) == 1 or sum(map(len, piece)) <= 100 for piece in pieces)
     assert all(sum(map(len, one)) + len(after[0]) > 100 for one, after in itertools.pairwise(pieces))

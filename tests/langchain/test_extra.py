@@ -1,4 +1,4 @@
-"""The door: what the extra brings, and nothing more than it."""
+"""Importing the adapter: light with langchain-core, one clear error without it."""
 
 from __future__ import annotations
 

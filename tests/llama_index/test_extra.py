@@ -1,4 +1,4 @@
-"""Importing the adapter: light with LlamaIndex, one clear error without."""
+"""Importing the adapter: light with LlamaIndex, one clear error without it."""
 
 from __future__ import annotations
 

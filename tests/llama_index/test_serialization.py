@@ -1,4 +1,4 @@
-"""Copies, pickles, dictionaries, JSON: every setting survives, and the token never does."""
+"""Every setting survives copies, pickles, dictionaries and JSON, and the token survives none of them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ EVERY_SETTING: dict[str, Any] = {
     "metadata_mode": "llm",
     "keep_retrieval_score": True,
 }
-NOT_SERIALISED = {"token", "api_key", "reranker", "callback_manager"}
+NOT_SERIALIZED = {"token", "api_key", "reranker", "callback_manager"}
 OF_A_SERVER = {"remote", "protocol", "scores", "template", "timeout", "probe"}
 CONTRADICTS_ANOTHER = {"on_nonfinite", "devices", "device_map", *OF_A_SERVER}
 
@@ -61,7 +61,7 @@ def settings(postprocessor: Qwen3Rerank) -> dict[str, Any]:
 
 
 def test_the_list_of_settings_here_is_complete_and_none_is_at_its_default() -> None:
-    assert set(EVERY_SETTING) == set(Qwen3Rerank.model_fields) - NOT_SERIALISED - CONTRADICTS_ANOTHER
+    assert set(EVERY_SETTING) == set(Qwen3Rerank.model_fields) - NOT_SERIALIZED - CONTRADICTS_ANOTHER
     assert all(Qwen3Rerank.model_fields[name].default != value for name, value in EVERY_SETTING.items())
 
 
