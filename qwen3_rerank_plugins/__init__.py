@@ -1,6 +1,6 @@
 """Reranking with the Qwen3-Reranker models: one scoring engine for LangChain, LlamaIndex and plain Python.
 
-Importing this package loads neither torch nor a host framework: a name is imported when it is first used.
+Importing this package loads neither torch nor a host framework, because names are imported at first use.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {"Qwen3Reranker": "reranker", "RankedDocument": "engine.ranking", "close_all": "_registry"}
-"""The module of each public name; the errors stand in `errors`."""
+"""The module of each public name that is not an error. The errors are in `errors`."""
 __all__ = [
     "BatchError",
     "CheckpointError",

@@ -1,6 +1,6 @@
-"""What the tools of sentence-transformers ask of a cross-encoder: `predict` and `rank`, in its words.
+"""The interface of a sentence-transformers `CrossEncoder` for rerankers: `predict` and `rank`.
 
-Torch and numpy are imported by the calls that give tensors and arrays.
+Torch and numpy are imported only by calls that return tensors and arrays.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from qwen3_rerank_plugins._plain_values import whole
+from qwen3_rerank_plugins._options import UNSET, Unset, check_top_n
 from qwen3_rerank_plugins.engine.ranking import group_pairs
 from qwen3_rerank_plugins.engine.request import AnyText, Instruction, make_request
 from qwen3_rerank_plugins.engine.settings import positive_int
 from qwen3_rerank_plugins.errors import RequestError, SettingsError
 from qwen3_rerank_plugins.instructions import preset
-from qwen3_rerank_plugins.reranker import UNSET, Qwen3Reranker, Unset
+from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
 if TYPE_CHECKING:
     import torch
@@ -23,11 +23,11 @@ Activation = Callable[["torch.Tensor"], "torch.Tensor"]
 
 
 class Predictions:
-    """Mixin for a class that has a reranker: the part of `sentence_transformers.CrossEncoder` that its tools use.
+    """Mixin for a class with a reranker: the part of `sentence_transformers.CrossEncoder` that its tools use.
 
-    `CrossEncoderRerankingEvaluator` and the other evaluators take it as their model, `mine_hard_negatives` takes it as
-    its `cross_encoder`. The reranker decides about devices, batches and processes, so that `device`, `pool` and
-    `chunk_size` are refused, and `batch_size` and `show_progress_bar` change nothing.
+    `CrossEncoderRerankingEvaluator` and the other evaluators accept it as their model, and `mine_hard_negatives` as its
+    `cross_encoder`. The reranker decides about devices, batches and processes. So `device`, `pool` and `chunk_size` are
+    refused, and `batch_size` and `show_progress_bar` are ignored.
     """
 
     @property
@@ -36,12 +36,12 @@ class Predictions:
 
     @property
     def num_labels(self) -> int:
-        """One score a pair."""
+        """One score per pair."""
         return 1
 
     @property
     def model_card_data(self) -> NoModelCard:
-        """Where an evaluator files its figures."""
+        """Where an evaluator stores its metrics."""
         return NoModelCard()
 
     def predict(
@@ -64,26 +64,26 @@ class Predictions:
         """Score pairs.
 
         Args:
-            inputs: (query, document) pairs, or a single one: a list, a tuple, or an array of strings, (pairs, 2).
-            prompt_name: name of one of `instructions.PRESETS`, whose sentence is the instruction of this call.
+            inputs: (query, document) pairs or a single pair: a list, a tuple, or an array of strings, (pairs, 2).
+            prompt_name: name of one of `instructions.PRESETS`, the instruction of this call.
             prompt: the instruction of this call.
-            batch_size: changes nothing: the engine packs passes by tokens.
-            show_progress_bar: changes nothing.
-            activation_fn: from log-odds, a float32 tensor (pairs,), to scores of the same shape. None gives
-                probabilities. With a function, each query is asked by itself, which takes longer.
-            apply_softmax: changes nothing, as there is one score a pair.
-            convert_to_numpy: give an array instead of a list of tensors.
-            convert_to_tensor: give one tensor; this goes before `convert_to_numpy`.
+            batch_size: ignored, because the engine packs batches by tokens.
+            show_progress_bar: ignored.
+            activation_fn: maps log-odds, a float32 tensor (pairs,), to scores of the same shape. None returns
+                probabilities. With a function, queries are scored one after another, which takes longer.
+            apply_softmax: ignored, because there is one score per pair.
+            convert_to_numpy: return an array instead of a list of tensors.
+            convert_to_tensor: return one tensor. This overrides `convert_to_numpy`.
             device: refused.
             pool: refused.
             chunk_size: refused.
-            sentences: the name of `inputs` in earlier versions.
+            sentences: the name of `inputs` in earlier versions of sentence-transformers.
 
         Returns:
-            float32 scores, (pairs,), in the order of the pairs; a single pair gives a score without dimensions.
+            float32 scores, (pairs,), in the order of the pairs. A single pair returns a score without dimensions.
 
         Raises:
-            SettingsError: an option is refused, or there is no such prompt.
+            SettingsError: an option is refused, or the prompt name is unknown.
             RerankError: as `Qwen3Reranker.score`.
         """
         import torch
@@ -117,33 +117,31 @@ class Predictions:
         pool: None = None,
         chunk_size: None = None,
     ) -> list[dict[str, Any]]:
-        """Order documents by how well they meet the query.
+        """Rank documents by their relevance to the query.
 
         Args:
-            query: what is looked for.
-            documents: texts, or mappings with a text under "page_content" or "text"; their order breaks ties.
-            top_k: most documents to return; None returns all.
+            query: what to look for.
+            documents: texts, or mappings with a text under "page_content" or "text". Ties keep this order.
+            top_k: maximum number of documents to return; None returns all.
             return_documents: also return each document as it was passed.
             prompt_name: as in `predict`.
             prompt: as in `predict`.
-            batch_size: changes nothing.
-            show_progress_bar: changes nothing.
+            batch_size: ignored.
+            show_progress_bar: ignored.
             activation_fn: as in `predict`.
             device: refused.
             pool: refused.
             chunk_size: refused.
 
         Returns:
-            A dict with "corpus_id", the position of the document, "score", a Python float, and "text" where documents
-            are returned; best first.
+            Dicts, best first, with "corpus_id", the position of the document, "score", a Python float, and "text" if
+            `return_documents` is set.
 
         Raises:
-            SettingsError: as `predict`, or `top_k` is no number of documents.
+            SettingsError: as `predict`, or `top_k` is not a whole number >= 0.
             RerankError: as `Qwen3Reranker.rank`.
         """
-        most = whole(top_k)
-        if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 0):
-            raise SettingsError(f"top_k must be None (all documents) or a whole number >= 0, got {top_k!r}.")
+        limit = check_top_n(top_k, "top_k")
         positive_int("batch_size", batch_size)
         _refuse({"device": device, "pool": pool, "chunk_size": chunk_size})
         instruction = _instruction(prompt, prompt_name, self._own_instruction)
@@ -160,39 +158,39 @@ class Predictions:
             answers.sort(key=lambda answer: -answer["score"])
         if return_documents:
             answers = [answer | {"text": listed[answer["corpus_id"]]} for answer in answers]
-        return answers[:most]
+        return answers[:limit]
 
     @property
     def _own_instruction(self) -> Instruction | Unset | None:
-        """Of calls without a prompt."""
+        """The instruction of calls without a prompt."""
         return UNSET
 
 
 class NoModelCard:
-    """An evaluator files its figures with the model, for the card that sentence-transformers writes when it saves one.
+    """Stands in for a model card. Evaluators store their metrics there for the card that is saved with a model.
 
-    A reranker is never saved by it. The figures are what the evaluator returns.
+    Rerankers are never saved in that way. Evaluators also return their metrics.
     """
 
     def set_evaluation_metrics(
         self, evaluator: object, metrics: Mapping[str, object], epoch: int = 0, step: int = 0
     ) -> None:
-        """Keep nothing."""
+        """Ignore the metrics."""
 
 
 def _as_pairs(inputs: Any) -> tuple[Any, bool]:
-    """The pairs, and whether there was just one, that was not in a list."""
+    """Return the pairs, and whether the input was a single pair outside of a list."""
     if callable(getattr(inputs, "tolist", None)):
         inputs = inputs.tolist()
     if not isinstance(inputs, Iterable) or isinstance(inputs, (str, bytes, Mapping)):
-        return inputs, False  # refused by name where all pairs are
+        return inputs, False  # `group_pairs` refuses it
     listed = list(inputs)
     single = bool(listed) and isinstance(listed[0], str)
     return ([listed] if single else listed), single
 
 
 def _log_odds(reranker: Qwen3Reranker, pairs: Any, instruction: Instruction | Unset | None) -> torch.Tensor:
-    """float32, (pairs,). Log-odds of probabilities near 1 would not be exact."""
+    """Return log-odds, float32, (pairs,). Computing them from probabilities near 1 would be inexact."""
     groups = group_pairs(pairs, lambda query, documents: make_request(query, documents, None))
     scores = [0.0] * sum(len(group.positions) for group in groups)
     for group in groups:

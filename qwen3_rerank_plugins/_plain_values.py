@@ -1,8 +1,8 @@
-"""Values as array libraries, stores and data frames hold them -> plain Python values that are equal to them.
+"""Convert values of array libraries, databases and data frames to the plain Python values that they equal.
 
-A `numpy.int64`, a tensor without dimensions, a `Decimal` or a member of a string enum says the same as an `int`, a
-`float` or a `str`. These functions return that `int`, `float` or `str`. Anything else comes back as it is, for the
-caller to refuse: a truth value is never a number, and text is never one either.
+Examples are a `numpy.int64`, a tensor without dimensions, a `Decimal` and a member of a string enum. These functions
+return an `int`, `float` or `str`. They return any other value unchanged, so that the caller can refuse it. Booleans and
+text never become numbers.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ _PLAIN = (str, int, float, bool, type(None))
 
 
 def plain(value: Any) -> Any:
-    """A scalar of any library as Python's own; numbers, truth values and text keep their kind.
+    """Return a scalar of any library as a Python value. Numbers, booleans and text keep their kind.
 
-    No library is imported for it: arrays and tensors without dimensions have `item()`.
+    This imports no library, because arrays and tensors without dimensions have `item()`.
     """
     if type(value) in _PLAIN:
         return value
@@ -36,12 +36,12 @@ def plain(value: Any) -> Any:
 
 
 def text(value: Any) -> Any:
-    """A subclass of `str` as the `str` that it equals. An enum's own `str()` would be its name."""
+    """Return a subclass of `str` as the `str` that it equals. The `str()` of an enum could be its name instead."""
     return str.__str__(value) if isinstance(value, str) else value
 
 
 def number(value: Any) -> Any:
-    """Any real number as a `float`."""
+    """Return any real number as a `float`."""
     found = plain(value)
     if isinstance(found, bool) or not isinstance(found, (Real, Decimal)):
         return value
@@ -52,7 +52,7 @@ def number(value: Any) -> Any:
 
 
 def whole(value: Any) -> Any:
-    """Any real number without a fraction as an `int`; a data frame with a gap in a column holds 3 as 3.0."""
+    """Return any real number without a fraction as an `int`. Data frames store 3 as 3.0 if the column has gaps."""
     found = plain(value)
     if type(found) is int:
         return found

@@ -1,7 +1,7 @@
-"""Text from outside, made safe for a log, an error message and a terminal.
+"""Make external text safe for logs, error messages and terminals. This module also has the package's logger.
 
-File names, hub ids and messages of servers may hold line breaks that forge a second log line, escape sequences that a
-terminal obeys, characters that reverse the reading direction, and surrogates that no stream can encode.
+File names, hub IDs and server messages may contain line breaks that forge a log record, terminal escape sequences,
+characters that reverse the reading direction, and surrogates that no stream can encode.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ LONGEST_NAME = 200
 
 
 def printable(text: str) -> str:
-    r"""The text with each character that is not printable as its escape, such as `\n`; any other text is unchanged."""
+    r"""Return the text with each unprintable character escaped, such as `\n`."""
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def one_line(error: object) -> str:
-    """The message of another library in one line, without the period at its end."""
+    """Return the message of another library on one line, without the period at its end."""
     return " ".join(str(error).split()).rstrip(".")
 
 
 def shown(name: object) -> str:
-    """A name in quotes for an error message; the middle of a very long one is left out."""
+    """Return a name in quotes for an error message, without the middle of a very long one."""
     text = str(name)
     if len(text) > LONGEST_NAME:
         half = LONGEST_NAME // 2
@@ -38,7 +38,7 @@ def shown(name: object) -> str:
 
 
 class _PrintableArguments(logging.Filter):
-    """Escapes the strings and paths that a record is made of; its message is our own."""
+    """Escapes the strings and paths among a record's arguments. The message itself is this package's."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, Mapping):
@@ -53,14 +53,14 @@ def _escaped(value: Any) -> Any:
 
 
 class _Undisturbed(logging.LoggerAdapter[logging.Logger]):
-    """Drops what handlers raise: one whose stream is closed raises out of the logging module, and a log that cannot be
-    written shall stop no model from loading.
+    """Drops errors of logging handlers, for example after their stream was closed. A failing log must not
+    stop a model from loading.
     """
 
     def log(self, level: int, msg: object, *args: object, **options: Any) -> None:
         if not self.isEnabledFor(level):
             return
-        logging.LogRecord("", level, "", 0, msg, args, None).getMessage()  # a mistake of ours is still an error
+        logging.LogRecord("", level, "", 0, msg, args, None).getMessage()  # a wrong format string is still an error
         options["stacklevel"] = options.get("stacklevel", 1) + 1
         with contextlib.suppress(Exception):
             super().log(level, msg, *args, **options)

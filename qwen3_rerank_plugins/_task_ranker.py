@@ -1,10 +1,7 @@
-"""Tasks -> ranked tasks, in their order, with many on their way at once.
+"""Rank many tasks concurrently, and return them in their order.
 
-Comes in: `RankingTask`s and a reranker. Goes out: `RankedTask`s.
-Must not know: files, tables.
-
-The engine merges requests that wait at the same time into full passes, so a window of them is kept waiting; the window
-bounds the memory. Long tasks travel in pieces, which move the progress bar while they run.
+The engine merges waiting requests into full batches, so the ranker always keeps several tasks in flight. Their number
+is limited, which bounds the memory. Long tasks are split into smaller requests, which also advance the progress bar.
 """
 
 from __future__ import annotations
@@ -23,24 +20,24 @@ from qwen3_rerank_plugins.errors import RequestError
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
 MAX_IN_FLIGHT = 32
-"""Tasks that wait at once: enough small ones for a full pass of the engine's largest automatic budget."""
+"""Concurrent tasks: enough small ones for a full batch of the engine's largest automatic budget."""
 SUBREQUEST_SIZE = 64
-"""Documents of a piece. Each piece computes the query's prefix again, which 64 documents make cheap."""
+"""Documents per request. Each request computes the query's prefix again, which is cheap compared to 64 documents."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RankedTask:
-    """A task and its documents, best first; each document's index is its place among the task's candidates.
+    """A task and its documents, best first. Each document's index is its position among the task's candidates.
 
     Attributes:
-        task: what was asked.
-        documents: those that were kept.
-        receipt: what was not read of all candidates.
+        task: the query and its candidates.
+        documents: the documents that were kept.
+        report: how many candidates were truncated or rescored.
     """
 
     task: RankingTask
     documents: tuple[RankedDocument, ...]
-    receipt: ScoringReport
+    report: ScoringReport
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,10 +45,10 @@ class TaskRanker:
     """Ranks tasks with one reranker.
 
     Attributes:
-        reranker: its own instruction and limits are not used.
-        on_progress: told the share of a task that was just scored.
-        instruction: goes before the tasks' own instructions, a sentence or a function of the query; None leaves them.
-        top_n, min_score: what to keep of each task; None keeps all.
+        reranker: its instruction and limits are not used.
+        on_progress: called with the fraction of a task that was just scored.
+        instruction: a sentence or a function of the query that overrides the tasks' instructions; None keeps theirs.
+        top_n, min_score: limits for each task; None keeps all documents.
     """
 
     reranker: Qwen3Reranker
@@ -61,7 +58,7 @@ class TaskRanker:
     min_score: float | None = None
 
     async def rank_all(self, tasks: Iterable[RankingTask]) -> AsyncIterator[RankedTask]:
-        """Ranked tasks in the order of the tasks, which are drawn as the window moves."""
+        """Yield the ranked tasks in their order. The input is read as earlier tasks finish."""
         waiting: deque[asyncio.Task[RankedTask]] = deque()
         for task in tasks:
             waiting.append(asyncio.create_task(self.rank(task)))
@@ -71,23 +68,23 @@ class TaskRanker:
             yield await waiting.popleft()
 
     async def rank(self, task: RankingTask) -> RankedTask:
-        """Score the different texts piece by piece, then order all candidates by what was found."""
+        """Score the distinct texts in several requests, then rank all candidates."""
         instruction = task.instruction if self.instruction is None else self.instruction
         request = make_request(task.query, [candidate.text for candidate in task.candidates], instruction)
         texts = list(dict.fromkeys(candidate.text for candidate in task.candidates))
         found: dict[str, RankedDocument] = {}
 
-        async def score(piece: list[str]) -> None:
+        async def score(part: list[str]) -> None:
             try:
                 ranked = await self.reranker.arank(
-                    task.query, piece, instruction=request.instruction, top_n=None, min_score=None
+                    task.query, part, instruction=request.instruction, top_n=None, min_score=None
                 )
             except RequestError as error:
                 if not task.location:
                     raise
                 raise RequestError(f"{task.location}: {error}") from error
             found.update((document.text, document) for document in ranked)
-            self.on_progress(len(piece) / len(texts))
+            self.on_progress(len(part) / len(texts))
 
         await asyncio.gather(
             *(score(texts[start : start + SUBREQUEST_SIZE]) for start in range(0, len(texts), SUBREQUEST_SIZE))

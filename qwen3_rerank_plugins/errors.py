@@ -1,31 +1,31 @@
-"""Every error this package raises on purpose, in one tree.
+"""All errors that this package raises on purpose, in one tree.
 
     RerankError
     ├── SettingsError (ValueError)            an option is unknown, malformed, or impossible on this machine
-    │   └── UnknownArgumentError (TypeError)  a call names an argument that nobody takes
-    ├── RequestError (ValueError)             what was asked cannot be ranked
+    │   └── UnknownArgumentError (TypeError)  a call names an unknown argument
+    ├── RequestError (ValueError)             the request cannot be ranked
     │   ├── InputTypeError (TypeError)        a query, document or instruction is not text
-    │   ├── NoRoomError                       query and instruction leave no room for any document
-    │   └── LongDocumentError                 a document does not fit, and was not to be cut
+    │   ├── NoRoomError                       query and instruction leave no tokens for any document
+    │   └── LongDocumentError                 a document is too long, and must not be cut
     ├── CheckpointError                       the model cannot be used
     │   ├── CheckpointNotFoundError           it is not where the settings say
-    │   ├── UnsupportedCheckpointError        it is not a Qwen3-Reranker, or no Qwen3-Embedding for the first stage
+    │   ├── UnsupportedCheckpointError        it is not a Qwen3-Reranker, or Qwen3-Embedding for the first stage
     │   └── IncompleteCheckpointError         weights are missing, left over, or of the wrong shape
-    ├── ScoringError                          the model ran and gave no usable answer
+    ├── ScoringError                          the model ran and gave no usable scores
     │   ├── NonFiniteScoreError               NaN or infinity came out
-    │   ├── DeviceMemoryError (MemoryError)   one document alone does not fit in the device's memory
-    │   ├── PassError                         anything else that broke inside a forward pass
-    │   └── RemoteError                       somebody else's server gave no usable answer
-    │       ├── RemoteUnreachableError (ConnectionError)   none at all, or not in time
-    │       ├── RemoteRefusedError            a status that is not 200
-    │       ├── RemoteAnswerError             something else than one score for each document
-    │       └── RemoteTemplateError           scores that show a template missing, doubled or damaged
-    ├── BatchError                            a batch job has not answered every row; run it again to go on
+    │   ├── DeviceMemoryError (MemoryError)   a single document does not fit in the device's memory
+    │   ├── PassError                         another failure of a batch
+    │   └── RemoteError                       a rerank server gave no usable answer
+    │       ├── RemoteUnreachableError (ConnectionError)   no answer, or not in time
+    │       ├── RemoteRefusedError            a status other than 200
+    │       ├── RemoteAnswerError             something other than one score per document
+    │       └── RemoteTemplateError           scores that show a missing, doubled or damaged template
+    ├── BatchError                            a batch job has not answered every row; run it again to continue
     ├── ClosedError                           the reranker was closed, or the interpreter is exiting
     ├── ThreadStartError (RuntimeError)       the system allows no further thread
     └── MissingExtraError (ImportError)       an optional dependency is not installed
 
-Every message says what happened, with the numbers, and what to do next.
+Every message says what happened, with numbers, and what to do next.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ _E = TypeVar("_E", bound=BaseException)
 
 
 class RerankError(Exception):
-    """Root of the tree: catch it to catch everything this package raises on purpose.
+    """Root of the tree. Catch it to catch every error that this package raises on purpose.
 
-    A message is one line: line breaks, which other libraries put into theirs, become spaces. Other control characters,
-    which names of files and servers may hold, are escaped.
+    A message is one line: line breaks, for example from messages of other libraries, become spaces. Other control
+    characters, for example from names of files and servers, are escaped.
     """
 
     def __init__(self, message: str = "") -> None:
@@ -51,11 +51,11 @@ class RerankError(Exception):
 
 
 class SettingsError(RerankError, ValueError):
-    """An option is unknown, malformed, or cannot be honoured on this machine."""
+    """An option is unknown, malformed, or cannot be used on this machine."""
 
 
 class UnknownArgumentError(SettingsError, TypeError):
-    """A call names a keyword argument that neither the reranker nor the first stage takes."""
+    """A call names a keyword argument that neither the reranker nor the first stage accepts."""
 
 
 class RequestError(RerankError, ValueError):
@@ -63,11 +63,11 @@ class RequestError(RerankError, ValueError):
 
 
 class InputTypeError(RequestError, TypeError):
-    """A query, document or instruction is something other than `str`."""
+    """A query, document or instruction is not a `str`."""
 
 
 class NoRoomError(RequestError):
-    """Template, instruction and query already fill `max_length`: no document token would fit."""
+    """Template, instruction and query fill `max_length`, so no document token would fit."""
 
 
 class LongDocumentError(RequestError):
@@ -83,27 +83,27 @@ class LongDocumentError(RequestError):
 
 
 class CheckpointError(RerankError):
-    """The model named in the settings cannot be used."""
+    """The model in the settings cannot be used."""
 
 
 class CheckpointNotFoundError(CheckpointError):
-    """The model is neither a local folder, nor in the cache, nor reachable on the hub."""
+    """The model is not a local folder, not in the cache, and cannot be reached on the hub."""
 
 
 class UnsupportedCheckpointError(CheckpointError):
-    """The files are there, but they are not those of a Qwen3-Reranker, or of a Qwen3-Embedding for the first stage."""
+    """The files exist, but not those of a Qwen3-Reranker, or of a Qwen3-Embedding for the first stage."""
 
 
 class IncompleteCheckpointError(CheckpointError):
-    """Parameters are missing from the files, left over in them, or of the wrong shape."""
+    """Parameters are missing from the files, unexpected in them, or of the wrong shape."""
 
 
 class ScoringError(RerankError):
-    """The model ran and gave no usable answer."""
+    """The model ran and gave no usable scores."""
 
 
 class NonFiniteScoreError(ScoringError):
-    """NaN or infinity came out of the model.
+    """The model gave scores that are NaN or infinite.
 
     Attributes:
         documents: positions, in the caller's list, of the documents concerned.
@@ -115,22 +115,22 @@ class NonFiniteScoreError(ScoringError):
 
 
 class DeviceMemoryError(ScoringError, MemoryError):
-    """The device has not enough memory even for the smallest possible pass."""
+    """The device does not have enough memory for the smallest possible batch."""
 
 
 class PassError(ScoringError):
-    """A forward pass failed for a reason of its own; the original error is the cause."""
+    """A batch failed for another reason. The original error is the cause."""
 
 
 class RemoteError(ScoringError):
-    """Somebody else's server gave no usable answer."""
+    """A rerank server gave no usable answer."""
 
 
 class RemoteUnreachableError(RemoteError, ConnectionError):
-    """The server gave no answer: nobody listens there, the connection broke, or the time was up.
+    """The server gave no answer: it does not listen there, the connection broke, or the time was up.
 
     Attributes:
-        again: whether another attempt might help; all that were allowed have been made.
+        again: whether another attempt might help. All allowed attempts have been made.
     """
 
     def __init__(self, message: str, *, again: bool = True) -> None:
@@ -142,8 +142,8 @@ class RemoteRefusedError(RemoteError):
     """The server answered with a status other than 200.
 
     Attributes:
-        status: that status.
-        retry_after: seconds that the server asked to wait; None if it did not.
+        status: of the answer.
+        retry_after: seconds that the server asked to wait, or None.
     """
 
     def __init__(self, message: str, *, status: int = 0, retry_after: float | None = None) -> None:
@@ -153,31 +153,31 @@ class RemoteRefusedError(RemoteError):
 
 
 class RemoteAnswerError(RemoteError):
-    """The server's answer is malformed, partial, or about something else."""
+    """The server's answer is malformed, incomplete, or not an answer to the request."""
 
 
 class RemoteTemplateError(RemoteError):
-    """The server's answers to known questions show that the template is missing, doubled or damaged."""
+    """The server's answers to known questions show a missing, doubled or damaged template."""
 
 
 class BatchError(RerankError):
-    """A batch job could not give every row its one answer. What it finished stays; the same command goes on."""
+    """A batch job could not answer every row. Finished rows are kept, and the same command continues the job."""
 
 
 class ClosedError(RerankError, RuntimeError):
-    """The reranker was closed, the interpreter is exiting, or a scorer of your own was made before a fork."""
+    """The reranker was closed, the interpreter is exiting, or your own scorer was made before a fork."""
 
 
 class ThreadStartError(RerankError, RuntimeError):
-    """The system allows no further thread. Nothing is left of the call, and the next one tries again."""
+    """The system allows no further thread. The call left nothing behind, and the next call tries again."""
 
 
 class MissingExtraError(RerankError, ImportError):
     """An optional dependency is not installed.
 
     Args:
-        package: the one distribution that is missing; the extra may bring others as well.
-        extra: the extra of qwen3-rerank-plugins that brings it.
+        package: the missing distribution. The extra may install others as well.
+        extra: the extra of qwen3-rerank-plugins that installs it.
     """
 
     def __init__(self, package: str, extra: str) -> None:
@@ -185,14 +185,14 @@ class MissingExtraError(RerankError, ImportError):
         super().__init__(f"{package} is not installed. Install it with: pip install 'qwen3-rerank-plugins[{extra}]'")
 
     def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
-        """Errors travel between processes, and this one's message is not what it is made of."""
+        """Pickle the arguments, because the message alone cannot make this error in another process."""
         return type(self), self._missing
 
 
 def fresh(error: _E) -> _E:
-    """Another exception of the same type, with the same message, attributes, notes and cause, and no traceback.
+    """Return another exception of the same type, with the same message, attributes, notes and cause, and no traceback.
 
-    Several callers who wait for the same thing get one each: whoever raises an exception writes to it.
+    Callers that wait for the same result need one each, because raising an exception changes it.
     """
     copied = _copy(error)
     if hasattr(error, "__notes__"):
@@ -203,13 +203,13 @@ def fresh(error: _E) -> _E:
 
 
 def _copy(error: _E) -> _E:
-    """A shallow copy, also of an exception that is not made of its `args`."""
+    """Return a shallow copy, also of an exception whose constructor does not take its `args`."""
     kind = type(error)
     try:
         copied = copy.copy(error)
         if type(copied) is kind and str(copied) == str(error):
             return copied
-    except Exception:  # its constructor wants something else
+    except Exception:  # its constructor takes other arguments
         pass
     copied = kind.__new__(kind, *error.args)
     copied.args = error.args

@@ -1,8 +1,4 @@
-"""Ready instructions for common tasks, to begin with.
-
-Comes in: nothing. Goes out: one English sentence a task, as the models were trained to read them.
-Must not know: models, hosts.
-"""
+"""Ready-made instructions for common tasks, one English sentence each, in the style of the models' training data."""
 
 from __future__ import annotations
 
@@ -29,14 +25,14 @@ PRESETS: Mapping[str, str] = MappingProxyType(
         "tools": "Given a task, retrieve descriptions of tools that can carry it out",
     }
 )
-"""Task -> instruction. "web-search" is the model card's own sentence, all others are ours."""
+"""Instructions by task. "web-search" is the model card's sentence; this package wrote the others."""
 
 
 def preset(task: str) -> str:
-    """The instruction for a task.
+    """Return the instruction for a task.
 
     Raises:
-        SettingsError: there is none of this name; the message lists those there are.
+        SettingsError: the task is unknown. The message lists the known ones.
     """
     try:
         return PRESETS[task]

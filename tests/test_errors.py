@@ -314,7 +314,7 @@ OTHERS = {
 }
 INNER = {
     ("engine/scheduling/scheduler.py", "ValueError"),  # becomes a PassError a few lines below
-    ("engine/checkpoints/hub.py", "HubSilentError"),  # becomes a CheckpointNotFoundError, or a warning
+    ("engine/checkpoints/download.py", "HubSilentError"),  # becomes a CheckpointNotFoundError, or a warning
     ("engine/loading/placement.py", "ValueError"),  # becomes a SettingsError
     ("engine/model/rotary.py", "ValueError"),  # becomes a PassError
     ("verify/strict_json.py", "ValueError"),  # becomes a RequestError

@@ -114,7 +114,7 @@ def test_planted_infinities_are_never_an_order(
 
 
 def test_quantised_layers_have_no_float32_to_go_back_to() -> None:
-    with pytest.raises(ValueError, match="on_nonfinite='float32' needs the weights as they were"):
+    with pytest.raises(ValueError, match="on_nonfinite='float32' needs unquantized weights"):
         Qwen3Reranker("demo", quantization="int8", on_nonfinite="float32")
 
 

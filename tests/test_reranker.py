@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from qwen3_rerank_plugins.errors import (
     SettingsError,
 )
 from tests.doubles import OverlapScorer
+from tests.optional import need
 
 QUERY = "What is the capital of China?"
 DOCUMENTS = [
@@ -294,7 +296,7 @@ def test_an_engine_of_your_own_is_not_closed_for_you() -> None:
 
 def test_warmup_loads_the_model_once(demo: Qwen3Reranker) -> None:
     demo.warmup()
-    assert demo._scorer()._workers[0].loaded  # type: ignore[attr-defined]
+    assert demo._scorer()._schedulers[0].loaded  # type: ignore[attr-defined]
 
 
 def test_copies_share_the_engine(demo: Qwen3Reranker) -> None:
@@ -429,3 +431,35 @@ def test_what_is_no_list_of_documents_or_pairs_is_refused(documents: Any) -> Non
         reranker.score(documents)
     with pytest.raises(RequestError, match=r"pairs\[0\] must be"):
         reranker.score(("q", "d"))
+
+
+def test_an_adapter_reaches_a_loaded_model_through_few_files_and_few_nested_calls(demo: Qwen3Reranker) -> None:
+    """Calls of this package in the calling thread, from the making of an adapter to its answer."""
+    need("langchain_core")
+    from langchain_core.documents import Document
+
+    from qwen3_rerank_plugins.langchain import Qwen3Rerank
+
+    documents = [Document(page_content=text) for text in DOCUMENTS[:3]]
+    demo.rank(QUERY, DOCUMENTS)
+    depth, depths, files = 0, [0], set[str]()
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        nonlocal depth
+        if "/qwen3_rerank_plugins/" in frame.f_code.co_filename and event in ("call", "return"):
+            depth += 1 if event == "call" else -1
+            depths.append(depth)
+            files.add(frame.f_code.co_filename)
+
+    def rerank() -> list[Document]:
+        return Qwen3Rerank(model="demo", device="cpu").compress_documents(documents, QUERY)
+
+    rerank()
+    sys.setprofile(count)
+    try:
+        rerank()
+    finally:
+        sys.setprofile(None)
+    assert max(depths) <= 16
+    assert len(files) <= 30
+    assert len(depths) // 2 <= 360, "calls"

@@ -154,4 +154,4 @@ def test_a_request_that_cannot_be_ranked_is_named_by_its_place() -> None:
             raise RequestError("no room")
 
     with pytest.raises(RequestError, match=r"^set\.jsonl line 9: no room$"):
-        rank_all(ranker(RefusingScorer()), [a_task("q", ["a"], place="set.jsonl line 9")])
+        rank_all(ranker(RefusingScorer()), [a_task("q", ["a"], location="set.jsonl line 9")])

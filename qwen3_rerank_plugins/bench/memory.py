@@ -91,7 +91,7 @@ def measure_memory(subject: Subject, settings: EngineSettings, tell: OnStep) -> 
             tell(f"a batch of {tokens} tokens, documents of {min(document, tokens - PREFIX)}")
             request = _request(tokens, document)
             growth = _growth(run, device, request)
-            predicted = shape.pass_bytes(tokens, dtype, rows)
+            predicted = shape.batch_bytes(tokens, dtype, rows)
             batches.append(BatchMemory(tokens, len(request.document_ids), growth, predicted))
     many = [one for one in batches if one.documents > 1]
     weights, released = loadings[0].weights, shape.output_matrix_bytes(dtype)

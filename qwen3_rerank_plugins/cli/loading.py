@@ -11,7 +11,7 @@ from typing import Any
 from qwen3_rerank_plugins.cli.memory_forecast import warning_about_size
 from qwen3_rerank_plugins.cli.output import Screen
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import Checkpoint, find_checkpoint
-from qwen3_rerank_plugins.engine.checkpoints.hub import watching_downloads
+from qwen3_rerank_plugins.engine.checkpoints.download import watching_downloads
 from qwen3_rerank_plugins.engine.model_name import DEMO
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.errors import CheckpointError, CheckpointNotFoundError

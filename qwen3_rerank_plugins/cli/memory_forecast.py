@@ -81,7 +81,7 @@ def predict_needs(
     if tokens == "auto":
         left = min(max(0, free[device] - models * held) // models for device, held in weights.items())
         tokens = budget.auto_budget(shape, dtype, rows, left)
-    largest_batch = shape.pass_bytes(tokens, dtype, rows)
+    largest_batch = shape.batch_bytes(tokens, dtype, rows)
     return [
         Need(
             device,
@@ -133,7 +133,7 @@ def fitting_sizes(need: Need, placement: Placement) -> list[str]:
     return [
         name.removeprefix(_FAMILY)
         for name, shape in PUBLISHED.items()
-        if need.models * (shape.weight_bytes(dtype, mode) + shape.pass_bytes(SMALLEST_AUTO_BUDGET, dtype, rows))
+        if need.models * (shape.weight_bytes(dtype, mode) + shape.batch_bytes(SMALLEST_AUTO_BUDGET, dtype, rows))
         <= need.free
     ]
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from qwen3_rerank_plugins._printable import shown
 from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
-from qwen3_rerank_plugins.engine.checkpoints.checkpoint import Checkpoint, Family, find_checkpoint
-from qwen3_rerank_plugins.engine.files import exists, read_json
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import Checkpoint, find_checkpoint
+from qwen3_rerank_plugins.engine.checkpoints.family import Family
+from qwen3_rerank_plugins.engine.files import exists, read_json, read_json_object
 from qwen3_rerank_plugins.engine.text.tokenizer_file import read_blueprint
 from qwen3_rerank_plugins.errors import UnsupportedCheckpointError
 
@@ -36,8 +37,9 @@ def find_embedding_checkpoint(settings: EmbeddingSettings) -> Checkpoint:
             "sentence-transformers makes the vector of a text depend on the longest text of its batch. Use a "
             "checkpoint of type default, linear, yarn or llama3."
         )
-    modules = _read(checkpoint, checkpoint.folder / "modules.json", list)
-    if not all(isinstance(module, dict) for module in modules):
+    file = checkpoint.folder / "modules.json"
+    modules = read_json(_name_of(checkpoint, file), file)
+    if not (isinstance(modules, list) and all(isinstance(module, dict) for module in modules)):
         raise UnsupportedCheckpointError(
             f"The modules.json of {shown(checkpoint.name)} is not a list of modules. {_HELP}"
         )
@@ -52,7 +54,8 @@ def find_embedding_checkpoint(settings: EmbeddingSettings) -> Checkpoint:
         raise UnsupportedCheckpointError(
             f"The modules.json of {shown(checkpoint.name)} names {shown(path)}, outside of its folder. {_HELP}"
         )
-    pooling = _pooling(_read(checkpoint, checkpoint.folder / path / "config.json", dict))
+    file = checkpoint.folder / path / "config.json"
+    pooling = _pooling(read_json_object(_name_of(checkpoint, file), file, _HELP))
     if pooling != ["lasttoken"]:
         raise UnsupportedCheckpointError(
             f"{shown(checkpoint.name)} pools by {' and '.join(pooling) or 'nothing'}, not by lasttoken. {_HELP}"
@@ -69,19 +72,15 @@ def _check_config(name: str, config: dict[str, Any]) -> None:
         raise UnsupportedCheckpointError(f"The config.json of {shown(name)} does not say hidden_size. {_HELP}")
 
 
-def _read(checkpoint: Checkpoint, file: Path, kind: type[Any]) -> Any:
+def _name_of(checkpoint: Checkpoint, file: Path) -> str:
+    """Return the name of the checkpoint with the subfolder of one of its files, which must exist."""
     where = file.relative_to(checkpoint.folder)
     name = checkpoint.name if file.parent == checkpoint.folder else f"{checkpoint.name}/{where.parent}"
     if not exists(name, file):
         raise UnsupportedCheckpointError(
             f"{shown(checkpoint.name)} has no {where}, which sentence-transformers needs. {_HELP}"
         )
-    found = read_json(name, file)
-    if not isinstance(found, kind):
-        raise UnsupportedCheckpointError(
-            f"The {where} of {shown(checkpoint.name)} is not a JSON {kind.__name__}. {_HELP}"
-        )
-    return found
+    return name
 
 
 def _pooling(config: dict[str, Any]) -> list[str]:

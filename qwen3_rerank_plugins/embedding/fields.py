@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pydantic import Field, model_validator
 
 from qwen3_rerank_plugins import _registry as registry
-from qwen3_rerank_plugins._fields import CheckpointFields, ModelField, revealed
+from qwen3_rerank_plugins._checkpoint_fields import CheckpointFields, ModelField, revealed
 from qwen3_rerank_plugins.embedding.embedder import LocalEmbedder
 from qwen3_rerank_plugins.embedding.request import EmbeddingOptions, EmbeddingRequest, make_request, query_prompt
 from qwen3_rerank_plugins.embedding.settings import DEFAULT_EMBEDDING_MODEL, EmbeddingSettings

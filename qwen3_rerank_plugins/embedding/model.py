@@ -18,13 +18,15 @@ from qwen3_rerank_plugins._printable import logger, one_line, shown
 from qwen3_rerank_plugins.embedding.checkpoint import find_embedding_checkpoint
 from qwen3_rerank_plugins.embedding.request import EmbeddingRequest
 from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
-from qwen3_rerank_plugins.engine.checkpoints.checkpoint import Checkpoint, check_rows
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import Checkpoint, check_embedding_rows
 from qwen3_rerank_plugins.engine.checkpoints.nonfinite_weights import describe_damage
 from qwen3_rerank_plugins.engine.concurrency.lifetime import loading_alone
+from qwen3_rerank_plugins.engine.loading.budget import MemoryCheck, check_weights_fit
 from qwen3_rerank_plugins.engine.loading.cpu_threads import threads_for, use_threads
 from qwen3_rerank_plugins.engine.loading.loader import dtype_word
 from qwen3_rerank_plugins.engine.loading.placement import choose_placement, dtype_name, use_device
 from qwen3_rerank_plugins.engine.loading.quiet import quiet_libraries
+from qwen3_rerank_plugins.engine.loading.shape import Shape
 from qwen3_rerank_plugins.engine.memory import is_out_of_memory
 from qwen3_rerank_plugins.engine.text.tokenizer_file import library_errors
 from qwen3_rerank_plugins.errors import (
@@ -62,9 +64,19 @@ class LoadedEmbedder:
         self._name, self._dimension = checkpoint.name, int(checkpoint.config["hidden_size"])
         self._weight_files = checkpoint.weight_files
         self._transformer = _load(settings, checkpoint)
+        weights = next(self._transformer.parameters())
+        self._check_memory = MemoryCheck(
+            Shape.from_config(checkpoint.config),
+            weights.dtype,
+            None,
+            weights.device,
+            remedy="padding included. Lower the batch size or max_length, or give the process more memory.",
+        )
         self._longest = int(self._transformer.max_seq_length)
         highest = max(self._transformer.tokenizer.get_vocab().values())
-        check_rows(checkpoint.name, highest + 1, self._transformer[0].auto_model.get_input_embeddings().num_embeddings)
+        check_embedding_rows(
+            checkpoint.name, highest + 1, self._transformer[0].auto_model.get_input_embeddings().num_embeddings
+        )
         _check_end_token(self._transformer.tokenizer, checkpoint.name)
 
     def embed(self, request: EmbeddingRequest) -> Vectors:
@@ -73,12 +85,14 @@ class LoadedEmbedder:
         Raises:
             RequestError: max_length or truncate_dim is more than the model has, or the prompt takes all of max_length.
             ScoringError: the model gave no usable vector.
+            DeviceMemoryError: a batch does not fit into memory.
         """
         options = request.options
         _check_limit("truncate_dim", options.truncate_dim, self._dimension, f"dimensions of {self._name!r}")
         _check_limit("max_length", options.max_length, self._longest, f"tokens that {self._name!r} reads")
         limit = options.max_length or self._longest
         cuts = self._count_cuts(request, limit)
+        self._check_largest_batch(request, limit)
         self._transformer.max_seq_length = limit
         try:
             vectors = _unit_vectors(self._encode(request), options.truncate_dim)
@@ -122,6 +136,15 @@ class LoadedEmbedder:
             f"memory: {message.rstrip('.')}. Lower the batch size or max_length, or free memory on the device."
         )
 
+    def _check_largest_batch(self, request: EmbeddingRequest, limit: int) -> None:
+        """Refuse a batch that a CPU has no memory for. Texts are padded to the longest of their batch."""
+        texts = [request.prompt + text for text in request.texts]
+        count = min(len(texts), request.options.batch_size)
+        try:  # the number of bytes bounds the number of tokens, so most calls need no counting
+            self._check_memory(count * min(limit, max((len(text.encode()) * NFC_GROWTH for text in texts), default=0)))
+        except DeviceMemoryError:
+            self._check_memory(count * min(limit, max(self._lengths(texts))))
+
     def _count_cuts(self, request: EmbeddingRequest, limit: int) -> list[int]:
         """Return how many tokens each text that is too long loses. A text with few bytes is not tokenized for this."""
         prompted = [request.prompt + text for text in request.texts]
@@ -148,6 +171,7 @@ def _load(settings: EmbeddingSettings, checkpoint: Checkpoint) -> Any:
 
     placement = choose_placement(settings.engine)
     use_device(placement.device)
+    check_weights_fit(checkpoint.name, Shape.from_config(checkpoint.config), placement)
     threads = threads_for(settings.threads, checkpoint.config)
     use_threads(threads.count)
     try:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
-from typing import cast
 
-from qwen3_rerank_plugins.engine.request import DEFAULT_INSTRUCTION
+from qwen3_rerank_plugins.engine.request import DEFAULT_INSTRUCTION, check_list, check_text
 from qwen3_rerank_plugins.engine.settings import positive_int
 from qwen3_rerank_plugins.engine.text.tokenizer import well_formed
-from qwen3_rerank_plugins.errors import InputTypeError, RequestError
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,17 +61,6 @@ def make_request(texts: object, options: EmbeddingOptions, prompt: str = "") -> 
         InputTypeError: a text is not `str`; the message names its position.
         RequestError: `texts` is one string instead of a list of them.
     """
-    if isinstance(texts, (str, bytes)):
-        raise RequestError("texts must be a list of strings, got one string; wrap it in a list: [text].")
-    if isinstance(texts, Mapping):
-        raise InputTypeError(f"texts must be a list of strings, got {type(texts).__name__}. Pass list(texts.values()).")
-    try:
-        frozen = tuple(cast("Iterable[object]", texts))
-    except TypeError:
-        raise InputTypeError(f"texts must be an iterable of strings, got {type(texts).__name__}.") from None
-    for index, text in enumerate(frozen):
-        if not isinstance(text, str):
-            hint = " Decode it first." if isinstance(text, bytes) else " Pass the text itself."
-            kind = "None" if text is None else type(text).__name__
-            raise InputTypeError(f"texts[{index}] must be a string, got {kind}.{hint}")
-    return EmbeddingRequest(tuple(map(well_formed, cast("tuple[str, ...]", frozen))), prompt, options)
+    listed = check_list("texts", texts, "Pass list(texts.values()).")
+    checked = (check_text(f"texts[{index}]", text) for index, text in enumerate(listed))
+    return EmbeddingRequest(tuple(map(well_formed, checked)), prompt, options)

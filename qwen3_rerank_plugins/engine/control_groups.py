@@ -1,31 +1,31 @@
-"""The control groups of this process on Linux, which limit the CPUs and the memory of a container.
+"""Read the limits that Linux control groups set on this process's CPUs and memory, as in a container.
 
-psutil and torch see the whole machine, also from inside a container.
+psutil and torch see the whole machine, even from inside a container.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 MEMBERSHIP = Path("/proc/self/cgroup")
-"""The file that lists the groups of this process."""
+"""The file that lists the control groups of this process."""
 MOUNT = Path("/sys/fs/cgroup")
-"""Where the groups are shown as folders."""
+"""The folder that shows control groups as folders."""
 
 
 def find_groups(controller: str, membership: Path = MEMBERSHIP, mount: Path = MOUNT) -> Iterator[Path]:
-    """Folders that may hold the limits of a controller, of each group and of all above it, in either version.
+    """Yield the folders that may hold a controller's limits: each group and its parents, for cgroup v1 and v2.
 
-    Inside a container the path of a group is often the host's. The group then stands at the top of the mount, which is
-    among the folders. None is yielded where there are no control groups.
+    Inside a container the path of a group is often the host's path, and the group itself is at the top of the mount.
+    The top is among the folders. Without control groups, nothing is yielded.
 
     Args:
         controller: its name, such as "cpu" or "memory".
         membership: as `MEMBERSHIP`.
-        mount: as `MOUNT`; version 1 has one folder there for each controller.
+        mount: as `MOUNT`; v1 has one folder there for each controller.
     """
     try:
         lines = membership.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -33,38 +33,39 @@ def find_groups(controller: str, membership: Path = MEMBERSHIP, mount: Path = MO
         return
     for line in lines:
         controllers, _, path = line.partition(":")[2].partition(":")
-        if not controllers:  # version 2, which stands in a folder of its own beside version 1
+        if not controllers:  # v2; beside v1 it has a folder for itself
             tops = mount, mount / "unified"
         elif controller in controllers.split(","):
             tops = mount / controllers, mount / controller
         else:
             continue
         for top in dict.fromkeys(tops):
-            own = top / path.lstrip("/")
-            yield from (group for group in (own, *own.parents) if group.is_relative_to(top))
+            group = top / path.lstrip("/")
+            yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(top))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _GroupFiles:
-    """Names of a group's files: its limits, what it uses, and the line of memory.stat that tells droppable pages."""
+class _GroupFiles(NamedTuple):
+    """Names of a group's files, and the key in memory.stat that counts cached file pages the kernel can drop."""
 
     limits: tuple[str, ...]
     usage: str
     droppable: str
 
 
-_VERSION_2 = _GroupFiles(("memory.max", "memory.high"), "memory.current", "inactive_file")
-_VERSION_1 = _GroupFiles(("memory.limit_in_bytes",), "memory.usage_in_bytes", "total_inactive_file")
+_VERSIONS = (
+    _GroupFiles(("memory.max", "memory.high"), "memory.current", "inactive_file"),
+    _GroupFiles(("memory.limit_in_bytes",), "memory.usage_in_bytes", "total_inactive_file"),
+)
 
 
 def cgroup_memory(membership: Path = MEMBERSHIP, mount: Path = MOUNT) -> float:
-    """Bytes that the control groups of this process leave it; infinity where none sets a limit, or none are there."""
+    """Return the bytes that control groups leave to this process; infinity without a limit or without groups."""
     groups = find_groups("memory", membership, mount)
-    return min((_left_in(group, files) for group in groups for files in (_VERSION_2, _VERSION_1)), default=math.inf)
+    return min((_bytes_left(group, files) for group in groups for files in _VERSIONS), default=math.inf)
 
 
-def _left_in(group: Path, files: _GroupFiles) -> float:
-    """Limit minus usage. Cached files that can be dropped are no usage: a checkpoint that was just read is one."""
+def _bytes_left(group: Path, files: _GroupFiles) -> float:
+    """Limit minus usage. Droppable cached pages, such as a checkpoint that was just read, do not count as used."""
     allowed = min(_number(group / name) for name in files.limits)
     used = _number(group / files.usage)
     if math.inf in (allowed, used):
@@ -73,7 +74,7 @@ def _left_in(group: Path, files: _GroupFiles) -> float:
 
 
 def _number(file: Path) -> float:
-    """The one number of a file; infinity for "max", and where there is no such file, as in the topmost group."""
+    """Read the one number of a file; infinity for "max" and for a missing file, as in the root group."""
     try:
         return int(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,6 +1,7 @@
-"""A file of a checkpoint -> its content, or what stands in its place and what to do about it.
+"""Read the files of a checkpoint, or say why one cannot be read and what to do.
 
-Nothing is opened before it is known to be a regular file: a FIFO would block for ever, a device may have no end.
+A file is opened only once it is known to be a regular file, because a FIFO would block forever and a device may be
+endless.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from qwen3_rerank_plugins.errors import CheckpointNotFoundError, UnsupportedChec
 
 LARGEST_JSON = 256 * 2**20
 """Bytes. The tokenizer.json of every published checkpoint has 11 MiB."""
+DOWNLOAD_AGAIN = "Download or export the checkpoint again."
 _LFS_POINTER = b"version https://git-lfs"
-_AGAIN = "Download or export the checkpoint again."
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a FIFO"),
@@ -31,15 +32,15 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
 
 
 def exists(name: str, file: Path) -> bool:
-    """Whether something stands at this path: a regular file, which may be read, or nothing at all.
+    """Return whether a path is a regular file that can be read (True) or nothing at all (False).
 
     Args:
-        name: of the checkpoint, for messages.
+        name: the checkpoint, for messages.
         file: the path.
 
     Raises:
-        CheckpointNotFoundError: it is a symbolic link that leads nowhere, or this user may not read it.
-        UnsupportedCheckpointError: it is a folder, a FIFO, a device or a pointer of git-lfs.
+        CheckpointNotFoundError: it is a symbolic link to nothing, or this user may not read it.
+        UnsupportedCheckpointError: it is a folder, a FIFO, a device or a git-lfs pointer.
     """
     try:
         mode = file.stat().st_mode
@@ -48,8 +49,8 @@ def exists(name: str, file: Path) -> bool:
             refuse_unreadable(name, file, error)
         return False
     if not stat.S_ISREG(mode):
-        kind = next((what for matches, what in _KINDS if matches(mode)), "no regular file")
-        raise UnsupportedCheckpointError(f"{shown(file.name)} of {shown(name)} is {kind}, not a file. {_AGAIN}")
+        kind = next((kind for matches, kind in _KINDS if matches(mode)), "a special file")
+        raise UnsupportedCheckpointError(f"{shown(file.name)} of {shown(name)} is {kind}, not a file. {DOWNLOAD_AGAIN}")
     try:
         with file.open("rb") as opened:
             start = opened.read(len(_LFS_POINTER))
@@ -57,41 +58,55 @@ def exists(name: str, file: Path) -> bool:
         refuse_unreadable(name, file, error)
     if start == _LFS_POINTER:
         raise UnsupportedCheckpointError(
-            f"{shown(file.name)} of {shown(name)} is a pointer of git-lfs, not the file itself. Download the "
-            f"checkpoint with `hf download`, or run `git lfs pull` in {shown(file.parent)}."
+            f"{shown(file.name)} of {shown(name)} is a git-lfs pointer, not the file itself. Download the checkpoint "
+            f"with `hf download`, or run `git lfs pull` in {shown(file.parent)}."
         )
     return True
 
 
 def read_json(name: str, file: Path) -> Any:
-    """The content of a JSON file that `exists`.
+    """Read a JSON file for which `exists` returned True.
 
     Raises:
         CheckpointNotFoundError: it cannot be read.
-        UnsupportedCheckpointError: it is not JSON, or far too large.
+        UnsupportedCheckpointError: it is not valid JSON, or larger than `LARGEST_JSON`.
     """
     try:
         if file.stat().st_size > LARGEST_JSON:
             raise UnsupportedCheckpointError(
                 f"The {file.name} of {shown(name)} has {file.stat().st_size:,} bytes, and no checkpoint needs more "
-                f"than {LARGEST_JSON:,}. {_AGAIN}"
+                f"than {LARGEST_JSON:,}. {DOWNLOAD_AGAIN}"
             )
         return json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         refuse_unreadable(name, file, error)
     except (ValueError, RecursionError) as error:
         raise UnsupportedCheckpointError(
-            f"The {file.name} of {shown(name)} is not valid JSON: {one_line(error)}. {_AGAIN}"
+            f"The {file.name} of {shown(name)} is not valid JSON: {one_line(error)}. {DOWNLOAD_AGAIN}"
         ) from error
 
 
-def refuse_unreadable(name: str, path: Path, error: Exception) -> NoReturn:
-    """Say why a path of a checkpoint cannot be read.
+def read_json_object(name: str, file: Path, remedy: str = DOWNLOAD_AGAIN) -> dict[str, Any]:
+    """Read a JSON file that must hold an object; see `read_json`.
 
     Args:
-        name: of the checkpoint.
-        path: a file or a folder of it.
-        error: what the system said.
+        name: the checkpoint, for messages.
+        file: the path.
+        remedy: the end of the message if the file holds something else.
+    """
+    found = read_json(name, file)
+    if not isinstance(found, dict):
+        raise UnsupportedCheckpointError(f"The {file.name} of {shown(name)} is not a JSON object. {remedy}")
+    return found
+
+
+def refuse_unreadable(name: str, path: Path, error: Exception) -> NoReturn:
+    """Explain why a file or folder cannot be read.
+
+    Args:
+        name: the checkpoint.
+        path: a file or folder that belongs to it.
+        error: the error of the operating system.
 
     Raises:
         CheckpointNotFoundError: always.
@@ -99,28 +114,32 @@ def refuse_unreadable(name: str, path: Path, error: Exception) -> NoReturn:
     start = f"{shown(path.name)} of {shown(name)}"
     number = getattr(error, "errno", None)
     if number == errno.ELOOP:
-        raise CheckpointNotFoundError(f"{start} is a symbolic link that leads back to itself. {_AGAIN}") from error
+        raise CheckpointNotFoundError(
+            f"{start} is a symbolic link that leads back to itself. {DOWNLOAD_AGAIN}"
+        ) from error
     if number in (errno.EACCES, errno.EPERM):
         raise CheckpointNotFoundError(
-            f"{start} cannot be read: Permission denied. {_closed_door(path)} Check who may read it, run as a user who "
-            "may, or use a cache folder of your own (cache_dir, or HF_HOME)."
+            f"{start} cannot be read: Permission denied. {_describe_denial(path)} Check its permissions, run as a user "
+            "who may read it, or use another cache folder (cache_dir, or HF_HOME)."
         ) from error
     if number == errno.ENOENT and is_link(path):
         raise CheckpointNotFoundError(
-            f"{start} is a symbolic link to {shown(path.readlink())}, and nothing is there: the download was not "
-            f"finished, or the file was deleted. {_AGAIN}"
+            f"{start} is a symbolic link to {shown(path.readlink())}, which does not exist: the download was not "
+            f"finished, or the file was deleted. {DOWNLOAD_AGAIN}"
         ) from error
     reason = getattr(error, "strerror", None) or one_line(error)
-    raise CheckpointNotFoundError(f"{start} cannot be read: {reason}. Check who may read {shown(path)}.") from error
+    raise CheckpointNotFoundError(
+        f"{start} cannot be read: {reason}. Check the permissions of {shown(path)}."
+    ) from error
 
 
 def is_link(path: Path) -> bool:
-    """Whether it is a symbolic link, also to where nothing is; `Path.is_symlink` raises where nobody may look."""
+    """Return whether a path is a symbolic link, even a broken one. `Path.is_symlink` raises without permission."""
     return os.path.islink(path)  # noqa: PTH114
 
 
-def _closed_door(path: Path) -> str:
-    """Which folder or file on the way to `path` this user may not pass, whose it is, and its mode."""
+def _describe_denial(path: Path) -> str:
+    """Name the first folder on the way to `path`, or the file itself, that this user may not read."""
     target = Path(os.path.realpath(path))
     for step in (*reversed(target.parents), target):
         wanted = os.X_OK if step != target else os.R_OK
@@ -132,7 +151,7 @@ def _closed_door(path: Path) -> str:
 def _user() -> str:
     try:
         return repr(getpass.getuser())
-    except (OSError, KeyError):  # a container may run as a number without a name
+    except (OSError, KeyError):  # a container may run under a user ID without a name
         return str(os.geteuid())
 
 

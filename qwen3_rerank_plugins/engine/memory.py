@@ -1,6 +1,6 @@
-"""Free memory, out-of-memory errors, and giving freed memory back to the system.
+"""Measure free memory, recognize out-of-memory errors and return freed memory to the system.
 
-Torch is imported inside functions, so that this module stays cheap to import.
+Torch is imported inside the functions, so importing this module is cheap.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def free_memory(device: torch.device) -> int:
-    """Free bytes of the device; for CPU and MPS, of the machine or of what a container may have of it."""
+    """Return the free bytes of a device; for CPU and MPS, those of the machine or, if fewer, of the container."""
     if device.type == "cuda":
         import torch
 
@@ -28,7 +28,7 @@ def free_memory(device: torch.device) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device or the machine has no memory left; not every allocator of torch says so by its type."""
+    """Return whether an error means that memory ran out. Some of torch's allocators say so only in the message."""
     import torch
 
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
@@ -40,12 +40,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 def trim_malloc() -> None:
     """Return free pages of the C heap to the system; does nothing without glibc.
 
-    glibc keeps memory that a thread has freed for other threads that share its arena. A model's batches run on a thread
-    of their own, so without this call the process would keep the peak of a batch for every model it has closed. The
-    call takes milliseconds: make it once, after a large release.
+    glibc keeps freed memory for other threads that share the arena. Each model's batches run on a separate thread, so
+    without this call the process would keep a batch's peak memory for every model that was closed. The call takes
+    milliseconds, so make it once, after a large release.
     """
     if sys.platform != "linux":
         return
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has no such function, and keeps nothing
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has no such function and keeps nothing
     if trim is not None:
         trim(0)

@@ -1,4 +1,4 @@
-"""What a user calls a model -> a name that means the same from every working directory, and at any later time."""
+"""Resolve the name of a model once, so that it means the same from every working directory and at any later time."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from qwen3_rerank_plugins import _plain_values as plain
 from qwen3_rerank_plugins.errors import SettingsError
 
 DEMO = "demo"
-"""The name of the bundled checkpoint. A folder of that name is "./demo"."""
+"""The name of the bundled checkpoint. To use a folder of that name, pass "./demo"."""
 _ADAPTER_CONFIG = "adapter_config.json"
 
 
 class ModelName(str):
-    """The bundled checkpoint, the absolute path of a folder, or a hub id. Making one looks at no file.
+    """The bundled checkpoint, the absolute path of a folder, or a hub id. Creating one reads no file.
 
     Attributes:
-        base: of a folder with a LoRA adapter, the model that its config named when `resolve_model` read it, in the
-            words of the config and resolved. Otherwise None. It is part of the comparison: the config may name a folder
-            relative to the working directory.
+        base: for a folder with a LoRA adapter, the base model that its config named when `resolve_model` read it: as
+            written in the config, and resolved. Otherwise None. Two names are equal only if their bases are, because
+            the config may name a folder relative to the working directory.
     """
 
     base: tuple[str, ModelName] | None = None
 
     @property
     def is_path(self) -> bool:
-        """Whether it is a folder on this machine, which may be missing by now."""
+        """Whether it is a folder on this machine. The folder may not exist any more."""
         return Path(self).is_absolute()
 
     def __eq__(self, other: object) -> bool:
@@ -41,10 +41,10 @@ class ModelName(str):
 
 
 def resolve_model(model: object, *, bundled: bool = True) -> ModelName:
-    """Decide which model is meant, once: later changes of the working directory or of links make no difference.
+    """Return the model that a user's value means. Later changes of the working directory or of links have no effect.
 
-    A `pathlib.Path` is always a folder. So is a string that begins like a path, or that names something on the disk
-    now. Any other string is a hub id.
+    A `pathlib.Path` is always a folder. So is a string that starts like a path, or that exists on disk now. Any other
+    string is a hub id.
 
     Args:
         model: what the user passed.
@@ -60,7 +60,7 @@ def resolve_model(model: object, *, bundled: bool = True) -> ModelName:
         raise SettingsError(f"model must be a hub id or a folder, as a non-empty string or a path, got {model!r}.")
     if model == DEMO and bundled:
         return ModelName(DEMO)
-    if not (isinstance(model, Path) or _begins_like_a_path(model) or _is_on_disk(model)):
+    if not (isinstance(model, Path) or _starts_like_a_path(model) or _is_on_disk(model)):
         return ModelName(model)
     name = ModelName(resolve_path("model", model))
     name.base = _base_of(name)
@@ -68,10 +68,10 @@ def resolve_model(model: object, *, bundled: bool = True) -> ModelName:
 
 
 def resolve_path(option: str, path: str | os.PathLike[str]) -> str:
-    """The absolute path without links; a leading "~" is the home of the user.
+    """Return an absolute path without links; a leading "~" is the user's home folder.
 
     Raises:
-        SettingsError: the system does not accept it, or it is relative and the working directory is gone.
+        SettingsError: the system does not accept it, or it is relative and the working directory was deleted.
     """
     try:
         return os.path.realpath(Path(path).expanduser())
@@ -79,19 +79,19 @@ def resolve_path(option: str, path: str | os.PathLike[str]) -> str:
         raise SettingsError(f"{option}={str(path)!r} is not a usable path: {error}. Pass an absolute path.") from error
 
 
-def _begins_like_a_path(model: str) -> bool:
+def _starts_like_a_path(model: str) -> bool:
     return Path(model).is_absolute() or model in (".", "..") or model.startswith(("./", "../", "~"))
 
 
 def _is_on_disk(model: str) -> bool:
-    if os.path.isdir(model):  # noqa: PTH112  `Path.is_dir` raises where nobody may look
+    if os.path.isdir(model):  # noqa: PTH112  `Path.is_dir` raises without permission
         return True
-    one_word = "/" not in model and not Path(model).suffix  # a hub id may be, beside a file of that name
-    return not one_word and os.path.lexists(model)
+    # a name without "/" and suffix is a hub id, even beside a file of that name
+    return ("/" in model or bool(Path(model).suffix)) and os.path.lexists(model)
 
 
 def _base_of(folder: ModelName) -> tuple[str, ModelName] | None:
-    """What a local adapter's config calls its base. A config that cannot be read is refused when it is loaded."""
+    """Return the base that a local adapter's config names. An unreadable config is refused later, when it is loaded."""
     try:
         base = json.loads((Path(folder) / _ADAPTER_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
         return base, ModelName(resolve_model(base))

@@ -1,8 +1,4 @@
-"""Log-odds -> ranked documents.
-
-Comes in: a request and its `Scores`. Goes out: `RankedDocument`s, best first.
-Must not know: where the scores came from.
-"""
+"""Turn log-odds into ranked documents, and group (query, document) pairs into requests."""
 
 from __future__ import annotations
 
@@ -20,22 +16,22 @@ _REMEDIES = {
     "error": "float16 overflows where bfloat16 and float32 do not: load with dtype='bfloat16' or dtype='float32', or "
     "have such scores computed again with on_nonfinite='float32'. If it happens in float32 too, the checkpoint's "
     "weights are damaged.",
-    "float32": "Float32 gave none either: the checkpoint's weights are damaged. Download or export it again.",
+    "float32": "Float32 gave none either, so the checkpoint's weights are damaged. Download or export it again.",
 }
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RankedDocument:
-    """One document and what the model thinks of it.
+    """One document with its score.
 
     Attributes:
-        index: its position in the caller's list.
-        score: probability of "yes" in [0, 1]; 1.0 and 0.0 are reached by rounding, so never sort by it.
-        logit: log-odds of "yes" against "no"; decides the order. -inf for a document with nothing to read.
-        truncated_tokens: tokens cut from its end because of `max_length`; 0 means the model saw all of it.
+        index: position of the document in the caller's list.
+        score: probability of "yes" in [0, 1]. Rounding can give exactly 0.0 or 1.0, so do not sort by it.
+        logit: log-odds of "yes" against "no", which decide the order; -inf for a blank document.
+        truncated_tokens: tokens cut from the end of the document because of `max_length`; 0 means the model saw it all.
         text: the document as it was passed.
-        span: (start, end) characters of the window that the score is of, if it was read in windows; else None.
-        rescored: whether its score overflowed in 16 bits and is float32's.
+        span: (start, end) characters of the window with the best score, if the document was read in windows; else None.
+        rescored: whether the score overflowed in 16 bits and was computed again in float32.
     """
 
     index: int
@@ -48,40 +44,40 @@ class RankedDocument:
 
     @property
     def passage(self) -> str:
-        """The text that the score is of: the best window, or all of it."""
+        """The text that was scored: the best window, or the whole text."""
         return self.text if self.span is None else self.text[slice(*self.span)]
 
-    def span_within(self, own: str) -> tuple[int, int] | None:
-        """Where the window lies in a part of the text, such as a document without the metadata in front of it.
+    def span_within(self, part: str) -> tuple[int, int] | None:
+        """Return where the window lies in a part of the text, such as a document without the metadata before it.
 
         Args:
-            own: that part; white space around it may have been lost.
+            part: a part of `text`. Whitespace around it may differ.
 
         Returns:
-            (start, end) characters of `own`; None if there was no window, or if it holds nothing of that part.
+            (start, end) characters of `part`; None without a window, or if the window is outside of that part.
         """
-        core = own.strip()
-        place = self.text.rfind(core) if core else -1
-        if self.span is None or place < 0:
+        core = part.strip()
+        found = self.text.rfind(core) if core else -1
+        if self.span is None or found < 0:
             return None
-        offset = place - own.index(core)
-        start, end = (min(max(0, edge - offset), len(own)) for edge in self.span)
+        offset = found - part.index(core)
+        start, end = (min(max(0, edge - offset), len(part)) for edge in self.span)
         return (start, end) if start < end else None
 
 
 def rank_documents(
     request: RerankRequest, scores: Scores, top_n: int | None, min_score: float | None
 ) -> list[RankedDocument]:
-    """Order by log-odds, ties by position; keep those with `score >= min_score`, then the first `top_n`.
+    """Sort by log-odds, ties by position; keep documents with `score >= min_score`, then the first `top_n`.
 
     Args:
-        request: what was asked.
-        scores: one entry a document.
+        request: the query and its documents.
+        scores: the scores of this request.
         top_n: most documents to return; None returns all.
         min_score: lowest probability to return, inclusive; None returns all.
 
     Raises:
-        NonFiniteScoreError: a log-odds is NaN or +inf, or -inf for a document that had text.
+        NonFiniteScoreError: a log-odds is NaN or +inf, or -inf for a document that is not blank.
     """
     check_finite(request, scores)
     rescored = frozenset(scores.rescored)
@@ -103,7 +99,7 @@ def rank_documents(
 
 
 def probability(log_odds: float) -> float:
-    """sigmoid(x) = softmax over [no, yes] of the "yes" logit, in float64, without overflow."""
+    """Return sigmoid(log_odds), the softmax of "yes" over the logits [no, yes], in float64 and without overflow."""
     if log_odds >= 0:
         return 1.0 / (1.0 + math.exp(-log_odds))
     odds = math.exp(log_odds)
@@ -111,7 +107,7 @@ def probability(log_odds: float) -> float:
 
 
 def check_finite(request: RerankRequest, scores: Scores) -> None:
-    """Refuse scores that cannot be ordered; see `rank_documents`."""
+    """Refuse scores that cannot be sorted; see `rank_documents`."""
     readable = set(request.readable)
     broken = [
         index
@@ -129,11 +125,11 @@ def check_finite(request: RerankRequest, scores: Scores) -> None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PairGroup:
-    """The pairs of one query, so that they share its prefix.
+    """The pairs of one query, as one request, so that they share its prefix.
 
     Attributes:
         request: the query and its documents.
-        positions: where each of these documents stood among the pairs.
+        positions: index of each document's pair in the caller's list.
     """
 
     request: RerankRequest
@@ -141,34 +137,34 @@ class PairGroup:
 
 
 def group_pairs(pairs: Iterable[object], make: Callable[[str, list[str]], RerankRequest]) -> list[PairGroup]:
-    """One group a query, in the order in which the queries first appear.
+    """Return one group per query, in the order in which the queries first appear.
 
     Args:
-        pairs: (query, document) pairs. The query is a string; the document is a string, or a mapping with one under
-            "page_content" or "text".
-        make: a query and its documents -> their request.
+        pairs: (query, document) pairs. The query is a string; the document is a string, or a mapping with a string
+            under "page_content" or "text".
+        make: returns the request for a query and its documents.
 
     Raises:
-        InputTypeError: an entry is no such pair; the message names which.
+        InputTypeError: an entry is not such a pair; the message names it.
     """
     if isinstance(pairs, (str, bytes, Mapping)) or not isinstance(pairs, Iterable):
         raise InputTypeError(
             f"pairs must be a list of (query, document) pairs, got {type(pairs).__name__}. Pass [(query, document)]."
         )
-    documents: dict[str, list[str]] = {}
-    positions: dict[str, list[int]] = {}
+    grouped: dict[str, tuple[list[str], list[int]]] = {}
     for position, pair in enumerate(pairs):
         query, document = _as_pair(position, pair)
-        documents.setdefault(query, []).append(document)
-        positions.setdefault(query, []).append(position)
-    return [PairGroup(make(query, documents[query]), tuple(positions[query])) for query in documents]
+        documents, positions = grouped.setdefault(query, ([], []))
+        documents.append(document)
+        positions.append(position)
+    return [PairGroup(make(query, documents), tuple(positions)) for query, (documents, positions) in grouped.items()]
 
 
 def pair_probabilities(groups: Sequence[PairGroup], scores: Sequence[Scores]) -> list[float]:
-    """The probability of "yes" of each pair, in the order of the pairs; `scores` has one entry a group.
+    """Return the probability of "yes" for each pair, in the order of the pairs; `scores` has one entry per group.
 
     Raises:
-        NonFiniteScoreError: a score is broken; its position is that among the group's documents.
+        NonFiniteScoreError: a score is not finite; the message gives its position among the group's documents.
     """
     by_position: dict[int, float] = {}
     for group, found in zip(groups, scores, strict=True):
@@ -184,7 +180,7 @@ def _as_pair(position: int, pair: object) -> tuple[str, str]:
         sides = []
     if len(sides) != 2:
         raise InputTypeError(
-            f"pairs[{position}] must be a (query, document) pair, got {pair!r:.80}. Pass a list of pairs, also for one."
+            f"pairs[{position}] must be a (query, document) pair, got {pair!r:.80}. Pass a list of pairs, even for one."
         )
     query, document = sides
     if not isinstance(query, str) or not isinstance(document, (str, Mapping)):

@@ -1,6 +1,6 @@
-"""What a call should know about its scores -> one line in the log.
+"""Count what was truncated and rescored in a call, and log it.
 
-Each result carries its own receipt; `score` returns bare numbers, and this line is theirs.
+`rank` returns these facts with each document, but `score` returns bare numbers, so it logs them.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from qwen3_rerank_plugins.engine.scorer import Scores
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ScoringReport:
-    """What was not read, and what was computed twice.
+    """What was not read, and what was scored twice. Reports of several requests can be added.
 
     Attributes:
-        documents: how many were scored.
-        cut: how many of them lost their end.
-        cut_tokens: how many tokens they lost.
-        longest_cut: how many one of them lost at most.
-        rescored: how many scores overflowed in 16 bits and are float32's.
+        documents: documents scored.
+        cut: documents that were truncated.
+        cut_tokens: tokens cut from all of them.
+        longest_cut: most tokens cut from one document.
+        rescored: scores that overflowed in 16 bits and were computed again in float32.
     """
 
     documents: int = 0
@@ -41,13 +41,14 @@ class ScoringReport:
         )
 
     def describe(self) -> str:
-        """In words, with what to do about it; empty if everything was read and computed once."""
+        """Return the report in sentences, with remedies; empty if nothing was truncated or rescored."""
         notes = []
         if self.cut:
+            most = f", up to {self.longest_cut:,} of one document" if self.cut > 1 else ""
             notes.append(
                 f"{share(self.cut, self.documents, 'document', 'was')} cut to fit in max_length: "
-                f"{counted(self.cut_tokens, 'token', 'was')} not read{self._up_to}. Raise max_length, or read all of "
-                "them with long_documents='windows'."
+                f"{counted(self.cut_tokens, 'token', 'was')} not read{most}. Raise max_length, or read whole documents "
+                "with long_documents='windows'."
             )
         if self.rescored:
             notes.append(
@@ -56,19 +57,15 @@ class ScoringReport:
             )
         return " ".join(notes)
 
-    @property
-    def _up_to(self) -> str:
-        return f", up to {self.longest_cut:,} of one document" if self.cut > 1 else ""
-
 
 def report_of(scores: Scores) -> ScoringReport:
-    """The receipt of one request."""
+    """Return the report of one request."""
     cuts = [tokens for tokens in scores.truncated_tokens if tokens]
     return ScoringReport(len(scores.log_odds), len(cuts), sum(cuts), max(cuts, default=0), len(scores.rescored))
 
 
 def log_report(scores: Sequence[Scores]) -> None:
-    """Log what there is to know about a call, if there is anything."""
+    """Log a warning if any document of a call was truncated or rescored."""
     described = sum(map(report_of, scores), ScoringReport()).describe()
     if described:
         logger.warning(described)

@@ -1,8 +1,4 @@
-"""What is asked, checked once: one query, its documents, an instruction.
-
-Comes in: whatever a caller passed. Goes out: `RerankRequest`, which every later station trusts.
-Must not know: tokens, models, or what happens to the scores.
-"""
+"""Check a rerank request: one query, its documents and an instruction."""
 
 from __future__ import annotations
 
@@ -17,26 +13,25 @@ from qwen3_rerank_plugins.errors import InputTypeError, RequestError
 
 DEFAULT_INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
 Instruction = str | Callable[[str], str | None]
-"""A sentence, or a function that has one for each query; None, of either, is the default."""
+"""A sentence, or a function that returns one for a query; None instead of either is the default."""
 AnyText = str | Mapping[str, Any]
-"""A document as callers pass it: a text, or a mapping that holds the text under one of `TEXT_KEYS`."""
+"""A document as callers pass it: a string, or a mapping with a string under one of `TEXT_KEYS`."""
 TEXT_KEYS = ("page_content", "text")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RerankRequest:
-    """One query against its documents.
+    """One query and the documents to score against it.
 
     Attributes:
-        query: may be empty; it is still a query.
+        query: the query; may be empty.
         documents: texts in the caller's order.
         instruction: what "relevant" means for this task, in English.
-        max_length: tokens of one whole prompt; only the document is ever cut to fit.
-        long_documents: what becomes of a document that does not fit: its end is cut, it is an error, or it is read in
-            overlapping windows, of which the best stands for it.
-        on_nonfinite: what becomes of a score that overflowed: an error, or another try in float32.
-        may_shorten: whether `max_length` is nobody's choice but the default, which a model with fewer positions lowers
-            to its own limit.
+        max_length: tokens of one whole prompt. Only the document is ever truncated.
+        long_documents: how a document that does not fit is treated: "truncate" cuts its end, "error" refuses it, and
+            "windows" scores overlapping windows and returns the best one.
+        on_nonfinite: how a score that overflowed is treated: "error" refuses it, "float32" computes it again.
+        may_shorten: whether `max_length` is the default, which a model with fewer positions lowers to its limit.
     """
 
     query: str
@@ -49,7 +44,7 @@ class RerankRequest:
 
     @property
     def readable(self) -> tuple[int, ...]:
-        """Positions of the documents that hold anything besides white space; only these reach the model."""
+        """Positions of the documents that are not blank. Only these reach the model."""
         return tuple(index for index, document in enumerate(self.documents) if document.strip())
 
 
@@ -61,81 +56,104 @@ def make_request(
     long_documents: LongDocuments = "truncate",
     on_nonfinite: OnNonfinite = "error",
 ) -> RerankRequest:
-    """Check a caller's words and freeze them.
+    """Check a caller's arguments and return them as a request.
 
     Args:
         query: a string.
         documents: strings, or mappings with a string under "page_content" or "text".
         instruction: a string, a function of the query, or None for the default.
-        max_length: None is `DEFAULT_MAX_LENGTH`, or the model's own limit if that is lower.
-        long_documents: what becomes of a document that does not fit.
-        on_nonfinite: what becomes of a score that overflowed.
+        max_length: None is `DEFAULT_MAX_LENGTH`, or the model's limit if that is lower.
+        long_documents: how a document that does not fit is treated.
+        on_nonfinite: how a score that overflowed is treated.
 
     Raises:
-        InputTypeError: the query, the instruction or a document holds no `str`; the message names which.
-        RequestError: `documents` is one document instead of a list of them.
-        Exception: whatever an instruction that is a function raises.
+        InputTypeError: the query, the instruction or a document is not a string; the message names it.
+        RequestError: `documents` is one string instead of a list.
+        Exception: any exception that an instruction function raises.
     """
     if not isinstance(query, str):
         raise InputTypeError(f"query must be a string, got {_kind(query)}.")
-    asked = cast("str", text(query))
+    query = cast("str", text(query))
     check_instruction(instruction)
-    instruction = _instruction_for(asked, cast("Instruction | None", instruction))
-    if isinstance(documents, (str, bytes)):
-        raise RequestError("documents must be a list of strings, got one string; wrap it in a list: [document].")
-    if isinstance(documents, Mapping):
-        raise InputTypeError(
-            f"documents must be a list, got one {_kind(documents)}. Wrap a single document in a list: [document]; of a "
-            "mapping from names to texts pass list(documents.values())."
-        )
-    try:
-        listed = list(cast("Iterable[object]", documents))
-    except TypeError:
-        raise InputTypeError(f"documents must be an iterable of strings, got {_kind(documents)}.") from None
+    instruction = _instruction_for(query, cast("Instruction | None", instruction))
+    advice = (
+        "Wrap a single document in a list: [document]. For a mapping from names to texts, pass "
+        "list(documents.values())."
+    )
+    listed = check_list("documents", documents, advice)
     texts = tuple(text_of(f"documents[{index}]", document) for index, document in enumerate(listed))
     length = DEFAULT_MAX_LENGTH if max_length is None else max_length
-    return RerankRequest(
-        asked, texts, instruction, length, long_documents, on_nonfinite, may_shorten=max_length is None
-    )
+    return RerankRequest(query, texts, instruction, length, long_documents, on_nonfinite, max_length is None)
 
 
-def text_of(place: str, document: object) -> str:
-    """The text of one document.
+def check_list(name: str, values: object, advice: str) -> list[object]:
+    """Return the items of an iterable argument as a list.
 
     Args:
-        place: what an error calls it, such as "documents[3]".
+        name: the argument, in the plural.
+        values: what the caller passed.
+        advice: the end of the message if it is a mapping.
+
+    Raises:
+        InputTypeError: it is a mapping, or not iterable.
+        RequestError: it is one string.
+    """
+    if isinstance(values, (str, bytes)):
+        item = name.removesuffix("s")
+        raise RequestError(f"{name} must be a list of strings, got one string; wrap it in a list: [{item}].")
+    if isinstance(values, Mapping):
+        raise InputTypeError(f"{name} must be a list, got one {_kind(values)}. {advice}")
+    try:
+        return list(cast("Iterable[object]", values))
+    except TypeError:
+        raise InputTypeError(f"{name} must be an iterable of strings, got {_kind(values)}.") from None
+
+
+def text_of(location: str, document: object) -> str:
+    """Return the text of one document.
+
+    Args:
+        location: the document in error messages, such as "documents[3]".
         document: a string, or a mapping with a string under "page_content" or "text".
 
     Raises:
         InputTypeError: it is neither.
     """
-    found = document
-    if isinstance(document, Mapping):
-        name = next((name for name in TEXT_KEYS if name in document), None)
-        if name is None:
-            raise InputTypeError(
-                f'{place} has neither "page_content" nor "text", only {list(document)!r:.80}. '
-                "Put its text under one of the two."
-            )
-        found = document[name]
-    if not isinstance(found, str):
-        raise InputTypeError(f"{place} must be a string, got {_kind(found)}.{_hint(found)}")
-    return cast("str", text(found))
+    if not isinstance(document, Mapping):
+        return check_text(location, document)
+    for key in TEXT_KEYS:
+        if key in document:
+            return check_text(location, document[key])
+    raise InputTypeError(
+        f'{location} has neither "page_content" nor "text", only {list(document)!r:.80}. '
+        "Put its text under one of the two."
+    )
 
 
-def _hint(document: object) -> str:
-    if isinstance(document, bytes):
-        return " Decode it first."
-    for name in TEXT_KEYS:
-        if isinstance(getattr(document, name, None), str):
-            return f" Pass its text, document.{name}, or use the adapter for the framework that it is of."
-    return " Pass the text of each document."
+def check_text(location: str, value: object) -> str:
+    """Return a text as a plain `str`; a subclass may format differently.
+
+    Args:
+        location: the text in error messages, such as "texts[3]".
+        value: what the caller passed.
+
+    Raises:
+        InputTypeError: it is not a string.
+    """
+    if isinstance(value, str):
+        return cast("str", text(value))
+    hint = "Decode it first." if isinstance(value, bytes) else "Pass the text itself."
+    for key in TEXT_KEYS:
+        if isinstance(getattr(value, key, None), str):
+            hint = f"Pass its text, document.{key}, or use the adapter for its framework."
+            break
+    raise InputTypeError(f"{location} must be a string, got {_kind(value)}. {hint}")
 
 
 def check_instruction(instruction: object) -> None:
-    """Refuse what is neither a sentence nor a function that can be asked for one; it is not asked here."""
+    """Refuse an instruction that is not a string, a function or None. A function is not called here."""
     if inspect.iscoroutinefunction(instruction):
-        raise InputTypeError("instruction must be an ordinary function, got an async one, which nobody would await.")
+        raise InputTypeError("instruction must be an ordinary function, got an async one, which would not be awaited.")
     if instruction is not None and not isinstance(instruction, str) and not callable(instruction):
         raise InputTypeError(
             f"instruction must be a string, a function of the query or None, got {_kind(instruction)}."

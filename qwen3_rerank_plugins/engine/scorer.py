@@ -1,28 +1,29 @@
-"""The seam: one request in, its log-odds out, in a future.
-
-Local, remote and fake engines implement `Scorer`; the facade and the adapters know nothing else.
-"""
+"""The protocol that local, remote and test scorers implement: one request in, a future of its log-odds out."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
+import os
 from concurrent.futures import Future
 from typing import Protocol
 
 from qwen3_rerank_plugins.engine.request import RerankRequest
+from qwen3_rerank_plugins.errors import ClosedError
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Scores:
-    """What an engine found out about the documents of one request, in the request's order.
+    """The scores of one request, in the order of its documents.
 
     Attributes:
-        log_odds: logit("yes") - logit("no") in float32 precision; -inf for a document with nothing to read.
-        truncated_tokens: how many tokens of each document the model did not see.
-        spans: for a document that was read in windows, the characters of the one that its log-odds are of; None for any
-            other document. Empty if there is none that was.
-        rescored: positions of documents whose score overflowed in 16 bits and is float32's.
-        damage: what is wrong with the weights, and what to do, where a score is not finite because of them.
+        log_odds: logit("yes") - logit("no") of each document, in float32 precision; -inf for a blank document.
+        truncated_tokens: tokens of each document that the model did not see.
+        spans: (start, end) characters of the window that the log-odds belong to, for each document read in windows;
+            None for any other document. Empty if no document was read in windows.
+        rescored: positions of documents whose score overflowed in 16 bits and was computed again in float32.
+        damage: what is wrong with the weights and what to do, if damaged weights made a score NaN or infinite;
+            otherwise empty.
     """
 
     log_odds: tuple[float, ...]
@@ -33,16 +34,48 @@ class Scores:
 
 
 class Scorer(Protocol):
-    """An engine. Safe to call from any thread."""
+    """Scores requests. All methods may be called from any thread."""
 
     def submit(self, request: RerankRequest) -> Future[Scores]:
-        """Queue a request. Bad requests raise here; whatever fails later arrives through the future."""
+        """Queue a request and return a future of its scores.
+
+        Raises:
+            RerankError: the request is invalid, or the scorer is closed. Later failures arrive through the future.
+        """
         ...
 
     def warmup(self) -> None:
-        """Load everything and run once, so that the first request does not pay for it."""
+        """Load everything and run once, so that the first request does not have to wait for it."""
         ...
 
     def close(self) -> None:
-        """Finish what waits, then free the model. Later calls raise `ClosedError`; closing twice is fine."""
+        """Finish the queued requests, then free the model.
+
+        Later calls of `submit` and `warmup` raise `ClosedError`. Closing again does nothing.
+        """
         ...
+
+
+def blank_scores(request: RerankRequest) -> Future[Scores]:
+    """Return the scores of a request whose documents are all blank: -inf for each, available at once."""
+    count = len(request.documents)
+    future: Future[Scores] = Future()
+    future.set_result(Scores((-math.inf,) * count, (0,) * count))
+    return future
+
+
+def check_process(made_in: int, what: str) -> None:
+    """Refuse to use a scorer in a forked child of the process that made it.
+
+    Args:
+        made_in: process ID at the time when the scorer was made.
+        what: the scorer in messages, "engine" or "connection".
+
+    Raises:
+        ClosedError: this is another process.
+    """
+    if os.getpid() != made_in:
+        raise ClosedError(
+            f"This {what} was made before this process was forked, and its threads do not exist here. Make a new one "
+            "in this process, or start processes with the 'spawn' method."
+        )

@@ -1,4 +1,4 @@
-"""The requests of one call on their way: all of them are answered, or what has not run yet never does."""
+"""Submit the requests of one call together. If one fails or the caller gives up, the others are canceled."""
 
 from __future__ import annotations
 
@@ -12,25 +12,33 @@ from qwen3_rerank_plugins.engine.concurrency.tokenizer_threads import tokenizer_
 from qwen3_rerank_plugins.engine.request import RerankRequest
 from qwen3_rerank_plugins.engine.scorer import Scorer, Scores
 
+Futures = list[Future[Scores]]
+
 
 def submit_all(requests: Sequence[RerankRequest], find_scorer: Callable[[], Scorer]) -> list[Scores]:
-    """All answers, or the first failure; whatever then still waits is dropped."""
-    call = _Call()
+    """Return the scores of all requests, in their order.
+
+    Raises:
+        Exception: the first failure. Requests that have not run yet are then canceled.
+    """
+    futures: Futures = []
     with inside_a_call():
         try:
-            call.submit(requests, find_scorer())
-            return call.results()
-        except BaseException:  # an interrupt as well: nobody will read the other results
-            call.give_up()
+            scorer = find_scorer()
+            for request in requests:
+                futures.append(scorer.submit(request))  # after a failure, the others are canceled
+            return list(map(Future.result, futures))  # a comprehension's frame would keep the futures
+        except BaseException:  # also an interrupt: nobody will read the other results
+            _cancel(futures)
             raise
         finally:
-            call.let_go()
+            futures.clear()  # see `_Call.forget`
 
 
 async def asubmit_all(requests: Sequence[RerankRequest], find_scorer: Callable[[], Scorer]) -> list[Scores]:
-    """`ask` without blocking the event loop of asyncio or trio; cancelling the task drops what has not run yet.
+    """`submit_all` without blocking the event loop of asyncio or trio. Canceling the task drops what has not run yet.
 
-    Tokenizing takes time, so it happens on threads of the package's own.
+    Tokenizing takes time, so it happens on threads of this package.
     """
     check_event_loop()
     call = _Call()
@@ -40,79 +48,77 @@ async def asubmit_all(requests: Sequence[RerankRequest], find_scorer: Callable[[
                 scorer = find_scorer()
                 submitted = tokenizer_threads.submit(scorer, _size(requests), lambda: call.submit(requests, scorer))
             await result_of(submitted)
-        await result_of(call.over())
-        return call.results()
+        await result_of(call.finished())
+        return list(map(Future.result, call.futures))
     except BaseException:
         call.give_up()
         raise
     finally:
-        call.let_go()
+        call.forget()
 
 
 class _Call:
-    """The futures of a call. One thread submits; another may give up meanwhile, as a cancelled task does that no longer
-    waits for that thread.
-    """
+    """The futures of an asynchronous call. A tokenizer thread submits, and the canceled task may give up meanwhile."""
 
     def __init__(self) -> None:
-        self._futures: list[Future[Scores]] = []
+        self.futures: Futures = []
         self._given_up = threading.Event()
 
     @inside_a_call()
     def submit(self, requests: Sequence[RerankRequest], scorer: Scorer) -> None:
         for request in requests:
             if self._given_up.is_set():
-                return  # so much less to tokenize
+                return
             future = scorer.submit(request)
-            self._futures.append(future)
-            if self._given_up.is_set():  # asked after appending: either this side or the other sees the future
+            self.futures.append(future)
+            if self._given_up.is_set():  # checked after appending, so that one of the two threads sees the future
                 future.cancel()
 
     @inside_a_call()
-    def over(self) -> Future[None]:
-        """Done as soon as every request has its answer, or one of them failed; it then has the same error."""
-        over: Future[None] = Future()
-        missing = len(self._futures)
+    def finished(self) -> Future[None]:
+        """Return a future that is done once every request has its scores, or that fails with the first failure."""
+        finished: Future[None] = Future()
+        missing = len(self.futures)
         lock = threading.Lock()
 
-        def one_is_done(future: Future[Scores]) -> None:
+        def count(future: Future[Scores]) -> None:
             nonlocal missing
             with lock:
                 missing -= 1
-                if over.done():
+                if finished.done():
                     return
                 if future.cancelled():
-                    over.cancel()
-                    over.set_running_or_notify_cancel()
+                    finished.cancel()
+                    finished.set_running_or_notify_cancel()
                 elif error := future.exception():
-                    over.set_exception(error)
+                    finished.set_exception(error)
                 elif not missing:
-                    over.set_result(None)
+                    finished.set_result(None)
 
         if not missing:
-            over.set_result(None)
-        for future in self._futures:
-            future.add_done_callback(one_is_done)
-        return over
-
-    def results(self) -> list[Scores]:
-        """The answers in the order of the requests, waited for in turn; the first failure is raised."""
-        return list(map(Future.result, self._futures))  # a comprehension's frame would keep the futures, see `let_go`
+            finished.set_result(None)
+        for future in self.futures:
+            future.add_done_callback(count)
+        return finished
 
     @inside_a_call()
     def give_up(self) -> None:
-        """Drop what has not run yet, and what is still to be submitted."""
+        """Cancel the requests that have not run yet, and submit no more."""
         self._given_up.set()
-        for future in self._futures:
-            future.cancel()
+        _cancel(self.futures)
 
-    def let_go(self) -> None:
-        """Of the futures: they hold their error, and the error the frames that know this call; only the garbage
-        collector would find the circle, hours later.
+    def forget(self) -> None:
+        """Drop the futures. They hold their error, whose traceback holds the frames that know this call: a reference
+        cycle that only the garbage collector would find, perhaps hours later.
         """
-        self._futures = []
+        self.futures.clear()
+
+
+def _cancel(futures: Futures) -> None:
+    for future in futures:
+        future.cancel()
 
 
 def _size(requests: Sequence[RerankRequest]) -> int:
-    """Characters to tokenize."""
+    """The characters to tokenize."""
     return sum(len(request.query) + sum(map(len, request.documents)) for request in requests)

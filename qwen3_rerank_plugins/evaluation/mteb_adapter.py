@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qwen3_rerank_plugins._options import UNSET, Unset
 from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, DEFAULT_MODEL
 from qwen3_rerank_plugins.errors import MissingExtraError
-from qwen3_rerank_plugins.reranker import UNSET, Qwen3Reranker, Unset
+from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
 _ORGANIZATION = "qwen3-rerank-plugins"
 

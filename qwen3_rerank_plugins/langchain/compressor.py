@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from qwen3_rerank_plugins._fields import RerankerFields
+from qwen3_rerank_plugins._options import UNSET, Unset
 from qwen3_rerank_plugins._plain_values import whole
 from qwen3_rerank_plugins.engine.request import Instruction
 from qwen3_rerank_plugins.errors import InputTypeError, SettingsError, UnknownArgumentError
@@ -19,7 +20,6 @@ from qwen3_rerank_plugins.langchain.callbacks import config_callbacks
 from qwen3_rerank_plugins.langchain.document_text import check_metadata, with_metadata
 from qwen3_rerank_plugins.langchain.metadata import AnyDocument, Relevance, as_documents, as_relevances
 from qwen3_rerank_plugins.langchain.runnable import RerankInput, RerankStep
-from qwen3_rerank_plugins.reranker import UNSET, Unset
 
 CALL_OPTIONS = ("instruction", "top_n", "min_score")
 FIELDS_TOP_N = -1

@@ -115,4 +115,4 @@ def _answer_of(ranked: RankedTask) -> Answer:
     for document in ranked.documents:
         doc_id = ranked.task.candidates[document.index].doc_id
         results.append(as_object(document) if doc_id is None else as_object(document, doc_id=doc_id))
-    return Answer(results, None, ranked.receipt)
+    return Answer(results, None, ranked.report)

@@ -1,11 +1,11 @@
-"""Reranking on somebody else's server, behind the same seam. Needs the extra `remote`.
+"""Reranking on a rerank server, through the same `Scorer` protocol as a local model. Needs the extra "remote".
 
-One idea a file, from the ground up: `address` (what a URL's path says), `settings` (where, and who applies the
-template), `spelling` (text that spells no control token), `wording` (what is sent), `dialects` (how each server words
-it), `answers` (a server's numbers -> log-odds), `redaction` (what may be shown of a server's words), `surroundings`
-(proxies and certificates), `turns` (whose request is next), `body` (bytes -> JSON, within a limit), `client` (HTTP; the
-extra's door), `detection` (which dialect), `server` (texts -> log-odds), `probe` (is the template there, once?), `loop`
-(the thread that waits), `scorer` (all of it behind the seam).
+- `settings`: where the server is, and who applies the prompt template.
+- `texts`: a request as texts that are safe to send. `protocols`: the JSON of each kind of server.
+- `client`: HTTP and retries, with `environment` (proxies and certificates), `fair_queue` (order of the requests),
+  `response_body` (decompression and JSON), `failures` (errors) and `redaction` (no secrets in messages and logs).
+- `detection`: URLs, and the protocol of a server. `server`: batches and log-odds. `probe`: checks the template.
+- `event_loop`: the thread that all of this runs on. `scorer`: the public `RemoteScorer`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""A server's URL as users have it, and what its path says.
+"""Detect the protocol of a server, from the path of its URL and from its answers about itself.
 
-A URL may name a server, a version of its API, or the endpoint itself. The path of an endpoint also says which protocols
-are spoken there.
+A URL may name a server, a version of its API, or its endpoint.
 """
 
 from __future__ import annotations
@@ -21,15 +20,21 @@ _SPOKEN_AT = {
     "reranking": ("cohere",),  # llama-server
     "reranks": ("cohere",),  # Alibaba's Model Studio
 }
-"""Last part of an endpoint's path -> protocols of the servers that have it."""
+"""Protocols of the servers that have an endpoint, by the last part of its path."""
 _LATER_VERSIONS = ("cohere", "vllm-rerank")
 """Protocols of the servers whose API has a version 2."""
 _ENDS = re.compile(rf"(.*?)(?:/+(v\d+))?(?:/+({'|'.join(_SPOKEN_AT)}))?/*", re.DOTALL)
-"""Any path: what comes before, a version, an endpoint."""
+"""Matches any path: a prefix, a version and an endpoint."""
+_OWNERS = ("vllm", "sglang", "infinity")
+"""Owners that servers name in their list of models. They are also names of protocols."""
+_MODEL_LISTS = ("v1/models", "models")
+_LIMIT = "max_client_batch_size"
+"""The field in which Text Embeddings Inference states the maximum texts of one request."""
+_KEY_WANTED = (401, 403)
 
 
 class Address:
-    """A server's URL, taken apart.
+    """The parts of a server's URL.
 
     Args:
         url: of the server, of a version of its API (`.../v1`), or of its endpoint (`.../v1/rerank`).
@@ -38,13 +43,13 @@ class Address:
         root: the URL without the version and the endpoint.
         version: such as "v1"; None if the URL names none.
         endpoint: the whole URL if it names an endpoint, else None.
-        protocols: what servers with such a path speak, the most common one first.
+        protocols: the protocols of servers with such a path, the most common one first.
     """
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         ends: tuple[str, str | None, str | None]
-        ends = _ENDS.fullmatch(parts.path).groups()  # type: ignore[union-attr,assignment]  # it fits any path
+        ends = _ENDS.fullmatch(parts.path).groups()  # type: ignore[union-attr,assignment]  # it matches any path
         before, self.version, name = ends
         self.root = urlunsplit((parts.scheme, parts.netloc, before.rstrip("/"), "", ""))
         self._end = "".join(f"/{part}" for part in (self.version, name) if part)
@@ -55,29 +60,29 @@ class Address:
 
     @property
     def names_its_api(self) -> bool:
-        """Whether the URL says more than where the server is."""
+        """Whether the URL names a version or an endpoint."""
         return bool(self._end)
 
     def of(self, path: str) -> str:
-        """The URL of a path at the root."""
+        """Return the URL of a path at the root."""
         return f"{self.root}/{path}"
 
     def listing(self, path: str) -> tuple[str, ...]:
-        """The URLs where a server may tell about itself: at the root, and below the version."""
+        """Return the URLs where a server may describe itself: at the root, and below the version."""
         versioned = f"{self.root}/{self.version}/{path}" if self.version else None
         return (self.of(path), versioned) if versioned else (self.of(path),)
 
     def endpoint_of(self, path: str) -> str:
-        """Where to ask for scores: the endpoint of the URL, else the protocol's path in the version of the URL."""
+        """Return the URL to ask for scores: that of the settings, or the protocol's path below the URL's version."""
         if self.endpoint:
             return self.endpoint
         return f"{self.root}/{self.version}/{path.rpartition('/')[2]}" if self.version else self.of(path)
 
     def refuses(self, protocol: str) -> str | None:
-        """Why a protocol's requests must not be sent to this path; None if they may.
+        """Return why a protocol's requests must not be sent to this path, or None if they may.
 
-        A gateway may have the endpoint of any reranking protocol at any path, so that only the two kinds of endpoint
-        are kept apart: those that score pairs and those that rerank.
+        A gateway may serve any reranking protocol at any path. So only two kinds of endpoints are told apart: those
+        that score pairs and those that rerank.
         """
         scores_pairs = protocol == "vllm"
         fits = "vllm" in self.protocols if scores_pairs else self.protocols != ("vllm",)
@@ -90,44 +95,36 @@ class Address:
         )
 
 
-_OWNERS = ("vllm", "sglang", "infinity")
-"""What servers name as the owner of the models in their list; for us also the name of the dialect."""
-_LISTS = ("v1/models", "models")
-_LIMIT = "max_client_batch_size"
-"""What Text Embeddings Inference calls the most texts that it takes in one request."""
-_KEY_WANTED = (401, 403)
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class Found:
-    """What was found out about a server.
+    """The detected properties of a server.
 
     Attributes:
-        protocol: the name of its dialect.
-        documents_per_request: the most that it takes; None if it does not say.
+        protocol: its name in `PROTOCOLS`.
+        documents_per_request: the server's limit; None if it states none.
     """
 
     protocol: str
     documents_per_request: int | None = None
 
 
-class Asks(TypingProtocol):
-    """Whatever can fetch JSON that may be there."""
+class JsonClient(TypingProtocol):
+    """A client that can fetch JSON."""
 
     async def get(self, url: str) -> object:
-        """The JSON, or None."""
+        """Return the JSON, or None if there is none."""
         ...
 
 
-async def detect(client: Asks, address: Address) -> Found:
-    """Find out what a server speaks.
+async def detect(client: JsonClient, address: Address) -> Found:
+    """Detect the protocol of a server.
 
-    A server of one kind only has some paths, and is not asked. Else the server's own word counts, as far as its path
-    allows. A path that more than one kind of server has stands for the most common of them.
+    If only one protocol has such a path, the server is not asked. Otherwise the server's answer decides among the
+    protocols with such a path. Without an answer, a URL with a version or an endpoint stands for the most common one.
 
     Raises:
-        SettingsError: neither the server nor the address says what it is.
-        RemoteUnreachableError: the server says nothing at all.
+        SettingsError: neither the server nor the address identifies the protocol.
+        RemoteUnreachableError: the server does not answer.
     """
     if len(address.protocols) == 1:
         return Found(address.protocols[0])
@@ -146,18 +143,18 @@ async def detect(client: Asks, address: Address) -> Found:
     )
 
 
-async def ask_tei(client: Asks, address: Address) -> Found | None:
-    """What Text Embeddings Inference says about itself; None if this is another server."""
+async def ask_tei(client: JsonClient, address: Address) -> Found | None:
+    """Return what Text Embeddings Inference states about itself; None for another server."""
     for url in address.listing("info"):
         about = await _get(client, url, address)
         if isinstance(about, dict) and _LIMIT in about:
-            most = about[_LIMIT]
-            return Found("tei", most if isinstance(most, int) and most > 0 else None)
+            limit = about[_LIMIT]
+            return Found("tei", limit if isinstance(limit, int) and limit > 0 else None)
     return None
 
 
-async def _ask_owner(client: Asks, address: Address) -> str | None:
-    urls = [address.of(path) for path in _LISTS] + list(address.listing("models")[1:])
+async def _ask_owner(client: JsonClient, address: Address) -> str | None:
+    urls = [address.of(path) for path in _MODEL_LISTS] + list(address.listing("models")[1:])
     for url in dict.fromkeys(urls):
         owner = _owner(await _get(client, url, address))
         if owner in _OWNERS:
@@ -165,8 +162,8 @@ async def _ask_owner(client: Asks, address: Address) -> str | None:
     return None
 
 
-async def _get(client: Asks, url: str, address: Address) -> object:
-    """JSON that may be there. Some gateways let nobody ask for anything but scores: then the address has to do."""
+async def _get(client: JsonClient, url: str, address: Address) -> object:
+    """Return the JSON at a URL, or None. Some gateways refuse everything but scores; then the address must suffice."""
     try:
         return await client.get(url)
     except RemoteRefusedError as error:

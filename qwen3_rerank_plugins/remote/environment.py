@@ -1,6 +1,6 @@
-"""The environment variables that decide how a server is reached: proxies and certificates.
+"""The environment variables for connections to servers: proxies and certificates.
 
-They are read when a connection is made, for the one server that it is to, so that an error can name the variable.
+They are read for one server when its connection is made, so that an error can name the variable.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _FILES: dict[str, Callable[[Path], bool]] = {"SSL_CERT_FILE": Path.is_file, "SSL
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Proxy:
-    """The proxy between us and the server. It reads what is sent over plain http.
+    """The proxy for a server. It can read plain http.
 
     Attributes:
-        variable: the environment variable that names it.
-        url: its address; may hold a name and a password.
-        secrets: what of it must not be shown.
+        variable: the environment variable that names the proxy.
+        url: of the proxy; may contain a name and a password.
+        secrets: the parts of the URL that must not be shown.
     """
 
     variable: str
@@ -37,10 +37,10 @@ class Proxy:
 
 
 def find_proxy(url: str) -> Proxy | None:
-    """The proxy for a server; None if it is asked directly.
+    """Return the proxy for a server, or None if the connection is direct.
 
     Raises:
-        SettingsError: the variable's value is no proxy that can be used.
+        SettingsError: the variable's value is not a usable proxy.
     """
     server = urlsplit(url)
     found = getproxies()
@@ -71,22 +71,20 @@ def find_proxy(url: str) -> Proxy | None:
 
 
 def certificates(make: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-    """The context of encrypted connections, with the certificates that the environment names.
+    """Return the SSL context, with the certificates that the environment names.
 
     Args:
-        make: makes it from the environment.
+        make: makes the context from the environment.
 
     Raises:
-        SettingsError: a variable names something that cannot be used.
+        SettingsError: a variable names an unusable file or folder.
     """
-    for variable, is_there in _FILES.items():
-        if (value := os.environ.get(variable)) and not is_there(Path(value)):
-            raise _unusable(
-                variable, "there is no such file" if is_there is Path.is_file else "there is no such folder"
-            )
+    for variable, exists in _FILES.items():
+        if (value := os.environ.get(variable)) and not exists(Path(value)):
+            raise _unusable(variable, "there is no such file" if exists is Path.is_file else "there is no such folder")
     try:
         return make()
-    except (OSError, ValueError) as error:  # those of ssl are OSErrors
+    except (OSError, ValueError) as error:  # SSL errors are OSErrors
         key_log = os.environ.get("SSLKEYLOGFILE")
         variable = next((name for name in _FILES if os.environ.get(name)), "SSL_CERT_FILE")
         if key_log and getattr(error, "filename", None) == key_log:
@@ -101,13 +99,13 @@ def _unusable(variable: str, reason: str) -> SettingsError:
 
 
 def _variable(kind: str) -> str:
-    """The name of the variable as it is set; the small letters count where both are."""
+    """Return the name of the variable that is set; lowercase takes precedence over uppercase."""
     names = (f"{kind}_proxy", f"{kind}_proxy".upper())
     return next((name for name in names if name in os.environ), "The proxy in the settings of this system")
 
 
 def _is_excepted(host: str, port: int | None, exceptions: str) -> bool:
-    """Whether `NO_PROXY` has the server, as a name, a domain, an address or a range of addresses."""
+    """Whether `NO_PROXY` lists the server, as a name, a domain, an address or a range of addresses."""
     address = _address(host)
     for entry in filter(None, map(str.strip, exceptions.split(","))):
         if entry == "*":
@@ -129,7 +127,7 @@ def _is_excepted(host: str, port: int | None, exceptions: str) -> bool:
 
 def _name_and_port(entry: str) -> tuple[str, int | None]:
     if _address(entry):
-        return entry, None  # an IPv6 address has colons of its own
+        return entry, None  # an IPv6 address contains colons
     try:
         parts = urlsplit(entry if "://" in entry else f"//{entry}")
         return (parts.hostname or "").removeprefix("*").removeprefix("."), parts.port

@@ -1,6 +1,6 @@
-"""One thread with an event loop of its own, on which everything waits that waits for a server.
+"""A background thread with an event loop, on which all requests to servers run.
 
-A caller's loop may end at any time, and this one must not end with it.
+It is separate from the callers' event loops, because those may end at any time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class BackgroundLoop:
-    """Runs coroutines until it is stopped. The thread is a daemon: it keeps no program alive.
+    """Runs coroutines until it is stopped. The thread is a daemon, so it does not keep the program alive.
 
     Args:
         name: of the thread.
@@ -43,15 +43,15 @@ class BackgroundLoop:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def call(self, function: Callable[[], object]) -> None:
-        """Run a function on the thread, soon."""
+        """Run a function on the thread without waiting for it."""
         self._loop.call_soon_threadsafe(function)
 
     def stop(self, last: Coroutine[Any, Any, None], patience: float) -> None:
-        """Finish what was started, then run `last`, then end the thread. From that thread itself nothing is awaited.
+        """Finish all coroutines, then run `last`, then end the thread. On that thread itself, do not wait for this.
 
         Args:
-            last: what to run.
-            patience: seconds after which whatever is not finished is cancelled.
+            last: the coroutine to run at the end.
+            patience: seconds after which unfinished coroutines are canceled.
         """
         finished = self.submit(self._finish(last, patience))
         if threading.current_thread() is not self._thread:
@@ -71,14 +71,14 @@ class BackgroundLoop:
             _, late = await asyncio.wait(others, timeout=patience)
             for task in late:
                 task.cancel()
-            await asyncio.gather(*others, return_exceptions=True)  # each has its own caller to answer
+            await asyncio.gather(*others, return_exceptions=True)  # each caller gets its error from its own future
         await last
         self._loop.call_soon(self._loop.stop)
 
 
 class _DaemonThreads(ThreadPoolExecutor):
-    """Where the loop looks up host names. An ordinary pool is joined at the interpreter's exit, and a lookup that gets
-    no answer lasts for half a minute.
+    """Threads on which the loop looks up host names. The interpreter joins ordinary pools at exit, and a lookup without
+    an answer takes half a minute.
     """
 
     def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:

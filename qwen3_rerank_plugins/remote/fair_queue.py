@@ -1,7 +1,6 @@
-"""A few requests at once, and whose turn comes next.
+"""Limit the number of concurrent requests, and share them fairly among calls.
 
-A call may queue hundreds of requests. Callers take turns, so that a small call beside it waits for one request of each
-other caller, and not for all of them.
+A call may queue hundreds of requests. Calls take turns, so a small call waits for one request of each other call only.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ from collections.abc import AsyncIterator
 
 
 class Turns:
-    """Hands out turns. All of it runs on one event loop.
+    """Hands out turns. All methods run on one event loop.
 
     Args:
-        at_once: how many turns there are at the same time.
+        at_once: maximum number of concurrent turns.
     """
 
     def __init__(self, at_once: int) -> None:
@@ -25,10 +24,10 @@ class Turns:
 
     @contextlib.asynccontextmanager
     async def turn(self, caller: object) -> AsyncIterator[None]:
-        """Wait for a turn, and have it for as long as the context lasts.
+        """Wait for a turn, and keep it until the context ends.
 
         Args:
-            caller: whoever shares one place in the round.
+            caller: identifies the call. Requests of the same caller share its turns.
         """
         await self._take(caller)
         try:
@@ -37,7 +36,7 @@ class Turns:
             self._give_back()
 
     async def _take(self, caller: object) -> None:
-        if self._free:  # then nobody waits
+        if self._free:  # so no other request is waiting
             self._free -= 1
             return
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -45,7 +44,7 @@ class Turns:
         try:
             await mine
         except asyncio.CancelledError:
-            if not mine.cancelled():  # the turn came just as its caller left
+            if not mine.cancelled():  # it got the turn just before it was canceled
                 self._give_back()
             raise
 
@@ -54,7 +53,7 @@ class Turns:
             caller, queue = self._waiting.popitem(last=False)
             following = _first_waiting(queue)
             if queue:
-                self._waiting[caller] = queue  # behind all others
+                self._waiting[caller] = queue  # to the back of the queue
             if following:
                 following.set_result(None)
                 return
@@ -62,7 +61,7 @@ class Turns:
 
 
 def _first_waiting(queue: deque[asyncio.Future[None]]) -> asyncio.Future[None] | None:
-    """The first of a queue whose task was not cancelled, taken out of it together with those before it."""
+    """Take the first request that was not canceled from the queue, and drop those before it."""
     while queue:
         if not (first := queue.popleft()).done():
             return first

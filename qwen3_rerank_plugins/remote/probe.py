@@ -1,11 +1,8 @@
-"""Is the template there, once and whole? Known questions, and what the answers give away.
+"""Check that a server applies the prompt template exactly once and undamaged, by scoring known questions.
 
-Comes in: a server at its first connection. Goes out: nothing, or an error that names what is wrong.
-Must not know: how the server is asked.
-
-Two things are looked at. That a relevant document is told from an irrelevant one, with a probability on either side of
-one half: without the template both come out alike. And how scores move as one text is cut in two at different places: a
-server that only joins what it is sent gives one score to all cuts of a text, one that has a template does not.
+The probe checks two things. First, a relevant document must get a probability above one half, and an irrelevant one
+below; without the template, both get about the same. Second, one text is split into query and document at several
+positions: a server that only joins its inputs gives all splits the same score, and a server with a template does not.
 """
 
 from __future__ import annotations
@@ -22,11 +19,11 @@ from qwen3_rerank_plugins.remote.texts import RequestTexts, request_texts
 
 OTHER_INSTRUCTION = "Given a question, retrieve timetables and news about trains, and nothing that answers the question"
 _ONE_TEXT = ("1", "2 How do bees make honey? 3", "4 Bees make honey from nectar. 5", "6")
-"""One text in four pieces. Between two digits a Qwen tokenizer always cuts, so that all ways to join them give the same
-tokens; and there is no white space at the cuts, which some servers take away."""
+"""One text in four parts. A Qwen tokenizer always splits between two digits, so every way to join the parts gives the
+same tokens. There is no white space at the cuts, because some servers strip it."""
 _NOISE, _SHARE = 0.05, 0.02
-"""Log-odds that are the same although they differ: by what 16 bits and other company in a batch make of them, at least
-the first, and up to this share of what lies between relevant and irrelevant."""
+"""Noise in log-odds, from 16 bits and different batches: the larger of an absolute difference, and a share of the
+difference between relevant and irrelevant."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,11 +32,11 @@ class Evidence:
 
     Attributes:
         relevant, irrelevant: of the two documents.
-        cuts: of one text, cut at different places into query and document: the server applies the template. Or of the
-            relevant and the irrelevant prompt, each cut at two places: this side does.
-        bare_ends: of the relevant and the irrelevant prompt with the line breaks at its end, and without; only where
-            this side applies the template.
-        instructed: of the two documents under another instruction; only where one can be sent.
+        cuts: if the server applies the template, of one text, split into query and document at three positions. If the
+            client does, of the relevant and of the irrelevant prompt, each split at two positions.
+        bare_ends: of the relevant and of the irrelevant prompt, each with the line breaks at its end and without; empty
+            if the server applies the template.
+        instructed: of the two documents with another instruction; None if the protocol has no field for it.
     """
 
     relevant: float
@@ -50,31 +47,31 @@ class Evidence:
 
     @property
     def drops_instructions(self) -> bool:
-        """Whether the server takes an instruction, and scores as if it had not."""
+        """Whether the protocol has a field for the instruction and the scores do not depend on it."""
         if self.instructed is None:
             return False
         pairs = zip(self.instructed, (self.relevant, self.irrelevant), strict=True)
         return all(self.alike(pair) for pair in pairs)
 
     def alike(self, scores: Sequence[float]) -> bool:
-        """Whether they are the same but for noise."""
+        """Whether the scores are equal except for noise."""
         return max(scores) - min(scores) <= max(_NOISE, _SHARE * abs(self.relevant - self.irrelevant))
 
 
 async def check_server(server: Server, template: Template) -> Evidence:
-    """Ask, and judge.
+    """Score the known questions and return their log-odds.
 
     Raises:
-        RemoteTemplateError: the template is missing, doubled or damaged, or this is no reranker.
+        RemoteTemplateError: the template is missing, doubled or damaged, or the model is not a reranker.
     """
-    evidence = await (_ask_plainly(server) if template == "server" else _ask_in_the_template(server))
+    evidence = await (_probe_server_template(server) if template == "server" else _probe_client_template(server))
     if fault := find_fault(evidence, template):
         raise RemoteTemplateError(f"{fault} Pass probe=False to take its scores as they are.")
     return evidence
 
 
 def find_fault(evidence: Evidence, template: Template) -> str | None:
-    """What the evidence shows to be wrong, with what to do about it; None if nothing."""
+    """Return what is wrong and the remedy, or None if nothing is wrong."""
     joined = all(evidence.alike(cut) for cut in evidence.cuts)
     if template == "server" and joined:
         return (
@@ -102,13 +99,11 @@ def find_fault(evidence: Evidence, template: Template) -> str | None:
     return None
 
 
-async def _ask_plainly(server: Server) -> Evidence:
-    """For a server that lays texts into the template: send them as they are."""
+async def _probe_server_template(server: Server) -> Evidence:
+    """Probe a server that applies the template."""
     pair = _pair("server")
     relevant, irrelevant = await server.log_odds(pair)
-    cuts = [
-        RequestTexts("".join(_ONE_TEXT[:place]), ("".join(_ONE_TEXT[place:]),), pair.instruction) for place in (1, 2, 3)
-    ]
+    cuts = [RequestTexts("".join(_ONE_TEXT[:cut]), ("".join(_ONE_TEXT[cut:]),), pair.instruction) for cut in (1, 2, 3)]
     found = [(await server.log_odds(cut))[0] for cut in cuts]
     instructed = None
     if server.takes_instructions:
@@ -117,18 +112,17 @@ async def _ask_plainly(server: Server) -> Evidence:
     return Evidence(relevant, irrelevant, (tuple(found),), (), instructed)
 
 
-async def _ask_in_the_template(server: Server) -> Evidence:
-    """For one that only joins them: cut prompts elsewhere, and leave out the line breaks at their ends."""
+async def _probe_client_template(server: Server) -> Evidence:
+    """Probe a server that only joins its inputs: split prompts elsewhere, and omit the line breaks at their ends."""
     pair = _pair("client")
     bare = tuple(half.rstrip() for half in pair.documents)
     relevant, irrelevant, bare_relevant, bare_irrelevant = await server.log_odds(
         dataclasses.replace(pair, documents=(*pair.documents, *bare))
     )
-    # behind the first control token and before the second: every tokenizer cuts there, and there is no white space
-    text_indices = (pair.query.index(">") + 1, pair.query.index("<", 1))
+    # after the first control token and before the second: every tokenizer splits there, and there is no white space
+    positions = (pair.query.index(">") + 1, pair.query.index("<", 1))
     cuts = [
-        RequestTexts(pair.query[:place], tuple(pair.query[place:] + half for half in pair.documents))
-        for place in text_indices
+        RequestTexts(pair.query[:cut], tuple(pair.query[cut:] + half for half in pair.documents)) for cut in positions
     ]
     found = [await server.log_odds(cut) for cut in cuts]
     return Evidence(

@@ -1,10 +1,7 @@
-"""How each server words a request and its answer: a table, a row a dialect.
+"""The JSON of each kind of rerank server: requests to it and answers from it.
 
-Comes in: texts. Goes out: the JSON to send; and of the JSON that comes back, the list of its scores.
-Must not know: HTTP, templates, log-odds.
-
-Sources: the servers' own API descriptions (vLLM's and SGLang's protocol classes, the OpenAPI pages of Text Embeddings
-Inference and Infinity, Cohere's and Jina's reference of `/rerank`).
+Sources: the servers' API descriptions (the protocol classes of vLLM and SGLang, the OpenAPI pages of Text Embeddings
+Inference and Infinity, and the references of `/rerank` by Cohere and Jina).
 """
 
 from __future__ import annotations
@@ -16,21 +13,28 @@ from typing import Any, Literal
 
 from qwen3_rerank_plugins.errors import RemoteAnswerError
 
+Scale = Literal["probability", "logit"]
+_CERTAIN, _IMPOSSIBLE = 40.0, -750.0
+"""Finite log-odds of a probability that was rounded to 1 or 0. The floats next to 1 and 0 have 36.7 and -744.4, and the
+probabilities of these two are exactly 1 and 0 again."""
+_ROUNDING = 1e-4
+"""How far beyond 0 or 1 a probability may be, because servers compute with few bits."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ProtocolSpec:
-    """The names of one server's fields.
+    """The names of one protocol's fields.
 
     Attributes:
         path: of the endpoint.
         query, documents: fields of the request.
-        results: field of the answer that holds the list of scores; None if the answer is that list.
-        score: field of one result that holds its number.
+        results: field of the answer that holds the list of results; None if the answer is that list.
+        score: field of one result that holds its score.
         model: field for the model's name, if there is one.
         instruction: field for the instruction, if there is one.
-        count: field for how many results are wanted, where a server may have a smaller number of its own.
-        logits: what to send for log-odds instead of probabilities; None where there is no way to ask for them.
-        always: what every request carries. No server is ever asked to cut a text.
+        count: field for the number of results, where a server may return fewer by default.
+        logits: fields that ask for log-odds instead of probabilities; None if the protocol has none.
+        always: fields of every request. No server is ever asked to truncate a text.
     """
 
     path: str
@@ -71,60 +75,51 @@ PROTOCOLS: Mapping[str, ProtocolSpec] = {
     "infinity": ProtocolSpec(path="rerank", logits={"raw_scores": True}),
     "cohere": ProtocolSpec(path="v1/rerank", count="top_n"),
 }
-"""Cohere's is also Jina's, and that of most gateways."""
+"""Jina and most gateways use the protocol of Cohere."""
 
 
 def body_of(
-    dialect: ProtocolSpec, model: str, query: str, documents: Sequence[str], instruction: str | None, *, logits: bool
+    protocol: ProtocolSpec, model: str, query: str, documents: Sequence[str], instruction: str | None, *, logits: bool
 ) -> dict[str, Any]:
-    """The JSON of one request."""
-    body: dict[str, Any] = {dialect.query: query, dialect.documents: list(documents), **dialect.always}
-    if dialect.model:
-        body[dialect.model] = model
-    if dialect.instruction and instruction is not None:
-        body[dialect.instruction] = instruction
-    if dialect.count:
-        body[dialect.count] = len(documents)
-    if dialect.logits is not None:
-        body.update((name, value if logits else not value) for name, value in dialect.logits.items())
+    """Return the JSON of one request; `logits` asks for log-odds instead of probabilities."""
+    body: dict[str, Any] = {protocol.query: query, protocol.documents: list(documents), **protocol.always}
+    if protocol.model:
+        body[protocol.model] = model
+    if protocol.instruction and instruction is not None:
+        body[protocol.instruction] = instruction
+    if protocol.count:
+        body[protocol.count] = len(documents)
+    if protocol.logits is not None:
+        body.update((name, value if logits else not value) for name, value in protocol.logits.items())
     return body
 
 
-Scale = Literal["probability", "logit"]
-
-_CERTAIN, _IMPOSSIBLE = 40.0, -750.0
-"""Log-odds of a probability that was rounded to 1 or 0, as those must be finite: beyond those of the floats next to 1
-and 0, 36.7 and -744.4, and their own probabilities are exactly 1 and 0 again."""
-
-_ROUNDING = 1e-4
-"""How far beyond 0 or 1 a probability may be, after the server's arithmetic in few bits."""
-
-
 def read_answer(
-    answer: object, dialect: ProtocolSpec, documents: int, scale: Scale, quote: Callable[[object], str]
+    answer: object, protocol: ProtocolSpec, documents: int, scale: Scale, quote: Callable[[object], str]
 ) -> tuple[float, ...]:
-    """Log-odds by the index that the server gave each of them.
+    """Return the log-odds of each document, in the order in which they were sent.
 
     Args:
         answer: the JSON of the answer.
-        dialect: in which fields to look.
-        documents: how many were sent.
-        scale: what the server's numbers are.
-        quote: makes the server's words safe to show.
+        protocol: of the server.
+        documents: how many documents were sent.
+        scale: what the scores are.
+        quote: makes the server's text safe to show.
 
     Returns:
-        One log-odds a document; NaN where the server has null, which is how JSON writes NaN.
+        One log-odds per document; NaN where the server sent null, because JSON cannot represent NaN.
 
     Raises:
-        RemoteAnswerError: it is not an answer, or not one to these documents, or a number is no probability.
+        RemoteAnswerError: a field is missing or malformed, a document has no result or two, or a score is not a
+            probability although `scale` says so.
     """
     found: dict[int, float] = {}
     try:
-        for item in _results(answer, dialect):
+        for item in _results(answer, protocol):
             index = _index(item, documents)
             if index in found:
                 raise _OddError(f"two results for document {index}", answer)
-            found[index] = _log_odds(item, dialect.score, scale)
+            found[index] = _log_odds(item, protocol.score, scale)
         if len(found) != documents:
             missing = next(index for index in range(documents) if index not in found)
             raise _OddError(f"{len(found)} results for {documents} documents; document {missing} has none", answer)
@@ -136,7 +131,7 @@ def read_answer(
 
 
 def log_odds_of(probability: float) -> float:
-    """log(p / (1 - p)), finite also where p was rounded to 0 or 1: below and above everything else."""
+    """Return log(p / (1 - p)); for a p of 0 or 1, a finite number beyond all others."""
     if probability in (0, 1):
         return _CERTAIN if probability else _IMPOSSIBLE
     return math.log(probability) - math.log1p(-probability)
@@ -148,12 +143,12 @@ class _OddError(Exception):
         self.what, self.shown, self.remedy = what, shown, remedy
 
 
-def _results(answer: object, dialect: ProtocolSpec) -> list[object]:
+def _results(answer: object, protocol: ProtocolSpec) -> list[object]:
     results = answer
-    if dialect.results is not None:
-        results = answer.get(dialect.results) if isinstance(answer, dict) else None
+    if protocol.results is not None:
+        results = answer.get(protocol.results) if isinstance(answer, dict) else None
     if not isinstance(results, list):
-        where = f"no list under {dialect.results!r}" if dialect.results else "no list of results"
+        where = f"no list under {protocol.results!r}" if protocol.results else "no list of results"
         raise _OddError(where, answer)
     return results
 

@@ -1,7 +1,6 @@
-"""What a server says -> what may be shown: no key, no password, no control character, not too much of it.
+"""Make a server's text safe to show: no secrets, no control characters, and not too long.
 
-Every message about a server passes `Redaction` before anybody sees it: the words of an error, the whole error on its
-way to the caller, and the lines that the HTTP client logs.
+Every message about a server passes through `Redaction`: quoted text, whole errors, and the HTTP client's log records.
 """
 
 from __future__ import annotations
@@ -19,26 +18,26 @@ from pathlib import Path
 from qwen3_rerank_plugins.errors import RemoteError, RerankError, fresh
 
 _SHOWN = 300
-"""Characters of a server's own words that a message quotes."""
+"""Characters of a server's text that a message quotes."""
 _READ = 20_000
-"""Characters of a server's own words that are looked at for it."""
+"""Characters of a server's text that are searched for the quote."""
 _SHORT = 8
-"""Characters of a secret below which it may be part of ordinary words; it is then looked for as a word of its own."""
+"""Characters. A shorter secret may be part of ordinary words, so it is only hidden where it is a separate word."""
 _GIVEAWAY = 12
-"""Characters from the start of a secret that are hidden even where the rest is missing."""
+"""Characters from the start of a secret that are hidden even if the rest is missing."""
 _ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])?")
-"""What a terminal obeys: colors, cursor movements, titles."""
+"""Terminal escape sequences: colors, cursor movements, titles."""
 _ESCAPED_CONTROL = re.compile(r"\\u(00[01][0-9a-f])", re.IGNORECASE)
 """A control character as JSON writes it."""
 _LOGGERS = ("httpx", *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")))
-"""Of the HTTP client: at INFO they write the server's reason phrase, at DEBUG its headers."""
+"""Loggers of the HTTP client. They log the server's reason phrase at INFO and its headers at DEBUG."""
 
 
 class Redaction:
-    """Takes secrets and control characters out of text. Also a filter of log records.
+    """Removes secrets and control characters from text. Also a filter of log records.
 
     Args:
-        secrets: the key, passwords of proxies; None and empty ones are left out.
+        secrets: API keys and passwords of proxies. None and empty strings are ignored.
     """
 
     def __init__(self, secrets: Iterable[str | None]) -> None:
@@ -51,7 +50,7 @@ class Redaction:
         self._thread = threading.get_ident()
 
     def clean(self, text: str) -> str:
-        """All of a text on one line, with "***" where a secret was, in whatever spelling, whole or from its start."""
+        """Return the text on one line, with "***" for each secret in any encoding, also if only its start is there."""
         text = _ESCAPE_SEQUENCE.sub("", text)
         text = "".join(character if character.isprintable() else " " * character.isspace() for character in text)
         for secret in self._secrets:
@@ -59,7 +58,7 @@ class Redaction:
         return " ".join(text.split())
 
     def quote(self, said: object) -> str:
-        """The beginning of what a server said, text or parsed JSON, safe to show."""
+        """Return the beginning of a server's text or parsed JSON, safe to show."""
         if not isinstance(said, str):
             try:
                 said = json.dumps(said, ensure_ascii=False)
@@ -69,17 +68,17 @@ class Redaction:
         return clean if len(clean) <= _SHOWN else f"{clean[:_SHOWN]}..."
 
     def error(self, error: Exception) -> RerankError:
-        """The error as one caller gets it: of our tree, shared with no other caller, with nothing behind it.
+        """Return a copy of the error for one caller, without a traceback, cause or context.
 
-        The frames behind an error hold the key and the server's words as local variables, which some reporters of
-        errors print. An error of another kind is a mistake of this package; its type and its place are told in words.
+        Their frames hold the API key and the server's text as local variables, which some error reports print. An error
+        of another type is a bug of this package; the copy is then a `RemoteError` that names its type and location.
         """
         if isinstance(error, RerankError):
             told = fresh(error)
             told.args = tuple(self.clean(part) if isinstance(part, str) else part for part in error.args)
         else:
-            place = traceback.extract_tb(error.__traceback__)[-1:]
-            where = "".join(f" in {Path(frame.filename).name}, line {frame.lineno}" for frame in place)
+            frames = traceback.extract_tb(error.__traceback__)[-1:]
+            where = "".join(f" in {Path(frame.filename).name}, line {frame.lineno}" for frame in frames)
             told = RemoteError(
                 f"The server could not be asked: {type(error).__name__}{where}: {self.quote(str(error))}. Please "
                 "report this."
@@ -88,25 +87,25 @@ class Redaction:
         return told
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Clean a line that the HTTP client logs on this thread. See `logging.Filter`."""
+        """Clean a record that the HTTP client logs on this thread. See `logging.Filter`."""
         if record.thread == self._thread:
             record.msg, record.args = self.clean(record.getMessage()), None
             record.exc_info = record.exc_text = None
         return True
 
     def watch_logs(self) -> None:
-        """Clean what the HTTP client logs from now on."""
+        """Start cleaning the HTTP client's log records."""
         for name in _LOGGERS:
             logging.getLogger(name).addFilter(self)
 
     def leave_logs(self) -> None:
-        """The client is closed."""
+        """Stop cleaning log records, because the client is closed."""
         for name in _LOGGERS:
             logging.getLogger(name).removeFilter(self)
 
 
 class _Spelled:
-    """One secret, however its characters are written: as they are, percent-encoded, escaped for JSON or HTML."""
+    """One secret, with each character plain, percent-encoded, or escaped for JSON or HTML."""
 
     def __init__(self, secret: str) -> None:
         start = r"\s*".join(map(_spellings, secret[:_GIVEAWAY]))
@@ -114,7 +113,7 @@ class _Spelled:
         self._rest = secret[_GIVEAWAY:]
 
     def hide(self, text: str) -> str:
-        """The text with "***" in its place."""
+        """Return the text with "***" for the secret."""
         return "".join(self._parts(text))
 
     def _parts(self, text: str) -> Iterator[str]:
@@ -133,7 +132,7 @@ class _Spelled:
 
 @functools.cache
 def _spellings(character: str) -> str:
-    """A pattern for one character of a secret: its encodings first, as some begin with the character itself."""
+    """Return a pattern for one character of a secret. Encodings come first, because some begin with the character."""
     code = f"{ord(character):02x}"
     return (
         rf"(?:{_named(character)}&#0*{ord(character)};|&#x0*{code};|%(?:25)*{code}"
@@ -147,13 +146,13 @@ def _named(character: str) -> str:
 
 
 def _encodings(secret: str) -> set[str]:
-    """What a secret looks like in Base64, wherever it stands in what was encoded, and in hexadecimal."""
+    """Return a secret in hexadecimal, and in Base64 at any offset of the encoded data."""
     if len(secret) < _SHORT:
         return set()
     found = {secret.encode().hex()}
     for before in range(3):
         encoded = base64.b64encode(b"\0" * before + secret.encode())
-        # without the characters that also depend on what stands before and behind
+        # without the characters that also depend on the data before and after the secret
         certain = encoded[(before * 8 + 5) // 6 : (before + len(secret.encode())) * 8 // 6].decode()
         found |= {certain, certain.translate(str.maketrans("+/", "-_"))}
     return found

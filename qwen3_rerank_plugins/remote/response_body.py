@@ -1,7 +1,6 @@
-"""The bytes of an answer -> its body: decompressed, no larger than allowed, as text or JSON.
+"""Read the body of an answer: decompress it up to a size limit, and parse it as text or JSON.
 
-A server decides what it sends, and a few bytes may unpack to gigabytes. So the answer is read piece by piece, and what
-comes out of the decompressor is counted.
+A few compressed bytes may unpack to gigabytes. So the body is read in chunks, and its decompressed bytes are counted.
 """
 
 from __future__ import annotations
@@ -14,38 +13,39 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 LARGEST_ANSWER = 16 * 1024 * 1024
-"""Bytes of an answer after decompression, besides the size of its request, whose texts some servers send back."""
+"""Maximum bytes of an answer after decompression. The size of its request comes on top, because some servers return the
+texts."""
 
 
 class UnreadableError(ValueError):
-    """The body cannot be used; the message is a noun with what is wrong about it."""
+    """The body cannot be used. The message is a noun that describes it."""
 
 
-async def read_body(pieces: AsyncIterator[bytes], encoding: str, most: int) -> tuple[bytes, bool]:
-    """The body of an answer.
+async def read_body(chunks: AsyncIterator[bytes], encoding: str, most: int) -> tuple[bytes, bool]:
+    """Read the body of an answer.
 
     Args:
-        pieces: its bytes as they arrive.
-        encoding: the `Content-Encoding` that the server names.
-        most: bytes to read at most.
+        chunks: its bytes as they arrive.
+        encoding: the `Content-Encoding` header.
+        most: maximum bytes to return.
 
     Returns:
-        The body, and whether that is all of it.
+        The body, and whether it is complete.
 
     Raises:
-        UnreadableError: it is compressed in another way than by gzip or deflate, or damaged.
+        UnreadableError: its compression is neither gzip nor deflate, or it is damaged.
     """
     unpack = _unpacker(encoding)
     body = bytearray()
-    async for piece in pieces:
-        body += unpack(piece, most + 1 - len(body))
+    async for chunk in chunks:
+        body += unpack(chunk, most + 1 - len(body))
         if len(body) > most:
             return bytes(body[:most]), False
     return bytes(body), True
 
 
 def text_of(body: bytes, charset: str | None) -> str:
-    """A body as text, whatever the server says about its charset."""
+    """Decode a body as text. An unknown charset is ignored, and invalid bytes are replaced."""
     for name in filter(None, (_marked(body), charset)):
         with contextlib.suppress(LookupError, ValueError):
             if _is_plain(name):
@@ -54,10 +54,10 @@ def text_of(body: bytes, charset: str | None) -> str:
 
 
 def json_of(body: bytes) -> Any:
-    """A body as JSON.
+    """Parse a body as JSON.
 
     Raises:
-        UnreadableError: it is not JSON, or an object in it has one name twice.
+        UnreadableError: it is not JSON, or an object in it contains a name twice.
     """
     try:
         return json.loads(body, object_pairs_hook=_unambiguous)
@@ -78,17 +78,17 @@ def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _unpacker(encoding: str) -> Callable[[bytes, int], bytes]:
-    """A function of the next bytes and of the room that is left for what they unpack to."""
+    """Return a function that decompresses the next chunk, up to a number of bytes."""
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
-        return lambda piece, _: piece
+        return lambda chunk, _: chunk
     if encoding not in ("gzip", "x-gzip", "deflate"):
         raise UnreadableError(f"something compressed as {encoding!r:.80}, which was not asked for and is not read")
-    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)  # either of the two, as its header says
+    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)  # gzip or deflate, according to the header of the data
 
-    def unpack(piece: bytes, room: int) -> bytes:
+    def unpack(chunk: bytes, limit: int) -> bytes:
         try:
-            return unpacker.decompress(piece, room)
+            return unpacker.decompress(chunk, limit)
         except zlib.error:
             pass
         raise UnreadableError(f"something that is not {encoding}, as its Content-Encoding says")
@@ -97,13 +97,13 @@ def _unpacker(encoding: str) -> Callable[[bytes, int], bytes]:
 
 
 def _marked(body: bytes) -> str | None:
-    """The encoding that a byte order mark names."""
+    """Return the encoding of the byte order mark, if there is one."""
     marks = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
     marks |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
     return next((name for mark, name in marks.items() if body.startswith(mark)), None)
 
 
 def _is_plain(charset: str) -> bool:
-    """Whether it is an encoding of text, and none that interprets escapes, with warnings of its own."""
+    """Whether it is a plain text encoding. Those that interpret escapes would issue warnings."""
     name = codecs.lookup(charset).name
     return "escape" not in name and name not in ("idna", "punycode", "undefined")

@@ -1,4 +1,4 @@
-"""The whole way to a server behind the seam: wording, connection, probe, answers."""
+"""The scorer of a rerank server: it connects, probes the server and sends requests, behind the `Scorer` protocol."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from concurrent.futures import Future
 
 from qwen3_rerank_plugins.engine.concurrency.lifetime import closed_at_exit, refuse_at_exit
 from qwen3_rerank_plugins.engine.request import DEFAULT_INSTRUCTION, RerankRequest, make_request
-from qwen3_rerank_plugins.engine.scorer import Scores
+from qwen3_rerank_plugins.engine.scorer import Scores, blank_scores, check_process
 from qwen3_rerank_plugins.errors import ClosedError, NonFiniteScoreError, RequestError, RerankError
 from qwen3_rerank_plugins.remote.client import HttpClient
 from qwen3_rerank_plugins.remote.event_loop import BackgroundLoop
@@ -22,12 +22,12 @@ from qwen3_rerank_plugins.remote.texts import RequestTexts, request_texts
 
 
 class RemoteScorer:
-    """A model on a server. Nothing is sent before the first request; equal settings should share one.
+    """A model on a rerank server. Nothing is sent before the first request. Equal settings should share one scorer.
 
-    A future that is cancelled takes its requests back: what was not sent never is, what was is hung up on.
+    Canceling a future drops the requests that were not sent, and closes the connections of those that were.
 
     Args:
-        settings: where the server is, and how it is asked.
+        settings: of the connection.
     """
 
     def __init__(self, settings: RemoteSettings) -> None:
@@ -35,10 +35,10 @@ class RemoteScorer:
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._closed = False
-        self._closing = asyncio.Event()  # the same, for those who wait on the loop
+        self._closing = asyncio.Event()  # the same, for coroutines that wait on the loop
         self._loop: BackgroundLoop | None = None
         self._client: HttpClient | None = None
-        self._connecting: asyncio.Task[Server] | None = None  # from here on touched on the loop only
+        self._connecting: asyncio.Task[Server] | None = None  # from here on, used on the loop only
         self._waiting = 0
         self._drops_instructions = False
 
@@ -46,38 +46,35 @@ class RemoteScorer:
         """See `Scorer.submit`.
 
         Raises:
-            ClosedError: it was closed, or belongs to the parent of this process.
-            RequestError: the request asks for what only a model in this process can do.
+            ClosedError: the scorer was closed, or belongs to the parent of this process.
+            RequestError: the request needs a model in this process.
         """
-        self._check_process()
+        check_process(self._process, "connection")
         if self._loop is None:
             refuse_at_exit()
         if refusal := unsupported_remotely(request.max_length, request.long_documents, request.on_nonfinite):
             raise RequestError(refusal)
-        wording = request_texts(request, self._settings.template)  # on the caller's thread: many texts take their time
+        texts = request_texts(request, self._settings.template)  # on the caller's thread, because it may take long
         with self._lock:
             if self._closed:
                 raise ClosedError("This connection was closed meanwhile. Ask again to connect anew.")
             if not request.readable:
-                nothing_to_do: Future[Scores] = Future()
-                count = len(request.documents)
-                nothing_to_do.set_result(Scores((-math.inf,) * count, (0,) * count))
-                return nothing_to_do
+                return blank_scores(request)
             if self._loop is None:
                 self._loop = BackgroundLoop("qwen3-rerank-remote")
-            return self._loop.submit(self._score(request.instruction, wording))
+            return self._loop.submit(self._score(request.instruction, texts))
 
     def warmup(self) -> None:
-        """Connect, and ask what is asked at a first connection."""
+        """Connect, and detect and probe the server."""
         self.submit(make_request("warm up", ["warm up"], None)).result()
 
     def renew_token(self, token: str | None) -> None:
-        """There is no hub behind a server; see `RemoteSettings.token`."""
+        """Do nothing, because a server needs no hub token; see `RemoteSettings.token`."""
 
     def close(self) -> None:
-        """See `Scorer.close`. Requests have `timeout` seconds left to finish; then their callers get `ClosedError`.
+        """See `Scorer.close`. Requests have `timeout` seconds to finish; then their callers get `ClosedError`.
 
-        Whoever waits for another attempt gets it at once. What fails from now on is not tried again.
+        Requests that wait for another attempt fail at once, and later failures are not retried.
         """
         if os.getpid() != self._process:
             return
@@ -88,14 +85,14 @@ class RemoteScorer:
             loop.call(self._closing.set)
             loop.stop(self._disconnect(), self._settings.timeout)
 
-    async def _score(self, instruction: str, wording: RequestTexts) -> Scores:
-        """The scores of a request, or an error that shows nothing of how it came about."""
+    async def _score(self, instruction: str, texts: RequestTexts) -> Scores:
+        """Return the scores of a request, or raise an error that shows no local variables of this package."""
         failure: RerankError
         try:
             with closed_at_exit():
                 server = await self._connection()
                 self._check_instruction(instruction, server)
-                return _scores(wording, await server.log_odds(wording))
+                return _scores(texts, await server.log_odds(texts))
         except asyncio.CancelledError:
             if not self._closing.is_set():
                 raise
@@ -109,17 +106,17 @@ class RemoteScorer:
             del failure  # it holds this frame
 
     async def _connection(self) -> Server:
-        """The server, found and probed once; whoever comes meanwhile waits for the same attempt, and shares its end."""
+        """Return the server, detected and probed once. Concurrent callers share one attempt and its result."""
         if self._connecting is None:
             self._connecting = asyncio.ensure_future(self._connect())
         connecting = self._connecting
         self._waiting += 1
         try:
-            return await asyncio.shield(connecting)  # one caller's change of mind is not the others'
+            return await asyncio.shield(connecting)  # canceling one caller does not cancel the others
         finally:
             self._waiting -= 1
             if not self._waiting and not connecting.done():
-                connecting.cancel()  # the last one has changed its mind
+                connecting.cancel()  # the last caller was canceled
             if connecting is self._connecting and (connecting.cancelling() or _has_failed(connecting)):
                 self._connecting = None  # the next request tries again
 
@@ -133,7 +130,7 @@ class RemoteScorer:
         return server
 
     def _check_instruction(self, instruction: str, server: Server) -> None:
-        """An instruction that would be dropped without a word is refused; the template has the default one anyway."""
+        """Refuse an instruction that the server would silently drop. The template contains the default one anyway."""
         if self._settings.template == "client" or instruction == DEFAULT_INSTRUCTION:
             return
         remedy = "Apply the template on this side, with template='client', or leave the instruction out."
@@ -141,32 +138,25 @@ class RemoteScorer:
             raise RequestError(f"The protocol {server.protocol!r} has no field for an instruction. {remedy}")
         if self._drops_instructions:
             raise RequestError(
-                "The server drops the instruction that it is sent: it is too old to pass it on, or its template has no "
-                f"place for it. {remedy}"
+                "The server ignores the instruction: it is too old to pass it on, or its template does not contain it. "
+                f"{remedy}"
             )
 
     async def _disconnect(self) -> None:
         if self._client is not None:
             await self._client.close()
 
-    def _check_process(self) -> None:
-        if os.getpid() != self._process:
-            raise ClosedError(
-                "This connection was made before this process was forked, and its thread does not exist here. Make a "
-                "new one in this process, or start processes with the 'spawn' method."
-            )
-
 
 def _has_failed(task: asyncio.Task[Server]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
 
 
-def _scores(wording: RequestTexts, found: tuple[float, ...]) -> Scores:
-    log_odds = tuple(-math.inf if place is None else found[place] for place in wording.text_indices)
+def _scores(texts: RequestTexts, found: tuple[float, ...]) -> Scores:
+    log_odds = tuple(-math.inf if index is None else found[index] for index in texts.text_indices)
     broken = [
         document
-        for document, place in enumerate(wording.text_indices)
-        if place is not None and not math.isfinite(log_odds[document])
+        for document, index in enumerate(texts.text_indices)
+        if index is not None and not math.isfinite(log_odds[document])
     ]
     if broken:
         raise NonFiniteScoreError(

@@ -1,4 +1,4 @@
-"""Texts -> log-odds: one server in its own dialect, in requests that it can take, in the order of the documents."""
+"""Score texts on one server: in batches that it accepts, and with its protocol. The order of the documents stays."""
 
 from __future__ import annotations
 
@@ -16,44 +16,44 @@ from qwen3_rerank_plugins.remote.settings import RemoteSettings
 from qwen3_rerank_plugins.remote.texts import RequestTexts
 
 CHARACTERS_PER_REQUEST = 400_000
-"""Of documents; in UTF-8 that stays below the two megabytes at which Text Embeddings Inference refuses a request."""
+"""Limit for the documents of a request. Text Embeddings Inference refuses requests of two megabytes of UTF-8."""
 _TOO_LARGE = 413
 _MALFORMED = (400, 422)
 _TOO_MANY_DOCUMENTS = re.compile(
     r"batch size|too many (documents|texts|inputs|items)|at most \d+ (documents|texts|items)"
 )
-_ENOUGH_TO_TELL = 4
-"""Scores, all between 0 and 1, that are hardly log-odds."""
+_SCORES_TO_WARN = 4
+"""So many scores, all between 0 and 1, are unlikely to be log-odds."""
 
 
 class Server:
-    """One server, whatever it is.
+    """One rerank server.
 
     Args:
-        client: to ask it.
-        settings: how it is asked.
-        found: what it speaks, and how much it takes at once.
+        client: sends the requests.
+        settings: of the connection.
+        found: the server's protocol and limit.
 
     Attributes:
-        protocol: the name of its dialect.
-        scale: what its numbers are.
+        protocol: its name in `PROTOCOLS`.
+        scale: what the server's scores are.
     """
 
     def __init__(self, client: HttpClient, settings: RemoteSettings, found: Found) -> None:
         self.protocol = found.protocol
         self._client = client
         self._settings = settings
-        self._dialect = PROTOCOLS[found.protocol]
-        self._endpoint = Address(settings.url).endpoint_of(self._dialect.path)
-        self._most = min(settings.documents_per_request, found.documents_per_request or math.inf)
-        can_ask = self._dialect.logits is not None
+        self._spec = PROTOCOLS[found.protocol]
+        self._endpoint = Address(settings.url).endpoint_of(self._spec.path)
+        self._limit = min(settings.documents_per_request, found.documents_per_request or math.inf)
+        can_ask = self._spec.logits is not None
         automatic: Scale = "logit" if can_ask else "probability"
         self.scale: Scale = automatic if settings.scores == "auto" else settings.scores
-        self._watched: int | None = 0 if self.scale == "logit" else None
+        self._seen: int | None = 0 if self.scale == "logit" else None
 
     @classmethod
     async def find(cls, client: HttpClient, settings: RemoteSettings) -> Server:
-        """The server of the settings. It is asked what it speaks, if they say "auto", and how much it takes."""
+        """Return the server of the settings, after detecting its protocol (if that is "auto") and its limit."""
         address = Address(settings.url)
         if settings.protocol == "auto":
             return cls(client, settings, await detect(client, address))
@@ -62,22 +62,22 @@ class Server:
 
     @property
     def takes_instructions(self) -> bool:
-        """Whether its requests have a field for one."""
-        return self._dialect.instruction is not None
+        """Whether its requests have a field for an instruction."""
+        return self._spec.instruction is not None
 
-    async def log_odds(self, wording: RequestTexts) -> tuple[float, ...]:
-        """Of each document, in their order; the first failure stops what has not been sent.
+    async def log_odds(self, texts: RequestTexts) -> tuple[float, ...]:
+        """Return the log-odds of each document, in their order. After a failure, no further request is sent.
 
-        The requests of one call take turns with those of others.
+        The requests of this call take turns with those of other calls.
         """
         caller = object()
-        batches = list(self._batches(wording.documents))
+        batches = list(self._batches(texts.documents))
         found: list[tuple[float, ...]] = [()] * len(batches)
         left = enumerate(batches)
 
         async def ask() -> None:
-            for place, batch in left:  # which all tasks share, so that each batch goes to one of them
-                found[place] = await self._ask(wording, batch, caller)
+            for index, batch in left:  # all tasks share this iterator, so that each batch goes to one of them
+                found[index] = await self._ask(texts, batch, caller)
 
         tasks = [asyncio.ensure_future(ask()) for _ in batches[: self._settings.requests_at_once]]
         try:
@@ -87,15 +87,15 @@ class Server:
                 task.cancel()
         return tuple(score for scores in found for score in scores)
 
-    async def _ask(self, wording: RequestTexts, documents: Sequence[str], caller: object) -> tuple[float, ...]:
-        if len(documents) > self._most:  # found out since the batch was made
-            return await self._ask_in_parts(wording, documents, int(self._most), caller)
+    async def _ask(self, texts: RequestTexts, documents: Sequence[str], caller: object) -> tuple[float, ...]:
+        if len(documents) > self._limit:  # the limit became lower after the batch was made
+            return await self._ask_in_parts(texts, documents, int(self._limit), caller)
         body = body_of(
-            self._dialect,
+            self._spec,
             self._settings.model,
-            wording.query,
+            texts.query,
             documents,
-            wording.instruction,
+            texts.instruction,
             logits=self.scale == "logit",
         )
         try:
@@ -106,41 +106,41 @@ class Server:
             if not half or not (too_many or error.status == _TOO_LARGE):
                 raise
             if too_many:
-                self._most = min(self._most, half)
+                self._limit = min(self._limit, half)
         else:
-            found = read_answer(answer, self._dialect, len(documents), self.scale, self._client.redaction.quote)
-            self._watch(found)
+            found = read_answer(answer, self._spec, len(documents), self.scale, self._client.redaction.quote)
+            self._warn_of_probabilities(found)
             return found
-        return await self._ask_in_parts(wording, documents, half, caller)
+        return await self._ask_in_parts(texts, documents, half, caller)
 
     async def _ask_in_parts(
-        self, wording: RequestTexts, documents: Sequence[str], most: int, caller: object
+        self, texts: RequestTexts, documents: Sequence[str], most: int, caller: object
     ) -> tuple[float, ...]:
         found: tuple[float, ...] = ()
         for start in range(0, len(documents), most):
-            found += await self._ask(wording, documents[start : start + most], caller)
+            found += await self._ask(texts, documents[start : start + most], caller)
         return found
 
-    def _watch(self, scores: Sequence[float]) -> None:
-        """Warn once if what should be log-odds looks like probabilities, as with `probe=False` nothing else tells."""
-        if self._watched is None:
+    def _warn_of_probabilities(self, scores: Sequence[float]) -> None:
+        """Warn once if log-odds look like probabilities, because with `probe=False` nothing else would show that."""
+        if self._seen is None:
             return
-        self._watched += len(scores)
+        self._seen += len(scores)
         if not all(0 <= score <= 1 for score in scores):
-            self._watched = None
-        elif self._watched >= _ENOUGH_TO_TELL:
+            self._seen = None
+        elif self._seen >= _SCORES_TO_WARN:
             logger.warning(
                 "All %d scores that the server has sent so far are between 0 and 1. They look like probabilities, and "
                 "are taken for log-odds. If they are probabilities, say scores='probability'.",
-                self._watched,
+                self._seen,
             )
-            self._watched = None
+            self._seen = None
 
     def _batches(self, documents: Sequence[str]) -> Iterator[tuple[str, ...]]:
         batch: list[str] = []
         characters = 0
         for document in documents:
-            if batch and (len(batch) >= self._most or characters + len(document) > CHARACTERS_PER_REQUEST):
+            if batch and (len(batch) >= self._limit or characters + len(document) > CHARACTERS_PER_REQUEST):
                 yield tuple(batch)
                 batch, characters = [], 0
             batch.append(document)

@@ -1,6 +1,6 @@
-"""Somebody else's server: where it is, what it speaks, and who applies the prompt template.
+"""The settings of a rerank server: where it is, its protocol, and who applies the prompt template.
 
-`RemoteSettings` is also the identity of a connection: equal settings share one.
+`RemoteSettings` is also the cache key of a connection, because equal settings share one.
 """
 
 from __future__ import annotations
@@ -31,30 +31,30 @@ ServerScores = Literal["auto", "probability", "logit"]
 
 DEFAULT_TIMEOUT = 60.0
 LONGEST_URL = 2000
-"""Characters. Servers and proxies refuse longer ones, at lengths of their own."""
+"""Characters. Servers and proxies have similar limits."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RemoteSettings:
-    """Everything that decides how a server is asked; two equal settings share one connection.
+    """The settings of a connection to a rerank server. Equal settings share one connection.
 
     Attributes:
-        url: where the server is, with or without the path of its endpoint.
-        template: who applies the model's prompt template: the "server", or this side, the "client".
-        model: the name under which the server knows the model; sent where its protocol has a field for it.
-        protocol: what the server speaks; "auto" asks the server what it is.
-        scores: what the server's numbers are; "auto" asks for log-odds where the protocol can, and takes them for
-            probabilities where it cannot.
-        probe: ask a few known questions at the first connection, and refuse a server whose answers show that the
-            template is missing, doubled or damaged.
-        timeout: seconds that one request to the server may take, from the connection to the last byte of the answer.
+        url: of the server, with or without the path of its endpoint.
+        template: who applies the model's prompt template: "server", or "client" for this package.
+        model: the model's name on the server; sent if the protocol has a field for it.
+        protocol: of the server; "auto" detects it.
+        scores: what the server returns; "auto" requests log-odds if the protocol supports that, and expects
+            probabilities otherwise.
+        probe: score a few known questions at the first connection, and refuse a server whose answers show a missing,
+            doubled or damaged template.
+        timeout: maximum seconds of one request, from the connection to the last byte of the answer.
         api_key: sent as a bearer token; never shown, pickled or logged.
-        retries: how often a request is sent again after status 429 or 5xx, or a broken connection.
-        requests_at_once: most requests that the server is sent at the same time.
-        documents_per_request: most documents in one request; servers have limits of their own.
+        retries: how often a request is repeated after status 429 or 5xx, or a broken connection.
+        requests_at_once: maximum number of concurrent requests.
+        documents_per_request: maximum number of documents in one request. The server's limit may be lower.
 
     Raises:
-        SettingsError: a value is outside of what is listed here.
+        SettingsError: a value is not among those listed here.
     """
 
     url: str
@@ -70,7 +70,7 @@ class RemoteSettings:
     documents_per_request: int = 32
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "api_key", as_secret(self.api_key))  # before anything fails, and shows itself
+        object.__setattr__(self, "api_key", as_secret(self.api_key))  # before an error report can show it
         make_plain(self)
         object.__setattr__(self, "url", hidden_url(self.url))
         if fault := _fault_of(self.url):
@@ -84,7 +84,8 @@ class RemoteSettings:
         one_of("scores", self.scores, get_args(ServerScores))
         if not isinstance(self.probe, bool):
             raise SettingsError(f"probe must be True or False, got {self.probe!r}.")
-        if not _is_duration(timeout := plain.number(self.timeout)):
+        timeout = plain.number(self.timeout)
+        if not (isinstance(timeout, float) and 0 < timeout < math.inf):
             raise SettingsError(f"timeout must be a positive number of seconds, got {self.timeout!r}.")
         object.__setattr__(self, "timeout", timeout)
         if self.api_key is not None and not (isinstance(self.api_key, str) and re.fullmatch("[!-~]+", self.api_key)):
@@ -95,21 +96,21 @@ class RemoteSettings:
 
     @property
     def cache_key(self) -> RemoteSettings:
-        """These settings with one spelling of the URL. The key is part of it: callers never use each other's."""
+        """These settings with a normalized URL. The API key is part of them, so callers never use each other's."""
         parts = urlsplit(self.url)
         same = parts._replace(scheme=parts.scheme.lower(), netloc=parts.netloc.lower(), path=parts.path.rstrip("/"))
         return dataclasses.replace(self, url=same.geturl())
 
     @property
     def token(self) -> None:
-        """There is no hub behind a server."""
+        """None, because a server needs no hub token."""
         return
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "api_key": None}
 
 
-WORDS: dict[str, Any] = {
+REMOTE_OPTIONS: dict[str, Any] = {
     "protocol": "auto",
     "template": None,
     "scores": "auto",
@@ -117,22 +118,22 @@ WORDS: dict[str, Any] = {
     "timeout": DEFAULT_TIMEOUT,
     "api_key": None,
 }
-"""The words of the facade and the adapters that go with `remote`, and what they say where nothing was said."""
+"""Options of `Qwen3Reranker` and the adapters that `remote` needs, with their defaults."""
 
 
-def choose_remote(url: str | None, engine: EngineSettings, **words: Any) -> RemoteSettings | None:
-    """The server's settings from the facade's words, or None for a model in this process.
+def choose_remote(url: str | None, engine: EngineSettings, **options: Any) -> RemoteSettings | None:
+    """Return the settings of a server from the options of `Qwen3Reranker`, or None for a model in this process.
 
     Args:
-        url: `remote` in the user's words.
-        engine: settings of a model in this process; beside a server only the model's name makes sense.
-        words: those of `WORDS`.
+        url: the option `remote`.
+        engine: settings of a model in this process. With a server, only the model's name may be set.
+        options: those of `REMOTE_OPTIONS`.
 
     Raises:
-        SettingsError: words of both kinds are mixed, or it is not said who applies the template.
+        SettingsError: options of both kinds are mixed, or `template` is missing.
     """
     if url is None:
-        if unused := [name for name, value in words.items() if value != WORDS[name]]:
+        if unused := [name for name, value in options.items() if value != REMOTE_OPTIONS[name]]:
             raise SettingsError(f"{_listed(unused)} is about a server, and there is none: pass remote=URL as well.")
         return None
     default = EngineSettings(model=engine.model)
@@ -142,22 +143,22 @@ def choose_remote(url: str | None, engine: EngineSettings, **words: Any) -> Remo
             f"{_listed(unused)} is for a model in this process, and remote={url!r} is a server, which has its own. "
             "Drop one of the two."
         )
-    if words["template"] is None:
+    if options["template"] is None:
         raise SettingsError(
             "With remote=URL say who applies the model's prompt template: template='server' if the server was started "
             "with it, template='client' if it only joins the texts it is sent."
         )
-    return RemoteSettings(url=url, model=engine.model, **words)
+    return RemoteSettings(url=url, model=engine.model, **options)
 
 
 def remote_options(settings: RemoteSettings | None) -> dict[str, Any]:
-    """The facade's words that give these settings, but for the key; without a server, those that say nothing."""
-    words = {name: getattr(settings, name, default) for name, default in WORDS.items() if name != "api_key"}
-    return {"remote": settings.url if settings else None, **words}
+    """Return the options that give these settings, without the API key; the defaults if there is no server."""
+    options = {name: getattr(settings, name, default) for name, default in REMOTE_OPTIONS.items() if name != "api_key"}
+    return {"remote": settings.url if settings else None, **options}
 
 
 def unsupported_remotely(max_length: int | None, long_documents: str, on_nonfinite: str) -> str | None:
-    """Why a request cannot be asked of a server; None if it can."""
+    """Return why a server cannot handle these options, or None if it can."""
     if max_length not in (None, DEFAULT_MAX_LENGTH):
         return f"max_length={max_length} counts tokens, and those are counted by the server: set its own limit."
     if long_documents == "windows":
@@ -168,12 +169,12 @@ def unsupported_remotely(max_length: int | None, long_documents: str, on_nonfini
 
 
 def hidden_url(url: str | None) -> str | None:
-    """A URL that may hold a password or a token, as a `Secret`; any other as it is."""
+    """Return a URL that may hold a password or a token as a `Secret`, and any other unchanged."""
     return Secret(url) if isinstance(url, str) and re.search("[@?#]", url) else url
 
 
 def _fault_of(url: object) -> str | None:
-    """What is wrong with a URL. Whoever raises it has none of its parts in a local variable."""
+    """Return what is wrong with a URL. The caller raises, so that no traceback holds parts of the URL."""
     if not isinstance(url, str):
         return f"remote must be a URL, got {type(url).__name__}."
     if len(url) > LONGEST_URL:
@@ -181,9 +182,9 @@ def _fault_of(url: object) -> str | None:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
-    except ValueError:  # a port that is no number or too large, brackets that do not match
+    except ValueError:  # an invalid port, or brackets that do not match
         host, port, parts = None, None, urlsplit("")
-    # whatever cannot be printed would forge lines of a terminal or a log
+    # characters that cannot be printed could forge lines of a terminal or a log
     if parts.scheme not in ("http", "https") or not host or port == 0 or not url.isprintable() or " " in url:
         return "remote must be a URL such as 'http://localhost:8000'."
     if parts.username is not None or parts.password is not None:
@@ -195,20 +196,16 @@ def _fault_of(url: object) -> str | None:
 
 
 def _is_international(host: str) -> bool:
-    """Whether a host name in letters beyond ASCII is one. It is looked up as the HTTP client will write it."""
+    """Whether a host name with other letters than ASCII is valid. The HTTP client encodes it in the same way."""
     try:
-        import idna  # comes with the HTTP client, of the extra `remote`
+        import idna  # a dependency of the HTTP client, in the extra "remote"
     except ModuleNotFoundError:
-        return True  # the missing extra is the error that comes next
+        return True  # the error about the missing extra follows
     try:
         idna.encode(host.lower())
     except (idna.IDNAError, ValueError):
         return False
     return True
-
-
-def _is_duration(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def _listed(names: list[str]) -> str:

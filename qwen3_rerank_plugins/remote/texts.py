@@ -1,8 +1,4 @@
-"""A request -> the texts that a server is sent, in the template or out of it.
-
-Comes in: `RerankRequest`. Goes out: `RequestTexts`.
-Must not know: dialects, HTTP. What the template says stands in `engine/text/template.py` and nowhere else.
-"""
+"""Turn a request into the texts to send: with or without the prompt template, and without control tokens."""
 
 from __future__ import annotations
 
@@ -14,16 +10,19 @@ from qwen3_rerank_plugins.engine.text.template import CONTROL_TOKENS, build_prom
 from qwen3_rerank_plugins.engine.text.tokenizer import well_formed
 from qwen3_rerank_plugins.remote.settings import Template
 
+_CONTROL_TOKEN = re.compile("|".join(map(re.escape, CONTROL_TOKENS)))
+"""The added tokens of the Qwen3-Reranker tokenizers of all sizes. None occurs within another, so none can overlap."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RequestTexts:
-    """What a server is sent.
+    """The texts of one request.
 
     Attributes:
-        query: the query, or the template up to its end.
-        documents: different documents, or their ends of the template.
-        instruction: what relevant means; None where the query already says it.
-        places: for each document of the request, the position of its text; None for one with nothing to read.
+        query: the query, or the prompt up to the end of the query.
+        documents: the distinct documents, or the rest of the prompt for each of them.
+        instruction: what relevant means; None where `query` contains it.
+        text_indices: for each document of the request, the position of its text; None for a blank document.
     """
 
     query: str
@@ -33,12 +32,12 @@ class RequestTexts:
 
 
 def request_texts(request: RerankRequest, template: Template) -> RequestTexts:
-    """The texts of a request, neutralised; those of its documents that hold anything, each once.
+    """Return the texts of a request. Blank documents are omitted, and equal documents appear once.
 
     Args:
-        request: what was asked.
-        template: who applies the template. The "client" sends the two halves of each prompt, so that a server which
-            joins them has the whole: the second one begins with the line of the document.
+        request: the query and its documents.
+        template: who applies the template. "client" splits each prompt in two, so that a server which joins the query
+            and a document gets the whole prompt. The second half begins with the line of the document.
     """
     positions: dict[str, int] = {}
     text_indices = tuple(
@@ -60,12 +59,6 @@ def request_texts(request: RerankRequest, template: Template) -> RequestTexts:
     return RequestTexts(head + line_break, halves, None, text_indices)
 
 
-CONTROL_SPELLINGS = CONTROL_TOKENS
-"""The added tokens of the Qwen3-Reranker tokenizers, all sizes. None occurs within another, so none can overlap."""
-
-_SPELLED = re.compile("|".join(map(re.escape, CONTROL_SPELLINGS)))
-
-
 def harmless(text: str) -> str:
-    """The text with every spelling of a control token broken, and as well formed as JSON needs it."""
-    return _SPELLED.sub(lambda spelled: f"< {spelled[0][1:]}", well_formed(text))
+    """Return the text with a space in each control token, and without surrogates that JSON cannot encode."""
+    return _CONTROL_TOKEN.sub(lambda token: f"< {token[0][1:]}", well_formed(text))

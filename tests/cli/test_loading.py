@@ -11,7 +11,7 @@ from transformers.utils import logging as transformers
 from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins.cli import loading
 from qwen3_rerank_plugins.cli.output import Screen
-from qwen3_rerank_plugins.engine.checkpoints import hub
+from qwen3_rerank_plugins.engine.checkpoints import download
 from qwen3_rerank_plugins.errors import CheckpointNotFoundError
 from tests.cli.conftest import MODEL
 from tests.doubles import OverlapScorer
@@ -27,7 +27,7 @@ def test_a_person_sees_a_bar_of_bytes_where_something_is_to_be_fetched(
         if settings.local_files_only and not cached:
             raise CheckpointNotFoundError("not here")
         if not settings.local_files_only:
-            fetched.append(hub._watcher.get() is not None)
+            fetched.append(download._on_bytes.get() is not None)
 
     monkeypatch.setattr(loading, "find_checkpoint", find)
     screen = Screen()
@@ -48,7 +48,7 @@ def test_what_is_only_fetched_shows_a_bar_of_bytes_to_a_person_alone(
         if settings.local_files_only and not cached:
             raise CheckpointNotFoundError("not here")
         if not settings.local_files_only:
-            fetched.append(hub._watcher.get() is not None)
+            fetched.append(download._on_bytes.get() is not None)
         return "the checkpoint"
 
     monkeypatch.setattr(loading, "find_checkpoint", find)

@@ -14,6 +14,7 @@ import torch
 from qwen3_rerank_plugins.embedding.model import LoadedEmbedder
 from qwen3_rerank_plugins.embedding.request import EmbeddingOptions, make_request, query_prompt
 from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
+from qwen3_rerank_plugins.engine.loading import budget
 from qwen3_rerank_plugins.errors import (
     DeviceMemoryError,
     NonFiniteScoreError,
@@ -158,6 +159,32 @@ def test_memory_that_runs_out_is_an_error_that_says_what_to_lower(
     broken(model, monkeypatch, torch.OutOfMemoryError("tried to allocate a lot"))
     with pytest.raises(DeviceMemoryError, match="A batch of 2 texts .*tried to allocate a lot. Lower the batch size"):
         embed(model, "a", "b", batch_size=8)
+
+
+def test_a_batch_that_a_cpu_has_no_memory_for_is_refused_before_it_runs(
+    model: LoadedEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU the system would end the whole process."""
+    needed = model._check_memory._bytes(8 * POSITIONS)
+    monkeypatch.setattr(budget, "_SMALL_BATCH", 0)
+    monkeypatch.setattr(budget, "free_memory", lambda _: needed // 2)
+    monkeypatch.setattr(model, "_encode", pytest.fail)
+    with pytest.raises(DeviceMemoryError, match=r"4,096 tokens needs .* Lower the batch size or max_length"):
+        embed(model, *[LONG] * 20, batch_size=8)
+    monkeypatch.undo()
+    monkeypatch.setattr(budget, "_SMALL_BATCH", 0)
+    monkeypatch.setattr(budget, "free_memory", lambda _: needed // 2)
+    assert len(embed(model, *[LONG] * 20, batch_size=2)) == 20
+    # bytes say more than half the memory, tokens say less: the texts are counted before they are refused
+    assert len(embed(model, *["word " * 60] * 8, batch_size=8)) == 8
+
+
+def test_weights_that_a_cpu_has_no_memory_for_are_refused_before_they_are_read(
+    embedding_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "cgroup_memory", lambda: 1000)
+    with pytest.raises(DeviceMemoryError, match="The weights of .* MiB are free for this process"):
+        LoadedEmbedder(EmbeddingSettings(model=str(embedding_checkpoint), device="cpu"))
 
 
 def test_any_other_failure_is_a_pass_error_with_its_cause(

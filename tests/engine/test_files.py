@@ -44,9 +44,9 @@ def put_socket(file: Path) -> None:
 
 
 INSTEAD: dict[str, tuple[Callable[[Path], object], str]] = {
-    "a pointer of git-lfs": (
+    "a git-lfs pointer": (
         lambda file: file.write_text(POINTER, encoding="utf-8"),
-        "pointer of git-lfs.*lfs pull",
+        "git-lfs pointer.*lfs pull",
     ),
     "a folder": (lambda file: file.mkdir(), "is a folder, not a file"),
     "a FIFO": (os.mkfifo, "is a FIFO, not a file"),
@@ -54,7 +54,7 @@ INSTEAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "a socket": (put_socket, "is a socket, not a file"),
     "a link to nothing": (
         lambda file: file.symlink_to("../../blobs/0123"),
-        "link to '../../blobs/0123', and nothing",
+        "link to '../../blobs/0123', which does not exist",
     ),
     "a link to itself": (lambda file: file.symlink_to(file), "leads back to itself"),
 }
@@ -74,7 +74,7 @@ def test_an_index_and_a_shard_are_held_to_the_same(copy: Path) -> None:
     (copy / "model.safetensors").rename(copy / "model-1.safetensors")
     index = copy / "model.safetensors.index.json"
     index.write_text(POINTER, encoding="utf-8")
-    with pytest.raises(UnsupportedCheckpointError, match=r"index\.json' of .* is a pointer of git-lfs"):
+    with pytest.raises(UnsupportedCheckpointError, match=r"index\.json' of .* is a git-lfs pointer"):
         find(copy)
     index.write_text('{"weight_map": {"a": "model-1.safetensors"}}', encoding="utf-8")
     find(copy)
@@ -144,7 +144,7 @@ def test_what_another_user_may_not_read_is_told_with_whose_it_is(open_folder: Pa
     for line, path in zip(told, closed, strict=True):
         assert line.startswith("CheckpointNotFoundError ")
         assert "cannot be read: Permission denied. User " in line
-        assert f"may not read {str(path)!r}, which belongs to 'root' and has mode 700. Check who may read it" in line
+        assert f"may not read {str(path)!r}, which belongs to 'root' and has mode 700. Check its permissions" in line
 
 
 def test_who_may_not_look_is_told_where_the_system_says_so(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ def test_a_child_of_a_process_that_has_used_cuda_is_told_to_spawn(monkeypatch: p
     def load(*_: object, **__: object) -> None:
         raise RuntimeError("Cannot re-initialize CUDA in forked subprocess.")
 
-    monkeypatch.setattr("qwen3_rerank_plugins.engine.loading.loader.load_model", load)
+    monkeypatch.setattr("qwen3_rerank_plugins.engine.loading.engine.load_model", load)
     monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)
     with Qwen3Reranker("demo", max_batch_tokens=704) as reranker, pytest.raises(ClosedError, match="'spawn'"):
         reranker.rank("a question", ["some text"])

@@ -96,7 +96,7 @@ def test_a_broken_score_is_an_error_that_names_the_documents_and_a_dtype(broken:
 
 def test_a_score_that_float32_could_not_save_blames_the_weights() -> None:
     request = RerankRequest("q", ("text",), on_nonfinite="float32")
-    with pytest.raises(NonFiniteScoreError, match="Float32 gave none either: the checkpoint's weights are damaged"):
+    with pytest.raises(NonFiniteScoreError, match="Float32 gave none either, so the checkpoint's weights are damaged"):
         rank_documents(request, Scores((math.nan,), (0,)), None, None)
 
 

@@ -54,7 +54,7 @@ def test_a_malformed_option_is_refused_by_name(wrong: dict[str, Any]) -> None:
     [
         ({"device": "cuda:0", "devices": ["cuda:1"]}, "Pass only one"),
         ({"devices": ["cuda:0", "cuda:1"], "device_map": "auto"}, "devices if the model fits on one, else device_map"),
-        ({"device": "cuda:0", "device_map": "auto"}, "Drop device; CUDA_VISIBLE_DEVICES says"),
+        ({"device": "cuda:0", "device_map": "auto"}, "Drop device; CUDA_VISIBLE_DEVICES limits"),
         ({"quantization": "int8", "device_map": "auto"}, "quantization='int8' .* Drop one of the two"),
         ({"compile": True, "device_map": "auto"}, "compile=True .* Drop one of the two"),
     ],

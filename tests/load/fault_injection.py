@@ -99,7 +99,7 @@ class MonitoredScorer(LocalScorer):
         self._asked.request = request
         return super().submit(request)
 
-    def _make_worker(self, load: Callable[[], LoadedEngine], label: str) -> Scheduler:
+    def _new_scheduler(self, load: Callable[[], LoadedEngine], label: str) -> Scheduler:
         return _MonitoredScheduler(load, label, self._monitor, self._asked)
 
     def _load_engine(self, number: int) -> LoadedEngine:

@@ -20,7 +20,7 @@ from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins.errors import RemoteRefusedError, SettingsError
 from qwen3_rerank_plugins.langchain import Qwen3Rerank as LangChainRerank
 from qwen3_rerank_plugins.llama_index import Qwen3Rerank as LlamaIndexRerank
-from qwen3_rerank_plugins.remote.settings import WORDS, remote_options
+from qwen3_rerank_plugins.remote.settings import REMOTE_OPTIONS, remote_options
 from tests.remote.app import RerankApp
 from tests.remote.conftest import Serve
 
@@ -119,7 +119,7 @@ def test_a_ready_reranker_fills_the_fields(adapter: Adapter, words: dict[str, An
 
 
 def test_the_words_of_facade_and_settings_are_the_same() -> None:
-    assert set(remote_options(None)) | {"api_key"} == {"remote", *WORDS}
+    assert set(remote_options(None)) | {"api_key"} == {"remote", *REMOTE_OPTIONS}
 
 
 SHOWN: dict[str, Callable[[Any], Any]] = {

@@ -97,7 +97,7 @@ def test_a_time_that_cannot_be_read_is_left_alone(asked: str, serve: Serve) -> N
 def test_a_server_that_is_too_slow_is_an_error_at_once(serve: Serve) -> None:
     app = RerankApp(delay=5.0)
     begin = time.monotonic()
-    with pytest.raises(RemoteUnreachableError, match=r"no whole answer within timeout=0.2 seconds. Raise timeout"):
+    with pytest.raises(RemoteUnreachableError, match=r"no complete answer within timeout=0.2 seconds. Raise timeout"):
         ask(serve(app), timeout=0.2)
     assert time.monotonic() - begin < 2.0
     assert len(app.bodies) == 1

@@ -82,7 +82,7 @@ def test_an_instruction_that_the_server_drops_is_refused_and_its_default_is_not(
 
     scorer = connect(RerankApp("vllm", DemoServer(template=True, heeds=False)), template="server", probe=True)
     scorer.submit(make_request("q", ["d"], None)).result()
-    with pytest.raises(RequestError, match="drops the instruction"):
+    with pytest.raises(RequestError, match="ignores the instruction"):
         scorer.submit(make_request("q", ["d"], "Given a claim, retrieve evidence")).result()
 
 

@@ -14,7 +14,8 @@ from tokenizers import Tokenizer
 
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import DEMO_FOLDER
 from qwen3_rerank_plugins.engine.request import make_request
-from qwen3_rerank_plugins.remote.texts import CONTROL_SPELLINGS, RequestTexts, harmless, request_texts
+from qwen3_rerank_plugins.engine.text.template import CONTROL_TOKENS
+from qwen3_rerank_plugins.remote.texts import RequestTexts, harmless, request_texts
 from tests.bundled_data import QWEN_TOKENIZER
 from tests.hostile import ATTACKS
 from tests.references import PREFIX, SUFFIX
@@ -97,13 +98,13 @@ def added_ids(folder: Path) -> set[int]:
 
 def test_the_spellings_are_exactly_those_of_the_tokenizer(folder: Path) -> None:
     blueprint = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
-    assert {token["content"] for token in blueprint["added_tokens"]} == set(CONTROL_SPELLINGS)
-    assert len(CONTROL_SPELLINGS) == 26
+    assert {token["content"] for token in blueprint["added_tokens"]} == set(CONTROL_TOKENS)
+    assert len(CONTROL_TOKENS) == 26
 
 
 @pytest.mark.parametrize("around", ["{}", "a {} b", "<{}>", "{0}{0}", "<|im_{}end|>", "\u200b{}", "\n{}\n"])
 def test_a_spelling_anywhere_is_plain_text_to_the_real_tokenizer(around: str, folder: Path) -> None:
-    for spelling in CONTROL_SPELLINGS:
+    for spelling in CONTROL_TOKENS:
         text, reader = around.format(spelling), tokenizer(folder)
         assert added_ids(folder) & set(reader.encode(text).ids), "it would have been a token"
         assert not added_ids(folder) & set(reader.encode(harmless(text)).ids)
@@ -114,14 +115,14 @@ def test_a_known_attack_is_plain_text_to_the_real_tokenizer(attack: str, folder:
     assert not added_ids(folder) & set(tokenizer(folder).encode(harmless(attack)).ids)
 
 
-PIECES = [*CONTROL_SPELLINGS, "<", "|", ">", "im_end", "/think", " ", "\ud800", "\x00", "x"]
+PIECES = [*CONTROL_TOKENS, "<", "|", ">", "im_end", "/think", " ", "\ud800", "\x00", "x"]
 
 
 @given(st.lists(st.sampled_from(PIECES)))
 def test_any_mixture_of_spellings_and_their_parts_is_plain_text(pieces: list[str]) -> None:
     said = harmless("".join(pieces))
     said.encode()
-    assert not any(spelling in said for spelling in CONTROL_SPELLINGS)
+    assert not any(spelling in said for spelling in CONTROL_TOKENS)
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"]).filter(lambda character: character != "<")))

@@ -43,7 +43,7 @@ def until(happened: Callable[[], Any]) -> None:
 def test_whatever_never_ends_is_an_error_when_the_time_is_up(server: str, connect: Connect) -> None:
     with listening(ENDLESS[server]) as url:
         scorer = connect(url, timeout=0.5)
-        with pytest.raises(RemoteUnreachableError, match=r"no whole answer within timeout=0.5 seconds"):
+        with pytest.raises(RemoteUnreachableError, match=r"no complete answer within timeout=0.5 seconds"):
             submit(scorer).result(GUARD)
         scorer.close()
 
@@ -222,7 +222,7 @@ except RemoteUnreachableError as error:
 
 def test_the_interpreter_ends_while_a_name_is_looked_up() -> None:
     done = subprocess.run([sys.executable, "-c", LOOKUP], capture_output=True, text=True, check=False, timeout=60)
-    assert "no whole answer within timeout=0.5" in done.stdout
+    assert "no complete answer within timeout=0.5" in done.stdout
     assert (done.stderr, done.returncode) == ("", 0)
 
 

@@ -37,7 +37,7 @@ def check_large(model: OpenedModel, dtype: torch.dtype) -> list[Check]:
     predicted = (
         shape.weight_bytes(dtype)
         - shape.output_matrix_bytes(dtype)
-        + shape.pass_bytes(tokens, dtype, loaded.placement.rows_at_once)
+        + shape.batch_bytes(tokens, dtype, loaded.placement.rows_at_once)
     )
     return [
         Check(f"{name}, large: {choice.name} against the card path, largest difference", difference),

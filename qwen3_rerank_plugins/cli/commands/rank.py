@@ -62,7 +62,7 @@ def rank(
 
     def show(ranked: RankedTask) -> None:
         nonlocal report
-        report += ranked.receipt
+        report += ranked.report
         if as_json:
             typer.echo(to_json(ranked))
         else:

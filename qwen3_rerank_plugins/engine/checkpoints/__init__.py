@@ -1,1 +1,1 @@
-"""Finds, downloads and validates checkpoints. Nothing here loads weights."""
+"""Find, download and check checkpoints. No weights are loaded here."""

@@ -1,48 +1,42 @@
-"""A model's name -> the folder that holds its files, and what its config.json says.
-
-Comes in: `EngineSettings`, and the `Family` it should be of. Goes out: `Checkpoint`.
-Must not know: torch, or how the weights are used.
-"""
+"""Find the files of a checkpoint, downloading them first if necessary, and check them before any weight is loaded."""
 
 from __future__ import annotations
 
 import dataclasses
 import errno
+import functools
 import stat
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from qwen3_rerank_plugins._printable import shown
+from qwen3_rerank_plugins.engine.checkpoints.family import RERANKER, Family
 from qwen3_rerank_plugins.engine.checkpoints.hub import fetch_snapshot
 from qwen3_rerank_plugins.engine.checkpoints.lora import Adapter, is_adapter, read_adapter
-from qwen3_rerank_plugins.engine.checkpoints.model_sizes import check_sizes, check_weights, score_rows, shown_value
+from qwen3_rerank_plugins.engine.checkpoints.model_sizes import check_sizes, check_weights, score_rows
 from qwen3_rerank_plugins.engine.checkpoints.quantization_config import CheckpointQuantization, read_quantization_config
 from qwen3_rerank_plugins.engine.checkpoints.rope import Rope, read_rope
 from qwen3_rerank_plugins.engine.checkpoints.unsupported_formats import list_names, refuse_other_format
 from qwen3_rerank_plugins.engine.checkpoints.weight_headers import find_weight_files, read_inventory
-from qwen3_rerank_plugins.engine.files import exists, read_json, refuse_unreadable
+from qwen3_rerank_plugins.engine.files import DOWNLOAD_AGAIN, exists, read_json_object, refuse_unreadable
 from qwen3_rerank_plugins.engine.model_name import DEMO, ModelName, resolve_model
 from qwen3_rerank_plugins.engine.settings import EngineSettings
-from qwen3_rerank_plugins.engine.text.template import NO, YES
 from qwen3_rerank_plugins.errors import CheckpointNotFoundError, UnsupportedCheckpointError
 
 DEMO_FOLDER = Path(__file__).parents[2] / "demo_checkpoint"
-_CAUSAL, _CLASSIFIER = "Qwen3ForCausalLM", "Qwen3ForSequenceClassification"
-_AGAIN = "Download or export the checkpoint again."
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint on this machine's disk.
+    """A checkpoint on disk.
 
     Attributes:
-        name: what the user called it.
-        folder: where its files are.
+        name: its name as the user passed it.
+        folder: the folder with its files.
         commit: hub commit, or None for a local folder.
         config: the parsed config.json.
-        stored: how its weights are quantized in its files, if they are.
-        adapter: what is merged into the weights once they are loaded, if anything is.
+        quantization: how its weights are quantized in the files; None if they are not.
+        adapter: the LoRA adapter to merge into the loaded weights, if any.
         weight_files: one safetensors file, or the shards that the index names.
     """
 
@@ -56,55 +50,38 @@ class Checkpoint:
 
     @property
     def positions(self) -> int:
-        """Longest prompt the model has positions for, in tokens; an extended RoPE has more than it was trained with."""
+        """Longest prompt that the model supports, in tokens; with an extended RoPE, more than it was trained with."""
         return self.rope.limit
 
-    @property
+    @functools.cached_property
     def rope(self) -> Rope:
-        """How it tells positions apart."""
+        """Its rotary position embedding."""
         return read_rope(self.name, self.config)
 
     @property
     def tokenizer_file(self) -> Path:
-        """The fast tokenizer's own file; every published Qwen3-Reranker has one. An adapter's own goes first."""
-        own = self.adapter.folder / "tokenizer.json" if self.adapter else None
-        return own if own and own.is_file() else self.folder / "tokenizer.json"
+        """The fast tokenizer's file: the adapter's, if it has one, or else the model's."""
+        of_adapter = self.adapter.folder / "tokenizer.json" if self.adapter else None
+        return of_adapter if of_adapter and of_adapter.is_file() else self.folder / "tokenizer.json"
 
     @property
     def all_weight_files(self) -> tuple[Path, ...]:
-        """Those of the model, and the adapter's."""
+        """The weight files of the model, and of the adapter."""
         return (*self.weight_files, *((self.adapter.weights_file,) if self.adapter else ()))
 
     @property
     def classifies(self) -> bool:
-        """Whether it holds a score row instead of an output matrix."""
+        """Whether it has score rows instead of an output matrix."""
         return score_rows(self.config) > 0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Family:
-    """What a checkpoint must be, to be of use to whoever asks for it.
-
-    Attributes:
-        ids: the published ones, for messages.
-        check: refuses a config.json by the name of its checkpoint.
-        demo: folder of the bundled one, if there is one.
-        variants: whether adapters and quantized weights are of use, too.
-    """
-
-    ids: str
-    check: Callable[[str, dict[str, Any]], None]
-    demo: Path | None = None
-    variants: bool = False
-
-
-def check_rows(name: str, needed: int, rows: int) -> None:
-    """Whether a model has a row of its embeddings for every id of its tokenizer.
+def check_embedding_rows(name: str, needed: int, rows: int) -> None:
+    """Check that a model has an embedding row for every id of its tokenizer.
 
     Args:
-        name: of the checkpoint, for the message.
-        needed: the highest id of the tokenizer, plus one.
-        rows: what the model has.
+        name: the checkpoint, for messages.
+        needed: highest id of the tokenizer, plus one.
+        rows: rows of the embedding matrix.
 
     Raises:
         UnsupportedCheckpointError: it has fewer.
@@ -116,18 +93,18 @@ def check_rows(name: str, needed: int, rows: int) -> None:
         )
 
 
-def find_checkpoint(settings: EngineSettings, family: Family | None = None) -> Checkpoint:
-    """Find the checkpoint on disk, downloading it from the hub first where that is allowed.
+def find_checkpoint(settings: EngineSettings, family: Family = RERANKER) -> Checkpoint:
+    """Find a checkpoint on disk, downloading it from the hub first if that is allowed.
 
     Args:
-        settings: where it is.
-        family: what it must be; a Qwen3-Reranker, unless said otherwise.
+        settings: which checkpoint.
+        family: the model family that it must belong to.
 
     Raises:
-        CheckpointNotFoundError: no such folder, not in the cache, not on the hub, or the hub is out of reach.
-        UnsupportedCheckpointError: the files are not those of the family.
+        CheckpointNotFoundError: it is neither a folder, in the cache nor on the hub, or the hub cannot be reached.
+        UnsupportedCheckpointError: it does not belong to the family, or its files cannot be used.
+        IncompleteCheckpointError: files or parameters are missing or damaged.
     """
-    family = family or RERANKER
     folder, commit = _find_folder(settings, family)
     if not is_adapter(folder):
         return _open(settings.model, folder, commit, family)
@@ -139,10 +116,10 @@ def find_checkpoint(settings: EngineSettings, family: Family | None = None) -> C
 
 
 def _find_folder(settings: EngineSettings, family: Family) -> tuple[Path, str | None]:
-    """Where the files are, and the commit they are of."""
+    """Return the folder with the files, and their commit on the hub."""
     model = resolve_model(settings.model)
-    if model == DEMO and family.demo:
-        return family.demo, None
+    if model == DEMO and family.has_demo:
+        return DEMO_FOLDER, None
     if model.is_path:
         return _local_folder(model), None
     folder = fetch_snapshot(settings, family.ids)
@@ -167,34 +144,36 @@ def _local_folder(model: str) -> Path:
 
 
 def _find_base(settings: EngineSettings, adapter: Adapter, family: Family) -> Checkpoint:
-    """The checkpoint that an adapter names, found by the same rules, together with it."""
-    place = dataclasses.replace(settings, model=_base_name(settings, adapter), revision=adapter.base_revision)
-    named = f"Check base_model_name_or_path in {adapter.config_file}: it may name any hub id or folder."
+    """Find the base model of an adapter, by the same rules, and return both as one checkpoint."""
+    of_base = dataclasses.replace(settings, model=_base_name(settings, adapter), revision=adapter.base_revision)
+    help_ = f"Check base_model_name_or_path in {adapter.config_file}: it may name any hub id or folder."
     try:
-        folder, commit = _find_folder(place, family)
+        folder, commit = _find_folder(of_base, family)
     except CheckpointNotFoundError as error:
         raise CheckpointNotFoundError(
-            f"The base of the adapter {shown(adapter.name)} is missing: {error} {named}"
+            f"The base of the adapter {shown(adapter.name)} is missing: {error} {help_}"
         ) from error
     if is_adapter(folder):
-        raise UnsupportedCheckpointError(f"The base of the adapter {shown(adapter.name)} is an adapter, too. {named}")
+        raise UnsupportedCheckpointError(f"The base of the adapter {shown(adapter.name)} is an adapter, too. {help_}")
     base = _open(adapter.base, folder, commit, family)
     if base.quantization:
         raise UnsupportedCheckpointError(
-            f"The base of the adapter {shown(adapter.name)} is quantized by {base.quantization.method}, so nothing can "
-            f"be merged into it; the checkpoint that it was made from takes the adapter as well. {named}"
+            f"The base of the adapter {shown(adapter.name)} is quantized by {base.quantization.method}, so no adapter "
+            f"can be merged into it; use the checkpoint that it was made from. {help_}"
         )
     if adapter.classifies and not base.classifies:
         raise UnsupportedCheckpointError(
-            f"The adapter {shown(adapter.name)} was trained for sequence classification over "
-            f"{shown(adapter.base)}, which is no model for that. Load it where it was trained, merge it "
-            "there, and save the whole model."
+            f"The adapter {shown(adapter.name)} was trained for sequence classification over {shown(adapter.base)}, "
+            "which is not a model for that. Load it where it was trained, merge it there, and save the whole model."
         )
     return dataclasses.replace(base, name=adapter.name, commit=adapter.commit, adapter=adapter)
 
 
 def _base_name(settings: EngineSettings, adapter: Adapter) -> ModelName:
-    """The base that was meant when the settings were made. No later one is relative to the working directory."""
+    """Return the base as it was resolved when the settings were created, or else as the config names it.
+
+    In the second case it is not resolved relative to the working directory.
+    """
     named = resolve_model(settings.model).base
     return named[1] if named is not None and named[0] == adapter.base else ModelName(adapter.base)
 
@@ -210,13 +189,13 @@ def _open(name: str, folder: Path, commit: str | None, family: Family) -> Checkp
     layer_types = config.get("layer_types") or []
     if config.get("use_sliding_window") or any(kind != "full_attention" for kind in layer_types):
         raise UnsupportedCheckpointError(
-            f"{shown(name)} uses sliding-window attention, which none of the family does. Use {family.ids}, or a "
+            f"{shown(name)} uses sliding-window attention, which no model of this family does. Use {family.ids}, or a "
             "fine-tune of one."
         )
     if config.get("hidden_act", "silu") != "silu":
         raise UnsupportedCheckpointError(
-            f"In the config.json of {shown(name)}, hidden_act is {shown(config['hidden_act'])}; all of the family have "
-            f"'silu'. Use {family.ids}, or a fine-tune of one."
+            f"In the config.json of {shown(name)}, hidden_act is {shown(config['hidden_act'])}; all models of this "
+            f"family have 'silu'. Use {family.ids}, or a fine-tune of one."
         )
     if not exists(name, folder / "tokenizer.json"):
         raise UnsupportedCheckpointError(
@@ -226,13 +205,13 @@ def _open(name: str, folder: Path, commit: str | None, family: Family) -> Checkp
     files = find_weight_files(name, folder)
     quantization = read_quantization_config(name, config, folder) if family.variants else None
     quantized = bool(quantization or config.get("quantization_config"))
-    output = _output(config) if family.variants else None
+    output = _output_parameter(config) if family.variants else None
     check_weights(name, config, read_inventory(name, files), output=output, quantized=quantized)
     return Checkpoint(name, folder, commit, config, quantization, weight_files=files)
 
 
 def _refuse_folder(name: str, folder: Path) -> NoReturn:
-    """A folder without a config.json is no model folder; what it holds instead may say why."""
+    """Refuse a folder without a config.json; other formats in it may be the reason."""
     try:
         names = list_names(folder)
     except OSError as error:
@@ -244,62 +223,20 @@ def _refuse_folder(name: str, folder: Path) -> NoReturn:
     )
 
 
-def _output(config: dict[str, Any]) -> str | None:
-    """The parameter that the score is read from, unless it is the input's."""
+def _output_parameter(config: dict[str, Any]) -> str | None:
+    """Return the parameter that scores are read from; None if it is shared with the input embeddings."""
     if score_rows(config):
         return "score.weight"
     return None if config.get("tie_word_embeddings") else "lm_head.weight"
 
 
 def _read_config(name: str, file: Path) -> dict[str, Any]:
-    """What config.json says, with the words that tell a family by being words."""
-    config = read_json(name, file)
-    if not isinstance(config, dict):
-        raise UnsupportedCheckpointError(f"The config.json of {shown(name)} is not a JSON object. {_AGAIN}")
+    """Read a config.json, and check the lists of strings that tell which family it belongs to."""
+    config = read_json_object(name, file)
     for field in ("architectures", "layer_types"):
         words = config.get(field) or []
         if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
             raise UnsupportedCheckpointError(
-                f"In the config.json of {shown(name)}, {field} is no list of words. {_AGAIN}"
+                f"In the config.json of {shown(name)}, {field} is not a list of strings. {DOWNLOAD_AGAIN}"
             )
     return config
-
-
-def _check_reranker(name: str, config: dict[str, Any]) -> None:
-    architectures = config.get("architectures") or []
-    if config.get("model_type") != "qwen3" or architectures not in ([], [_CAUSAL], [_CLASSIFIER]):
-        found = architectures[0] if architectures else f"model_type {config.get('model_type')!r}"
-        raise UnsupportedCheckpointError(
-            f"{shown(name)} is {found}, neither {_CAUSAL} nor {_CLASSIFIER}. Use {RERANKER.ids}, or a fine-tune of one."
-        )
-    if architectures == [_CLASSIFIER]:
-        _check_labels(name, config)
-
-
-def _check_labels(name: str, config: dict[str, Any]) -> None:
-    """One score is the log-odds; of two, the labels have to say which is which."""
-    labels, count = config.get("id2label"), score_rows(config)
-    if labels is not None:
-        _check_numbers(name, labels)
-    if count == 1:
-        return
-    if isinstance(labels, dict) and sorted(str(label).lower() for label in labels.values()) == [NO, YES]:
-        return
-    raise UnsupportedCheckpointError(
-        f"{shown(name)} classifies into {count} labels ({shown_value(labels)}), and nothing says which of them is "
-        f"relevance. Make id2label in its config.json call the two {NO!r} and {YES!r}, or use a conversion "
-        "with one label."
-    )
-
-
-def _check_numbers(name: str, labels: Any) -> None:
-    """The keys of id2label are rows of the score matrix: from 0 on, each once."""
-    keys = list(labels) if isinstance(labels, dict) else []
-    if sorted(keys) != sorted(map(str, range(len(keys)))) or not keys:
-        raise UnsupportedCheckpointError(
-            f"The id2label in the config.json of {shown(name)} must number its labels from '0' on, as the rows of the "
-            f"score matrix are numbered; it is {shown_value(labels)}. Make it say that."
-        )
-
-
-RERANKER = Family("Qwen/Qwen3-Reranker-0.6B, -4B or -8B", _check_reranker, DEMO_FOLDER, variants=True)

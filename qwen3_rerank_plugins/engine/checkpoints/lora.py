@@ -1,27 +1,22 @@
-"""A folder with an adapter_config.json -> the LoRA adapter in it, or a refusal before any weight is read.
-
-Comes in: a folder. Goes out: `Adapter`, which says over which model it belongs.
-Must not know: torch, peft, or where its base is.
-"""
+"""Read the config of a LoRA adapter, and refuse adapters that cannot be merged before any weight is read."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from qwen3_rerank_plugins._printable import shown
-from qwen3_rerank_plugins.engine.files import exists, read_json
+from qwen3_rerank_plugins.engine.files import exists, read_json_object
 from qwen3_rerank_plugins.errors import UnsupportedCheckpointError
 
 _CONFIG = "adapter_config.json"
-_WHOLE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+_FULL_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _REFUSED = {
-    "megatron_config": "is one for Megatron's layers, and would have a module of its choice imported",
+    "megatron_config": "is for Megatron's layers, and would have a module of its choice imported",
     "layer_replication": "repeats layers of its base",
-    "alora_invocation_tokens": "works from a certain token on, so it cannot be merged",
+    "alora_invocation_tokens": "is active only from a certain token on, so it cannot be merged",
 }
-"""Keys of an adapter_config.json, and what an adapter is where one of them is set."""
+"""Keys of an adapter_config.json, and what an adapter is or does if one of them is set."""
 _HELP = (
     "Load it in the program that trained it, merge it there (merge_and_unload of peft), and save the whole model "
     "with save_pretrained."
@@ -30,14 +25,14 @@ _HELP = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Adapter:
-    """A LoRA adapter on this machine's disk.
+    """A LoRA adapter on disk.
 
     Attributes:
-        name: what the user called it.
-        folder: where its files are.
+        name: its name as the user passed it.
+        folder: the folder with its files.
         commit: hub commit, or None for a local folder.
-        base: hub id or folder of the model that it changes, in the words of its config.
-        base_revision: of the base, or None for its newest.
+        base: hub id or folder of its base model, as its config names it.
+        base_revision: revision of the base, or None for the newest.
         classifies: whether it was trained over a model for sequence classification.
     """
 
@@ -50,20 +45,20 @@ class Adapter:
 
     @property
     def config_file(self) -> Path:
-        """What was trained, in peft's words."""
+        """Its config, in peft's format."""
         return self.folder / _CONFIG
 
     @property
     def weights_file(self) -> Path:
-        """The only file of weights that is read."""
+        """The only weight file that is read."""
         return self.folder / "adapter_model.safetensors"
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds an adapter, whatever else it holds."""
+    """Return whether a folder holds an adapter, whatever else it holds."""
     try:
         return (folder / _CONFIG).is_file()
-    except OSError:  # nobody may look into the folder; whoever opens its config.json says so
+    except OSError:  # without permission; reading config.json explains it
         return False
 
 
@@ -71,16 +66,17 @@ def read_adapter(name: str, folder: Path, commit: str | None) -> Adapter:
     """Read the config of an adapter.
 
     Raises:
-        UnsupportedCheckpointError: it is no LoRA adapter, names no base, has no safetensors, or its folder holds whole
-            weights as well.
+        UnsupportedCheckpointError: it is not a LoRA adapter, names no base, has no safetensors file, or its folder
+            holds full weights as well.
     """
-    for whole in _WHOLE_WEIGHTS:
-        if exists(name, folder / whole):
+    for weights in _FULL_WEIGHTS:
+        if exists(name, folder / weights):
             raise UnsupportedCheckpointError(
-                f"{shown(name)} holds an adapter ({_CONFIG}) and whole weights ({whole}), and only one can be meant. "
-                "Save each in a folder of its own."
+                f"{shown(name)} holds an adapter ({_CONFIG}) and full weights ({weights}), so it is not clear which to "
+                "load. Save each in a separate folder."
             )
-    config = _read_config(name, folder / _CONFIG)
+    exists(name, folder / _CONFIG)
+    config = read_json_object(name, folder / _CONFIG, "Download or export the adapter again.")
     kind = str(config.get("peft_type")).rpartition(".")[2].upper()
     if kind != "LORA":
         raise UnsupportedCheckpointError(
@@ -95,20 +91,18 @@ def read_adapter(name: str, folder: Path, commit: str | None) -> Adapter:
             f"The {_CONFIG} of {shown(name)} does not say base_model_name_or_path. Make it name the hub id or the "
             "folder of the model that the adapter was trained over."
         )
-    revision, task = config.get("revision"), config.get("task_type")
-    adapter = Adapter(name, folder, commit, base, revision if isinstance(revision, str) else None, task == "SEQ_CLS")
+    revision = config.get("revision")
+    adapter = Adapter(
+        name=name,
+        folder=folder,
+        commit=commit,
+        base=base,
+        base_revision=revision if isinstance(revision, str) else None,
+        classifies=config.get("task_type") == "SEQ_CLS",
+    )
     if not exists(name, adapter.weights_file):
         raise UnsupportedCheckpointError(
             f"The adapter {shown(name)} has no {adapter.weights_file.name}; pickled weights are not read. Save it "
             "again with save_pretrained, which writes safetensors."
         )
     return adapter
-
-
-def _read_config(name: str, file: Path) -> dict[str, Any]:
-    config = read_json(name, file) if exists(name, file) else None
-    if not isinstance(config, dict):
-        raise UnsupportedCheckpointError(
-            f"The {file.name} of {shown(name)} is not a JSON object. Download or export the adapter again."
-        )
-    return config

@@ -1,7 +1,7 @@
-"""The sizes that a config.json states, checked before anything is allocated: their kind, then against the weights.
+"""Check the sizes that a config.json states, first by themselves and then against the headers of the weight files.
 
-A config.json is a few lines that anybody can edit; a million layers in it would fill the memory of any machine. The
-headers of the weight files say what there is.
+Anybody can edit a config.json, and a million layers in it would fill the memory of any machine. So nothing is allocated
+before these checks.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from qwen3_rerank_plugins._printable import shown
 from qwen3_rerank_plugins.engine.checkpoints.weight_headers import Tensor
+from qwen3_rerank_plugins.engine.files import DOWNLOAD_AGAIN
 from qwen3_rerank_plugins.errors import IncompleteCheckpointError, UnsupportedCheckpointError
 
 _DEFAULTS = {
@@ -23,19 +24,18 @@ _DEFAULTS = {
     "num_key_value_heads": 32,
     "head_dim": 128,
 }
-"""What transformers takes where a config.json leaves a size out."""
+"""Defaults of transformers for sizes that a config.json leaves out."""
 MOST_LABELS = 1000
-"""transformers makes a name for each label, also where the model has no use for them."""
+"""transformers creates a name for each label, even if the model does not use them."""
 _PLAIN_DTYPES = ("F64", "F32", "F16", "BF16")
 _LAYER = re.compile(r"layers\.(\d{1,9})\.")
-_AGAIN = "Download or export the checkpoint again."
 
 
 def check_sizes(name: str, config: Mapping[str, Any]) -> None:
-    """Whether every size is a positive whole number.
+    """Check that every size is a positive whole number, and that query heads divide evenly over key/value heads.
 
     Raises:
-        UnsupportedCheckpointError: one is not; the message names it.
+        UnsupportedCheckpointError: the message names the size.
     """
     for field in (*_DEFAULTS, "max_position_embeddings"):
         value = config.get(field, _DEFAULTS.get(field))
@@ -44,74 +44,79 @@ def check_sizes(name: str, config: Mapping[str, Any]) -> None:
         if type(value) is not int or value < 1:
             what = "a number of tokens" if field == "max_position_embeddings" else "a positive whole number"
             raise UnsupportedCheckpointError(
-                f"In the config.json of {shown(name)}, {field} is {shown_value(value)}, not {what}. {_AGAIN}"
+                f"In the config.json of {shown(name)}, {field} is {shown_value(value)}, not {what}. {DOWNLOAD_AGAIN}"
             )
     labels = config.get("num_labels", 1)
     if labels is not None and (type(labels) is not int or not 0 < labels <= MOST_LABELS):
         raise UnsupportedCheckpointError(
             f"In the config.json of {shown(name)}, num_labels is {shown_value(labels)}, not a number of labels. A "
-            f"reranker has one or two. {_AGAIN}"
+            f"reranker has one or two. {DOWNLOAD_AGAIN}"
         )
     heads, groups = _size(config, "num_attention_heads"), _size(config, "num_key_value_heads")
     if heads % groups:
         raise UnsupportedCheckpointError(
             f"In the config.json of {shown(name)}, num_attention_heads is {heads}, which is no multiple of "
-            f"num_key_value_heads, {groups}. {_AGAIN}"
+            f"num_key_value_heads, {groups}. {DOWNLOAD_AGAIN}"
         )
 
 
 def complete_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config.json after `check_sizes`, with every size that transformers would fill in."""
+    """Return a config.json that passed `check_sizes`, with every size that transformers would fill in."""
     return {**config, **{field: _size(config, field) for field in _DEFAULTS}}
 
 
 def check_weights(
     name: str, config: Mapping[str, Any], inventory: Mapping[str, Tensor], *, output: str | None, quantized: bool
 ) -> None:
-    """Whether the weights are as many and as large as the config.json says.
+    """Check that the files hold the parameters that the config.json implies, with their shapes.
 
     Args:
-        name: of the checkpoint.
+        name: the checkpoint, for messages.
         config: its config.json, after `check_sizes`.
-        inventory: what is in its files.
-        output: of the parameter behind the last norm; None where there is none, or none of its own.
-        quantized: whether the matrices of the layers are packed, and have other shapes in the files.
+        inventory: the tensors in its files.
+        output: name of the output parameter; None if there is none, or if it is the input embeddings.
+        quantized: whether the matrices of the layers are quantized, so their shapes in the files differ.
 
     Raises:
-        IncompleteCheckpointError: a parameter is missing or of another shape.
-        UnsupportedCheckpointError: the weights are integers or 8-bit floats, and nothing says what they stand for.
+        IncompleteCheckpointError: a parameter is missing or has another shape.
+        UnsupportedCheckpointError: the weights are integers or 8-bit floats, and the config does not say how they are
+            quantized.
     """
-    found = {tensor.removeprefix("model."): part for tensor, part in inventory.items()}
-    there = {int(match[1]) for tensor in found if (match := _LAYER.match(tensor))}
-    layers = config.get("num_hidden_layers", _DEFAULTS["num_hidden_layers"])
-    if layers > len(there):
+    found = {key.removeprefix("model."): tensor for key, tensor in inventory.items()}
+    in_files = {int(match[1]) for key in found if (match := _LAYER.match(key))}
+    layers = _size(config, "num_hidden_layers")
+    if layers > len(in_files):
         raise IncompleteCheckpointError(
             f"{shown(name)} is incomplete: its config.json says num_hidden_layers={layers}, and its files hold "
-            f"{len(there)} layers. {_AGAIN}"
+            f"{len(in_files)} layers. {DOWNLOAD_AGAIN}"
         )
     expected = dict(_expected(config, layers, output, quantized=quantized))
-    missing = sorted(_full(tensor) for tensor in expected.keys() - found.keys())
-    refuse(name, missing, "missing from the files")
+    refuse(name, sorted(map(_full_name, expected.keys() - found.keys())), "missing from the files")
     others = (
-        f"{_full(tensor)}: {list(found[tensor].shape)}, not {list(shape)}"
-        for tensor, shape in expected.items()
-        if found[tensor].shape != shape
+        f"{_full_name(key)}: {list(found[key].shape)}, not {list(shape)}"
+        for key, shape in expected.items()
+        if found[key].shape != shape
     )
     refuse(name, sorted(others), "of the wrong shape")
-    packed = [] if quantized else sorted(_full(key) for key in expected if found[key].dtype not in _PLAIN_DTYPES)
-    if packed:
-        dtype = found[packed[0].removeprefix("model.")].dtype
-        raise UnsupportedCheckpointError(
-            f"{shown(name)} stores weights as {dtype}, such as {packed[0]}, and its config.json does not say how they "
-            "are quantized. Download its config.json again, or use the checkpoint that it was made from."
-        )
+    packed = [] if quantized else sorted((_full_name(key), found[key].dtype) for key in expected)
+    for key, dtype in packed:
+        if dtype not in _PLAIN_DTYPES:
+            raise UnsupportedCheckpointError(
+                f"{shown(name)} stores weights as {dtype}, such as {key}, and its config.json does not say how they "
+                "are quantized. Download its config.json again, or use the checkpoint that it was made from."
+            )
 
 
 def refuse(name: str, names: Iterable[str], what: str) -> None:
-    """Refuse a checkpoint for these of its parameters, if there are any.
+    """Refuse a checkpoint if any parameters are listed.
+
+    Args:
+        name: the checkpoint, for messages.
+        names: the parameters.
+        what: what is wrong with them, after "are" in the message.
 
     Raises:
-        IncompleteCheckpointError: there are.
+        IncompleteCheckpointError: `names` is not empty.
     """
     names = list(names)
     if names:
@@ -123,7 +128,7 @@ def refuse(name: str, names: Iterable[str], what: str) -> None:
 
 
 def shown_value(value: object) -> str:
-    """A value of a config.json as a message shows it: a whole number may have millions of digits."""
+    """Return a value of a config.json for a message, shortened because a whole number may have millions of digits."""
     if isinstance(value, int) and abs(value) > 10**20:
         return f"a number of {value.bit_length()} bits"
     text = repr(value)
@@ -138,14 +143,14 @@ def _size(config: Mapping[str, Any], field: str) -> int:
     return int(value)
 
 
-def _full(tensor: str) -> str:
-    return tensor if tensor.startswith(("lm_head.", "score.")) else f"model.{tensor}"
+def _full_name(key: str) -> str:
+    return key if key.startswith(("lm_head.", "score.")) else f"model.{key}"
 
 
 def _expected(
     config: Mapping[str, Any], layers: int, output: str | None, *, quantized: bool
 ) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Parameters that the model has, and their shapes; packed ones are left out."""
+    """Yield the names and shapes of the model's parameters, except quantized matrices."""
     hidden, wide, head = (_size(config, field) for field in ("hidden_size", "intermediate_size", "head_dim"))
     queries = _size(config, "num_attention_heads") * head
     keys = _size(config, "num_key_value_heads") * head
@@ -176,10 +181,10 @@ def _expected(
 
 
 def score_rows(config: Mapping[str, Any]) -> int:
-    """How many rows of a score a config.json promises: none, where there is an output matrix instead."""
+    """Return the score rows of a classifier's config.json; 0 for a model with an output matrix."""
     if config.get("architectures") != ["Qwen3ForSequenceClassification"]:
         return 0
     labels, count = config.get("id2label"), config.get("num_labels")
     if isinstance(labels, dict):
         return len(labels)
-    return count if isinstance(count, int) else 2  # as transformers has it
+    return count if isinstance(count, int) else 2  # the default of transformers

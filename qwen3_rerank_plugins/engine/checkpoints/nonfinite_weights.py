@@ -1,4 +1,4 @@
-"""Weight files -> which of their tensors hold NaN or infinity; asked only once a score came out that is not finite."""
+"""Find tensors with NaN or infinity in weight files. This runs only after a score was not finite."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _SHOWN = 3
 
 
 def describe_damage(files: Iterable[Path]) -> str:
-    """What is wrong with the weights in these files and what to do, in words; empty if every number is finite.
+    """Return what is wrong with the weights in these files and what to do; empty if all numbers are finite.
 
-    Reads them whole, a tensor at a time.
+    The files are read whole, one tensor at a time.
     """
     broken = [name for file in files for name in _broken_tensors(file)]
     if not broken:
@@ -39,6 +39,6 @@ def _broken_tensors(file: Path) -> list[str]:
                 tensor = opened.get_tensor(name)
             if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
                 broken.append(name)
-    except Exception:  # the file has gone since it was loaded; then nothing can be said of it
+    except Exception:  # for example, the file was deleted after it was loaded
         logger.log(logging.DEBUG, "%s cannot be searched for NaN", file, exc_info=True)
     return broken

@@ -1,4 +1,4 @@
-"""What a checkpoint says about weights that were quantized before they were saved."""
+"""Read how the weights of a checkpoint were quantized before it was saved."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qwen3_rerank_plugins.errors import UnsupportedCheckpointError
 
 Method = Literal["bitsandbytes", "compressed-tensors", "fp8"]
 MODELOPT_FILE = "hf_quant_config.json"
-_READ = "Read here are bitsandbytes, compressed-tensors and fp8."
+_SUPPORTED = "Supported are bitsandbytes, compressed-tensors and fp8."
 _HELP = "Use the checkpoint that it was made from, with quantization='int4' or 'int8' where memory is short."
 
 
@@ -23,9 +23,9 @@ class CheckpointQuantization:
     """How the weights in a checkpoint's files are quantized.
 
     Attributes:
-        method: in the words of its config.json.
-        packed_mode: the mode in which they stay in memory; None where they are turned back into plain numbers.
-        block: rows and columns that share one scale, where the method is fp8 and it has scales for blocks.
+        method: the method, as the config.json names it.
+        packed_mode: how the weights stay quantized in memory; None if they are dequantized while they are loaded.
+        block: rows and columns that share one scale, for fp8 with scales for blocks; otherwise None.
     """
 
     method: Method
@@ -36,15 +36,15 @@ class CheckpointQuantization:
 def read_quantization_config(
     name: str, config: Mapping[str, Any], folder: Path | None = None
 ) -> CheckpointQuantization | None:
-    """How the weights are quantized, or None where they are plain numbers.
+    """Return how the weights are quantized, or None if they are not.
 
     Args:
-        name: of the checkpoint.
+        name: the checkpoint, for messages.
         config: its config.json.
-        folder: where its files are; ModelOpt has a file of its own there.
+        folder: the folder with its files, where ModelOpt stores a separate config.
 
     Raises:
-        UnsupportedCheckpointError: by a method that is not read here; the message says what to use instead.
+        UnsupportedCheckpointError: the method is not supported; the message says what to use instead.
     """
     if folder is not None and exists(name, folder / MODELOPT_FILE):
         _check_modelopt(name, read_json(name, folder / MODELOPT_FILE))
@@ -53,25 +53,25 @@ def read_quantization_config(
         return None
     if not isinstance(found, dict):
         raise UnsupportedCheckpointError(f"The quantization_config of {shown(name)} is not a JSON object. {_HELP}")
-    method = found.get("quant_method")
     if found.get("load_in_8bit"):
         return CheckpointQuantization("bitsandbytes", "int8")
     if found.get("load_in_4bit"):
         return CheckpointQuantization("bitsandbytes", "int4")
+    method = found.get("quant_method")
     if method == "fp8":
         return CheckpointQuantization("fp8", None, _block(name, found.get("weight_block_size")))
     if method == "compressed-tensors":
         return CheckpointQuantization("compressed-tensors", None)
-    raise UnsupportedCheckpointError(f"{shown(name)} was quantized by {_told(found)}. {_READ} {_HELP}")
+    raise UnsupportedCheckpointError(f"{shown(name)} was quantized by {_describe(found)}. {_SUPPORTED} {_HELP}")
 
 
 def _check_modelopt(name: str, found: Any) -> None:
-    """Its file is also there where nothing but a cache of keys and values is quantized, and there is none here."""
+    """Refuse weights quantized by ModelOpt. A cache of keys and values may be quantized, because none is used here."""
     inner = found.get("quantization") if isinstance(found, dict) else None
     algorithm = inner.get("quant_algo") if isinstance(inner, dict) else "an unknown algorithm"
     if algorithm:
         raise UnsupportedCheckpointError(
-            f"{shown(name)} was quantized by ModelOpt ({algorithm}, in its {MODELOPT_FILE}). {_READ} {_HELP}"
+            f"{shown(name)} was quantized by ModelOpt ({algorithm}, in its {MODELOPT_FILE}). {_SUPPORTED} {_HELP}"
         )
 
 
@@ -85,8 +85,8 @@ def _block(name: str, found: Any) -> tuple[int, int] | None:
     )
 
 
-def _told(found: Mapping[str, Any]) -> str:
-    """The method by its name; two tools leave that out, and are told by the rest."""
+def _describe(found: Mapping[str, Any]) -> str:
+    """Name an unsupported method. ModelOpt and MLX may leave the name out, so they are recognized by other keys."""
     method = found.get("quant_method")
     if method == "bitsandbytes":
         return "bitsandbytes, neither in 8 nor in 4 bits (load_in_8bit, load_in_4bit)"

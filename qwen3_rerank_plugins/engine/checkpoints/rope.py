@@ -1,6 +1,6 @@
-"""The rotary position embedding that a config.json asks for: its type, its limit, and what it depends on.
+"""Read the rotary position embedding (RoPE) from a config.json: its type, its limit, and how it depends on the length.
 
-Plain numbers: the rotation itself is computed in `rotation`, by the formulas of transformers.
+This module computes plain numbers only; `engine.model.rotary` computes the rotation with the formulas of transformers.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Any, Literal, get_args
 from qwen3_rerank_plugins.errors import UnsupportedCheckpointError
 
 _LAST_EXACT = 2**24
-"""Positions are multiplied as float32, which holds every whole number up to here."""
+"""Positions are multiplied as float32, which represents every whole number up to this one exactly."""
 
 RopeType = Literal["default", "linear", "dynamic", "yarn", "longrope", "llama3"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rope:
-    """How a model tells positions apart.
+    """A model's rotary position embedding.
 
     Attributes:
-        type: in the words of transformers.
-        original: tokens of the longest prompt before any extension.
-        limit: tokens of the longest prompt.
+        type: its name in transformers.
+        original: longest prompt without extension, in tokens.
+        limit: longest prompt, in tokens.
     """
 
     type: RopeType
@@ -34,29 +34,29 @@ class Rope:
 
     @property
     def varies(self) -> bool:
-        """Whether the frequencies depend on the length of the prompt, so that a prefix has them from its document."""
+        """Whether the frequencies depend on the length of the prompt, and so those of a prefix on its document."""
         return self.type in ("dynamic", "longrope")
 
     def regime(self, length: int) -> int:
-        """The same number for all lengths of a prompt, in tokens, that have the same frequencies."""
+        """Return a number that is equal for all prompt lengths, in tokens, that have the same frequencies."""
         if not self.varies or length <= self.original:
             return 0
         return length if self.type == "dynamic" else self.original + 1
 
     def groups(self, prefix: int, documents: Sequence[int]) -> list[list[int]]:
-        """Positions of the tails that may share a prefix, in one or several groups; lengths are in tokens."""
+        """Group the indices of documents that may share a prefix; `prefix` and `documents` are lengths in tokens."""
         groups: dict[int, list[int]] = {}
-        for position, document in enumerate(documents):
-            groups.setdefault(self.regime(prefix + document), []).append(position)
+        for index, length in enumerate(documents):
+            groups.setdefault(self.regime(prefix + length), []).append(index)
         return list(groups.values())
 
 
 def read_rope(name: str, config: dict[str, Any]) -> Rope:
-    """Read what a config.json says of positions, in the spelling of transformers 5 or of earlier versions.
+    """Read the RoPE of a config.json, in the format of transformers 5 or of earlier versions.
 
     Args:
-        name: of the checkpoint, for messages.
-        config: parsed; its max_position_embeddings is a positive number of tokens.
+        name: the checkpoint, for messages.
+        config: its config.json; max_position_embeddings is a positive number of tokens.
 
     Raises:
         UnsupportedCheckpointError: the type is unknown, or a parameter is missing or malformed.
@@ -65,7 +65,7 @@ def read_rope(name: str, config: dict[str, Any]) -> Rope:
 
 
 class _Reader:
-    """One config.json, and how it is refused."""
+    """Reads one config.json, and builds the errors for it."""
 
     def __init__(self, name: str, config: dict[str, Any]) -> None:
         self._name = name
@@ -76,7 +76,9 @@ class _Reader:
         if not isinstance(found, dict):
             raise self._refusal(f"{self._field} is {found!r}, not an object")
         if any(isinstance(value, dict) for value in found.values()):
-            raise self._refusal(f"{self._field} holds one for each layer type, and all layers of a Qwen3 share one")
+            raise self._refusal(
+                f"{self._field} has one entry for each layer type, and all layers of a Qwen3 share one RoPE"
+            )
         self._parameters = found
         self._type = found.get("rope_type", found.get("type", "default"))
 
@@ -84,17 +86,16 @@ class _Reader:
         if self._type not in get_args(RopeType):
             raise UnsupportedCheckpointError(
                 f"{self._name!r} uses the RoPE type {self._type!r} ({self._field} in its config.json), which is not "
-                f"computed here. Use a checkpoint with one of these types: {', '.join(get_args(RopeType))}."
+                f"supported. Use a checkpoint with one of these types: {', '.join(get_args(RopeType))}."
             )
         positions = self._config["max_position_embeddings"]
         self._check_theta()
         if self._parameters.get("partial_rotary_factor", self._config.get("partial_rotary_factor")) not in (None, 1):
-            raise self._refusal("partial_rotary_factor is not 1, and a Qwen3 rotates whole heads")
+            raise self._refusal("partial_rotary_factor is not 1, but a Qwen3 rotates whole heads")
         if self._type == "default":
             return Rope("default", positions, positions)
-        original = positions
-        if self._type != "dynamic":  # which transformers stretches from max_position_embeddings on
-            original = self._original() or positions
+        # transformers extends "dynamic" from max_position_embeddings on
+        original = positions if self._type == "dynamic" else self._original() or positions
         factor = self._factor(positions, original)
         for key in ("attention_factor", "beta_fast", "beta_slow"):
             self._number(key, optional=True)
@@ -109,7 +110,7 @@ class _Reader:
         return Rope(self._type, original, max(positions, int(min(original * factor, _LAST_EXACT))))
 
     def _factor(self, positions: int, original: int) -> float:
-        """How many times the original length the model reads."""
+        """Return the ratio of the extended length to the original length."""
         stated = self._number("factor", least=1, optional=self._type == "longrope")
         return positions / original if stated is None else stated
 
@@ -131,13 +132,13 @@ class _Reader:
             raise self._refusal(f"high_freq_factor is {high!r}, which is not above low_freq_factor, {low!r}")
 
     def _check_factors(self) -> None:
-        width = self._config.get("head_dim", 128)  # as transformers has it for a Qwen3
+        width = self._config.get("head_dim", 128)  # the default of transformers for Qwen3
         for key in ("short_factor", "long_factor"):
             found = self._parameters.get(key)
             if not (isinstance(found, list) and all(_is_number(one) and one > 0 for one in found)):
                 raise self._refusal(f"{key} is not a list of positive numbers")
             if isinstance(width, int) and len(found) != width // 2:
-                raise self._refusal(f"{key} has {len(found)} numbers, and half a head has {width // 2}")
+                raise self._refusal(f"{key} has {len(found)} numbers, and half the head_dim is {width // 2}")
 
     def _number(self, key: str, *, above: float = 0, least: float = 0, optional: bool = False) -> float | None:
         found: Any = self._parameters.get(key)

@@ -1,4 +1,4 @@
-"""A folder without weights that can be read -> what it holds instead, and what to do about it."""
+"""Recognize weight formats that are not supported, so that the error can say what a folder holds and what to do."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _FORMATS = (
     ((".tflite",), "a TensorFlow Lite export", _ORIGINAL),
     ((".h5", ".ckpt.index"), "TensorFlow weights", _SAVE),
     ((".msgpack",), "Flax weights", _SAVE),
-    ((".npz", ".npy"), "NumPy weights, as early MLX conversions have them", _ORIGINAL),
+    ((".npz", ".npy"), "NumPy weights, as in early MLX conversions", _ORIGINAL),
     ((".bin", ".pt", ".pth", ".ckpt", ".pkl"), "pickled weights; pickled weights are not read", _SAVE),
 )
 _NO_WEIGHTS = ("training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt")
 
 
 def refuse_other_format(name: str, names: Sequence[str]) -> None:
-    """Refuse a folder whose weights are of a format that is not read.
+    """Refuse a folder whose weights have an unsupported format.
 
     Args:
-        name: of the checkpoint.
-        names: of all that is in its folder.
+        name: the checkpoint, for messages.
+        names: the files and folders in its folder; see `list_names`.
 
     Raises:
-        UnsupportedCheckpointError: the message says which format that is.
+        UnsupportedCheckpointError: the message names the format.
     """
     for suffixes, what, remedy in _FORMATS:
         found = sorted(file for file in names if file.lower().endswith(suffixes) and file not in _NO_WEIGHTS)
@@ -44,6 +44,6 @@ def refuse_other_format(name: str, names: Sequence[str]) -> None:
 
 
 def list_names(folder: Path) -> list[str]:
-    """Names of all that a folder holds, and of what its folders `onnx` and `openvino` hold."""
+    """Return the names of everything in a folder, and in its subfolders `onnx` and `openvino`."""
     inner = (path for part in ("onnx", "openvino") for path in (folder / part).glob("*"))
     return [path.name for path in (*folder.iterdir(), *inner)]

@@ -1,1 +1,1 @@
-"""Chooses where and how a model runs, and loads it there."""
+"""Choose where and how a model runs, and load it there."""

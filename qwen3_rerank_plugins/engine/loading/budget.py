@@ -1,8 +1,4 @@
-"""How many tokens of one pass fit in the memory that is free.
-
-Comes in: a `Shape`, a device. Goes out: tokens.
-Must not know: requests.
-"""
+"""Choose how many tokens one batch may have, and refuse models and batches that do not fit in free memory."""
 
 from __future__ import annotations
 
@@ -22,22 +18,24 @@ from qwen3_rerank_plugins.engine.memory import free_memory, trim_malloc
 from qwen3_rerank_plugins.errors import DeviceMemoryError
 
 LARGEST_AUTO_BUDGET = 16_384
-"""Tokens. Matrix products are at full speed long before; more would only take memory."""
+"""Tokens. Matrix products reach full speed with far fewer; more would only use memory."""
 SMALLEST_AUTO_BUDGET = 512
-_SHARE_OF_FREE_MEMORY = 0.5
-_SHARE_OF_A_PASS = 0.9
-"""Of the memory that is free; the rest is for what no formula counts, such as buffers of matrix products."""
-_SMALL_PASS = 16 * 2**20
-"""Bytes. Looking for so little would cost more than it is worth."""
+_SHARE_FOR_BUDGET = 0.5
+_SHARE_FOR_BATCH = 0.9
+"""Share of free memory for one batch; the rest is for what no formula counts, such as buffers of matrix products."""
+_SMALL_BATCH = 16 * 2**20
+"""Bytes. For a smaller batch, measuring free memory would cost more than it is worth."""
 
 
 def choose_budget(asked: int | Literal["auto"], loaded: LoadedModel, *, sharing: int = 1) -> int:
-    """Unique tokens a pass may hold: what was asked, or what half of the free memory holds, within fixed limits.
+    """Return the unique tokens that a batch may have.
+
+    "auto" is what half of the free memory holds, from `SMALLEST_AUTO_BUDGET` to `LARGEST_AUTO_BUDGET`.
 
     Args:
-        asked: as of the settings.
-        loaded: the model. Of one that is spread over several devices, the device with the least free memory counts.
-        sharing: how many models run on the device, at the same time.
+        asked: as in the settings.
+        loaded: the model. If it is spread over several devices, the one with the least free memory counts.
+        sharing: how many models run on the device at the same time.
     """
     if asked != "auto":
         return asked
@@ -47,66 +45,71 @@ def choose_budget(asked: int | Literal["auto"], loaded: LoadedModel, *, sharing:
 
 
 def auto_budget(shape: Shape, dtype: torch.dtype, rows_at_once: int | None, free: int) -> int:
-    """The budget that half of `free` bytes allow, beside weights that are already there."""
-    allowed = free * _SHARE_OF_FREE_MEMORY
+    """Return the "auto" budget in tokens, with `free` bytes of memory after the weights were loaded."""
     sizes = range(SMALLEST_AUTO_BUDGET, LARGEST_AUTO_BUDGET + 1)
-    fitting = bisect.bisect_right(sizes, allowed, key=lambda tokens: shape.pass_bytes(tokens, dtype, rows_at_once))
+    fitting = bisect.bisect_right(
+        sizes, free * _SHARE_FOR_BUDGET, key=lambda tokens: shape.batch_bytes(tokens, dtype, rows_at_once)
+    )
     return sizes[max(0, fitting - 1)]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MemoryCheck:
-    """Whether one more pass fits in the memory that is free now.
+    """Checks on a CPU whether one more batch fits in the memory that is free now.
 
-    A GPU answers for itself, with an error that can be caught. A CPU does not: the system ends the whole process.
+    Other devices raise an error that can be caught. On a CPU, the operating system kills the whole process.
 
     Attributes:
-        shape: of the model.
-        dtype: of its passes.
-        rows_at_once: see `model.rows_at_once`.
-        device: where they run; only on a CPU is anything checked.
+        shape: sizes of the model.
+        dtype: dtype of the batches.
+        rows_at_once: see `Placement.rows_at_once`.
+        device: where batches run.
+        remedy: the end of the error's message, after the number of tokens that fit.
     """
 
     shape: Shape
     dtype: torch.dtype
     rows_at_once: int | None
     device: torch.device
+    remedy: str = (
+        "template and query included. Lower max_length to that, and add long_documents='windows' to read whole "
+        "documents; or give the process more memory."
+    )
 
     def __call__(self, tokens: int) -> None:
-        """Refuse a pass before it takes any memory.
+        """Refuse a batch before it uses any memory.
 
         Args:
-            tokens: unique tokens of the pass.
+            tokens: unique tokens of the batch.
 
         Raises:
-            DeviceMemoryError: it needs more than is free; the message says how many tokens fit.
+            DeviceMemoryError: it needs more memory than is free; the message says how many tokens fit.
         """
         needed = self._bytes(tokens)
-        if self.device.type != "cpu" or needed <= _SMALL_PASS or needed <= self._free():
+        if self.device.type != "cpu" or needed <= _SMALL_BATCH or needed <= self._free():
             return
-        trim_malloc()  # of earlier passes, which the C library may still keep
+        trim_malloc()  # the C library may still keep memory of earlier batches
         free = self._free()
         if needed <= free:
             return
         most = max(0, bisect.bisect_right(range(tokens + 1), free, key=self._bytes) - 1)
         raise DeviceMemoryError(
-            f"A pass of {tokens:,} tokens needs about {needed / 2**20:,.0f} MiB, and {free / 2**20:,.0f} MiB are free "
-            f"for it on the CPU: about {most:,} tokens fit, template and query included. Lower max_length to that, and "
-            "add long_documents='windows' where nothing may be left unread; or give the process more memory."
+            f"A batch of {tokens:,} tokens needs about {needed / 2**20:,.0f} MiB, and {free / 2**20:,.0f} MiB are free "
+            f"for it on the CPU: about {most:,} tokens fit, {self.remedy}"
         )
 
     def _bytes(self, tokens: int) -> int:
-        return self.shape.pass_bytes(tokens, self.dtype, self.rows_at_once)
+        return self.shape.batch_bytes(tokens, self.dtype, self.rows_at_once)
 
     def _free(self) -> int:
-        return int(free_memory(self.device) * _SHARE_OF_A_PASS)
+        return int(free_memory(self.device) * _SHARE_FOR_BATCH)
 
 
 def check_weights_fit(name: str, shape: Shape, placement: Placement) -> None:
-    """Refuse a model that is larger than the memory of a CPU before any of it is read.
+    """Refuse a model that is larger than the free memory of a CPU before any of it is read.
 
     Raises:
-        DeviceMemoryError: it is.
+        DeviceMemoryError: it is larger.
     """
     needed = shape.weight_bytes(placement.dtype, placement.quantization.name)
     free = min(psutil.virtual_memory().available + psutil.swap_memory().free, cgroup_memory())

@@ -1,8 +1,8 @@
-"""How many threads of the CPU a model runs on, and why.
+"""Choose how many CPU threads a model uses.
 
-More threads than the process may use at one time make every pass wait: after each operation all of them meet, and those
-that came first burn the time that the last one needs. A count is set for one thread of this process only; torch's own
-call would set it for every thread that starts later.
+With more threads than CPUs, every batch gets slower: after each operation all threads synchronize, and those that
+finish first keep a CPU busy while they wait. The number is set for one thread of this process only; torch's function
+would set it for every thread that starts later.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from qwen3_rerank_plugins.engine.control_groups import MEMBERSHIP, MOUNT, find_g
 from qwen3_rerank_plugins.engine.loading.shape import Shape
 
 SMALLEST_SHARED_LAYER = 2_000_000
-"""Parameters of a layer below which a model runs on one thread. It lies between the demo (0.15 million), which a second
-thread slows down more than tenfold beside busy neighbors, and the 0.6B (16 million), which it slows down by six tenths
-there. The figures are in benchmarks/results/cpu-threads.json."""
+"""Parameters of a layer below which a model uses one thread. It lies between the demo (0.15 million) and the 0.6B model
+(16 million). On busy CPUs a second thread makes the demo more than ten times slower, and the 0.6B model six tenths
+slower. The measurements are in benchmarks/results/cpu-threads.json."""
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Threads:
-    """How many, and why."""
+    """A number of threads, and the reason for it."""
 
     count: int
     reason: str
@@ -42,13 +42,13 @@ class Threads:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Cpus:
-    """What the process may use of the machine's CPUs.
+    """The CPUs that the process may use.
 
     Attributes:
         cores: cores that it may run on; two hyperthreads of one core count once.
-        quota: CPUs that its control groups grant it, infinity without a limit.
-        torch: threads that torch would take: those of all cores, or fewer if the program told torch so.
-        variable: the environment variable that sets torch's number, if there is one.
+        quota: CPUs that its control groups grant it; infinity without a limit.
+        torch: threads that torch would use: one for each core, or fewer if the program set a lower number.
+        variable: the environment variable that sets torch's number, if any.
     """
 
     cores: int
@@ -58,12 +58,12 @@ class Cpus:
 
 
 def choose_threads(asked: int | Literal["auto"], layer_parameters: int, cpus: Cpus, models: int = 1) -> Threads:
-    """The threads of one model on the CPU.
+    """Choose the threads of one model on the CPU.
 
     Args:
-        asked: as of the settings.
+        asked: as in the settings.
         layer_parameters: parameters of one decoder layer.
-        cpus: what there is.
+        cpus: the CPUs of the process.
         models: how many models share the CPUs.
     """
     if asked != "auto":
@@ -84,20 +84,20 @@ def choose_threads(asked: int | Literal["auto"], layer_parameters: int, cpus: Cp
 
 
 def threads_for(asked: int | Literal["auto"], config: dict[str, Any], models: int = 1) -> Threads:
-    """The threads of a model on this machine, by its config.json; called on the thread that will run it."""
+    """Choose the threads of a model by its config.json. Call it on the thread that will run the model."""
     shape = Shape.from_config(complete_config(config))
     return choose_threads(asked, shape.layer_parameters // shape.layers, find_cpus(), models)
 
 
 def find_cpus() -> Cpus:
-    """Look at the machine and the process; torch's number is that of the calling thread."""
+    """Return the CPUs of the process; torch's number is that of the calling thread."""
     variable = next((name for name in _VARIABLES if os.environ.get(name)), None)
     return Cpus(allowed_cores(), cgroup_cpus(), torch.get_num_threads(), variable)
 
 
 def use_threads(count: int) -> None:
-    """Let the calling thread, and no other, run its operations on so many threads."""
-    torch.get_num_threads()  # the first call in a thread sets torch's own number, and must not come later
+    """Set the number of threads for operations of the calling thread only."""
+    torch.get_num_threads()  # the first call on a thread sets torch's default, so it must come before the next lines
     threadpoolctl.threadpool_limits(limits=count, user_api="openmp")  # OpenMP keeps a number for each calling thread
     mkl = _mkl_of_torch()
     if mkl is not None:
@@ -106,7 +106,7 @@ def use_threads(count: int) -> None:
 
 @functools.cache
 def _mkl_of_torch() -> Any:
-    """The function of the MKL inside torch that sets its threads for the calling thread; None where there is no MKL."""
+    """Return the function of torch's MKL that sets the threads of the calling thread; None without MKL."""
     for name in ("libtorch_cpu.so", "torch_cpu.dll", "libtorch_cpu.dylib"):
         library = Path(torch.__file__).parent / "lib" / name
         if library.is_file():
@@ -115,7 +115,7 @@ def _mkl_of_torch() -> Any:
 
 
 def allowed_cores(topology: Path = Path("/sys/devices/system/cpu")) -> int:
-    """Cores that this process may run on."""
+    """Return the number of cores that this process may run on."""
     process = psutil.Process()
     if not hasattr(process, "cpu_affinity"):  # macOS
         return psutil.cpu_count(logical=False) or os.cpu_count() or 1
@@ -123,7 +123,7 @@ def allowed_cores(topology: Path = Path("/sys/devices/system/cpu")) -> int:
 
 
 def count_cores(cpus: Collection[int], topology: Path) -> int:
-    """Distinct cores behind CPUs; each CPU is one, where the system does not say which share a core."""
+    """Count the distinct cores of CPUs. If the system does not say which CPUs share a core, each counts as one."""
     try:
         siblings = {
             (topology / f"cpu{cpu}" / "topology" / "thread_siblings_list").read_text(encoding="ascii") for cpu in cpus
@@ -134,7 +134,7 @@ def count_cores(cpus: Collection[int], topology: Path) -> int:
 
 
 def cgroup_cpus(membership: Path = MEMBERSHIP, mount: Path = MOUNT) -> float:
-    """CPUs that the control groups of this process grant it, the fewest up the tree; infinity without a limit."""
+    """Return the lowest CPU quota among this process's control groups and their parents; infinity without a limit."""
     return min(map(_quota_of, find_groups("cpu", membership, mount)), default=math.inf)
 
 
@@ -142,7 +142,7 @@ def _quota_of(group: Path) -> float:
     for files in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
         try:
             allowed, period = " ".join((group / file).read_text(encoding="ascii") for file in files).split()
-            if int(allowed) > 0:  # -1 is no limit in version 1
+            if int(allowed) > 0:  # in version 1, -1 means no limit
                 return int(allowed) / int(period)
         except (OSError, ValueError, ZeroDivisionError):  # no such file, or "max"
             continue

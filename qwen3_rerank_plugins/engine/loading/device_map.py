@@ -1,10 +1,7 @@
-"""A model that is too large for one GPU -> which of its modules go to which.
+"""Decide which layers go to which GPU, for a model that is too large for one.
 
-Comes in: a config.json, a dtype. Goes out: `DeviceMap`, decided by accelerate before anything is read.
-Must not know: weights, passes, scores.
-
-Whole layers are placed, so that what travels between two devices is what travels between two layers. Nothing is ever
-left to the CPU or the disk beside GPUs: every pass would carry it across, and wait.
+Each layer stays whole, so that only hidden states move between devices. No layer is left on the CPU or disk beside
+GPUs, because every batch would have to copy its weights and wait.
 """
 
 from __future__ import annotations
@@ -19,50 +16,50 @@ import torch
 from qwen3_rerank_plugins.errors import DeviceMemoryError
 
 DeviceKey = int | str
-"""As accelerate calls a device: the number of a GPU, or "cpu", "mps", "disk"."""
+"""A device in accelerate: the number of a GPU, or "cpu", "mps", "disk"."""
 _LAYER = "model.layers."
 _SHARE_OF_FREE_MEMORY = 0.9
-"""The rest is for what passes need beside the weights."""
+"""The rest is for what batches need besides the weights."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DeviceMap:
-    """Where the modules of a model go.
+    """The device of each module of a model.
 
     Attributes:
-        places: for each module, or for the one around it, its device.
-        weights: bytes of parameters on each device, in the order in which a pass meets the devices.
+        devices: device by module name; a module without an entry is on the device of its parent.
+        weights: bytes of parameters on each device, in the order in which a batch passes the devices.
     """
 
     devices: dict[str, DeviceKey]
     weights: dict[torch.device, int]
 
     def describe(self) -> str:
-        """In words: which layers stand where."""
+        """Return which layers are on which device, in words."""
         layers = sorted(
-            (int(name.removeprefix(_LAYER)), device_of(place))
-            for name, place in self.devices.items()
+            (int(name.removeprefix(_LAYER)), device_of(key))
+            for name, key in self.devices.items()
             if name.startswith(_LAYER)
         )
-        if not layers:  # one device holds all that there is
+        if not layers:  # one device holds the whole model
             return f"all layers on {', '.join(map(str, self.weights))}"
         spans = []
-        for device, those in itertools.groupby(layers, key=lambda layer: layer[1]):
-            numbers = [number for number, _ in those]
+        for device, group in itertools.groupby(layers, key=lambda layer: layer[1]):
+            numbers = [number for number, _ in group]
             spans.append(f"{numbers[0]}-{numbers[-1]} on {device}")
         return f"layers {', '.join(spans)}"
 
 
 def choose_map(folder: Path, dtype: torch.dtype, most: dict[DeviceKey, int] | None = None) -> DeviceMap:
-    """Spread a model evenly over all GPUs; where there is none, it stays whole.
+    """Spread a model evenly over all GPUs; without a GPU, it stays whole. No weight is read.
 
     Args:
-        folder: of the checkpoint.
-        dtype: of its weights, once loaded.
-        most: bytes that each device may take; None is nearly all that is free there now.
+        folder: the folder of the checkpoint.
+        dtype: dtype of the loaded weights.
+        most: bytes that each device may hold; None uses 90 % of the memory that is free now.
 
     Raises:
-        DeviceMemoryError: the GPUs together have not enough memory.
+        DeviceMemoryError: all GPUs together do not have enough memory.
     """
     from accelerate import infer_auto_device_map, init_empty_weights
     from accelerate.utils import compute_module_sizes, get_balanced_memory, get_max_memory
@@ -73,30 +70,29 @@ def choose_map(folder: Path, dtype: torch.dtype, most: dict[DeviceKey, int] | No
     with init_empty_weights():
         skeleton: Any = (Qwen3ForSequenceClassification if classifies else Qwen3ForCausalLM)(config)
     skeleton.tie_weights()
-    most = most or {place: int(free * _SHARE_OF_FREE_MEMORY) for place, free in get_max_memory().items()}
-    whole = {"no_split_module_classes": skeleton._no_split_modules, "dtype": dtype}
-    devices: dict[str, DeviceKey] = infer_auto_device_map(
-        skeleton, get_balanced_memory(skeleton, most, **whole), **whole
-    )
+    most = most or {key: int(free * _SHARE_OF_FREE_MEMORY) for key, free in get_max_memory().items()}
+    options = {"no_split_module_classes": skeleton._no_split_modules, "dtype": dtype}
+    balanced = get_balanced_memory(skeleton, most, **options)
+    devices: dict[str, DeviceKey] = infer_auto_device_map(skeleton, balanced, **options)
     sizes = compute_module_sizes(skeleton, dtype=dtype)
     weights: dict[torch.device, int] = {}
     left_over = 0
-    on_gpus = torch.accelerator.is_available() or any(isinstance(place, int) for place in devices.values())
-    for name, place in devices.items():
-        if place == "disk" or (place == "cpu" and on_gpus):
+    on_gpus = torch.accelerator.is_available() or any(isinstance(key, int) for key in devices.values())
+    for name, key in devices.items():
+        if key == "disk" or (key == "cpu" and on_gpus):
             left_over += sizes[name]
         else:
-            device = device_of(place)
+            device = device_of(key)
             weights[device] = weights.get(device, 0) + sizes[name]
     if left_over:
         raise DeviceMemoryError(
-            f"device_map='auto' has no room for {left_over / 2**30:.1f} of {sizes[''] / 2**30:.1f} GiB of weights on "
-            "the GPUs, and from the CPU or the disk every pass would have to fetch them. Free memory, show more GPUs "
-            "to this process, use a smaller checkpoint, or quantization='int4' on one GPU."
+            f"device_map='auto' cannot fit {left_over / 2**30:.1f} of {sizes[''] / 2**30:.1f} GiB of weights on the "
+            "GPUs, and layers on the CPU or disk would make every batch wait for them. Free memory, show more GPUs to "
+            "this process, use a smaller checkpoint, or quantization='int4' on one GPU."
         )
     return DeviceMap(devices, weights)
 
 
-def device_of(place: DeviceKey) -> torch.device:
-    """Torch's word for a place of accelerate's."""
-    return torch.device("cuda", place) if isinstance(place, int) else torch.device(place)
+def device_of(key: DeviceKey) -> torch.device:
+    """Return the torch device of an accelerate device."""
+    return torch.device("cuda", key) if isinstance(key, int) else torch.device(key)

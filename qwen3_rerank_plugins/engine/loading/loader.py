@@ -1,8 +1,4 @@
-"""Settings and a checkpoint -> the modules, on their device, in their dtype.
-
-Comes in: `EngineSettings`, `Checkpoint`. Goes out: `LoadedModel`.
-Must not know: prompts, batches, scores.
-"""
+"""Load the weights of a checkpoint onto its device, in the dtype of the model, and check that they are complete."""
 
 from __future__ import annotations
 
@@ -15,43 +11,34 @@ from qwen3_rerank_plugins._printable import logger, one_line, shown
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import Checkpoint
 from qwen3_rerank_plugins.engine.checkpoints.lora import Adapter
 from qwen3_rerank_plugins.engine.checkpoints.model_sizes import refuse
-from qwen3_rerank_plugins.engine.checkpoints.weight_headers import read_inventory
 from qwen3_rerank_plugins.engine.concurrency.lifetime import loading_alone
 from qwen3_rerank_plugins.engine.loading.cpu_threads import threads_for, use_threads
-from qwen3_rerank_plugins.engine.loading.dequantize import (
-    FP8_SCALES,
-    dequantizing_config,
-    finish_quantized_weights,
-    is_scale,
-    turn_back_fp8,
-)
+from qwen3_rerank_plugins.engine.loading.dequantize import dequantizing_config, finish_quantized_weights
 from qwen3_rerank_plugins.engine.loading.device_map import choose_map
 from qwen3_rerank_plugins.engine.loading.lora_merge import check_peft, merge_adapter
 from qwen3_rerank_plugins.engine.loading.placement import Placement, choose_placement, dtype_name, use_device
 from qwen3_rerank_plugins.engine.loading.quantization import quantize_layers
 from qwen3_rerank_plugins.engine.loading.quiet import quiet_libraries
+from qwen3_rerank_plugins.engine.loading.state_dict import is_unused_scale, read_state_dict
 from qwen3_rerank_plugins.engine.memory import is_out_of_memory
 from qwen3_rerank_plugins.engine.settings import EngineSettings
-from qwen3_rerank_plugins.errors import (
-    RerankError,
-    UnsupportedCheckpointError,
-)
+from qwen3_rerank_plugins.errors import RerankError, UnsupportedCheckpointError
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A Qwen3ForCausalLM in inference mode, or its conversion for sequence classification, and its placement."""
+    """A Qwen3ForCausalLM or Qwen3ForSequenceClassification in inference mode, and its placement."""
 
     causal_lm: Any
     placement: Placement
 
     @property
     def devices(self) -> list[torch.device]:
-        """Where its parameters are, in the order of the layers."""
+        """The devices of its parameters, in the order of the layers."""
         return list(dict.fromkeys(parameter.device for parameter in self.causal_lm.parameters()))
 
     def release_output_matrix(self) -> None:
-        """Free the output matrix, once its two rows are taken; a tied one is the input's, and stays."""
+        """Free the output matrix once its two rows were copied. A tied one stays: it is the input embeddings too."""
         if self.causal_lm.config.tie_word_embeddings or self.causal_lm.get_output_embeddings() is None:
             return
         self.causal_lm.lm_head = torch.nn.Identity()
@@ -60,23 +47,23 @@ class LoadedModel:
 
 
 def load_model(settings: EngineSettings, checkpoint: Checkpoint, *, sharing: int = 1) -> LoadedModel:
-    """Load the weights straight in their dtype, and refuse a checkpoint that is not complete.
+    """Load the weights directly in their final dtype, and refuse an incomplete checkpoint.
 
-    To be quantised, they are read on the CPU in the dtype of their file: neither the device nor a wider dtype ever sees
-    them whole. The calling thread is settled: its device and its number of threads are those of the model from then on,
-    so let it run the passes as well. Other threads keep theirs.
+    Weights to be quantized are read on the CPU in the dtype of their file, so neither the device nor a wider dtype ever
+    holds all of them. The calling thread gets the model's device and number of threads, so let it run the batches too.
+    Other threads keep theirs.
 
     Args:
-        settings: of one model.
+        settings: the settings of one model.
         checkpoint: its files.
-        sharing: how many models run on the device, at the same time.
+        sharing: how many models run on the device at the same time.
 
     Raises:
-        IncompleteCheckpointError: a parameter is missing, left over, or of the wrong shape.
+        IncompleteCheckpointError: a parameter is missing, unexpected, or has the wrong shape.
         UnsupportedCheckpointError: transformers or peft cannot read it, or it is not what its config says.
-        DeviceMemoryError or what torch says of it: there is not enough memory; see `is_out_of_memory`.
-        SettingsError: the placement is impossible here.
-        MissingExtraError: the library that it needs is not installed.
+        SettingsError: the placement is not possible on this machine.
+        MissingExtraError: a required library is not installed.
+        Exception: torch's error if memory runs out; see `is_out_of_memory`.
     """
     placement = choose_placement(settings, checkpoint.quantization)
     if checkpoint.adapter:
@@ -122,17 +109,17 @@ def _read_weights(settings: EngineSettings, checkpoint: Checkpoint, placement: P
     options: dict[str, Any] = {
         dtype_word(): placement.dtype if whole else "auto",
         "low_cpu_mem_usage": True,
-        "ignore_mismatched_sizes": True,  # they are reported then, and refused below with their names
+        "ignore_mismatched_sizes": True,  # so that they are reported, and refused below by name
         "output_loading_info": True,
-        "attn_implementation": "eager",  # never used; the config may name one that is fetched from the hub as code
+        "attn_implementation": "eager",  # never used; the config may name one whose code would be fetched from the hub
     }
     try:
         plain = whole and on_cpu and not (settings.trust_remote_code or settings.device_map or checkpoint.quantization)
         if plain or (checkpoint.quantization and checkpoint.quantization.method == "fp8"):
             config = Qwen3Config.from_pretrained(checkpoint.folder, local_files_only=True)
             if hasattr(config, "quantization_config"):
-                del config.quantization_config  # they are turned back by now
-            state = _convert_one_by_one(checkpoint, placement.dtype)
+                del config.quantization_config  # the weights are dequantized by now
+            state = read_state_dict(checkpoint, placement.dtype)
             if not on_cpu or settings.device_map:
                 options["device_map"] = _device_map(settings, checkpoint, placement)
             loaded: Any = architecture.from_pretrained(None, config=config, state_dict=state, **options)
@@ -149,7 +136,7 @@ def _read_weights(settings: EngineSettings, checkpoint: Checkpoint, placement: P
                 trust_remote_code=settings.trust_remote_code,
                 **options,
             )
-    except Exception as error:  # each part of transformers has its own
+    except Exception as error:  # each part of transformers raises its own types
         if isinstance(error, RerankError) or is_out_of_memory(error):
             raise
         raise UnsupportedCheckpointError(
@@ -169,7 +156,7 @@ def _read_weights(settings: EngineSettings, checkpoint: Checkpoint, placement: P
 
 
 def _classes(checkpoint: Checkpoint) -> tuple[Any, Any]:
-    """What it is made into, and the class by which transformers finds code of its own, if that is trusted."""
+    """Return the model class, and the auto class with which transformers finds trusted code in the checkpoint."""
     import transformers
 
     if checkpoint.classifies:
@@ -178,7 +165,7 @@ def _classes(checkpoint: Checkpoint) -> tuple[Any, Any]:
 
 
 def _device_map(settings: EngineSettings, checkpoint: Checkpoint, placement: Placement) -> dict[str, Any] | None:
-    """In the words of transformers; None is the CPU, except to bitsandbytes."""
+    """Return transformers' `device_map`; None means the CPU, but bitsandbytes needs it spelled out."""
     if settings.device_map:
         device_map = choose_map(checkpoint.folder, placement.dtype)
         logger.info("device_map=%r puts %s", settings.device_map, device_map.describe())
@@ -189,7 +176,7 @@ def _device_map(settings: EngineSettings, checkpoint: Checkpoint, placement: Pla
 
 
 def _remove_hooks(causal_lm: Any) -> None:
-    """Of accelerate, which send the inputs of every module to its device: the packed pass follows the layers itself."""
+    """Remove accelerate's hooks, which move the inputs of every module: the packed model does that per layer."""
     from accelerate.hooks import remove_hook_from_module
 
     remove_hook_from_module(causal_lm, recurse=True)
@@ -200,7 +187,7 @@ def _merge_adapter(causal_lm: Any, adapter: Adapter) -> None:
         merge_adapter(causal_lm, adapter)
     except RerankError:
         raise
-    except Exception as error:  # peft has no kind of its own
+    except Exception as error:  # peft raises various types
         if is_out_of_memory(error):
             raise
         raise UnsupportedCheckpointError(
@@ -209,51 +196,21 @@ def _merge_adapter(causal_lm: Any, adapter: Adapter) -> None:
         ) from error
 
 
-def _convert_one_by_one(checkpoint: Checkpoint, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """The weights in their new dtype, with no second copy beside them; those in fp8 are turned back.
-
-    A mapped file counts as resident wherever it was read, until it is closed: so it is opened anew for every tensor.
-    """
-    inventory = read_inventory(checkpoint.name, checkpoint.weight_files)
-
-    def read(name: str) -> torch.Tensor:
-        from safetensors import safe_open
-
-        with safe_open(inventory[name].file, framework="pt") as opened:
-            tensor: torch.Tensor = opened.get_tensor(name)
-            return tensor
-
-    state: dict[str, torch.Tensor] = {}
-    stored = checkpoint.quantization
-    scale_of: dict[str, str] = {}
-    if stored:
-        names = ((weight, f"{weight}{suffix}") for weight in inventory for suffix in FP8_SCALES)
-        scale_of = {weight: name for weight, name in names if name in inventory}
-    scales = set(scale_of.values())
-    for name, tensor in inventory.items():
-        if stored and (name in scales or is_scale(name)):
-            continue
-        weight = read(name)
-        if stored and tensor.dtype.startswith("F8"):
-            scale = read(scale_of[name]) if name in scale_of else None
-            weight = turn_back_fp8(checkpoint.name, name, weight, scale, stored)
-        state[name] = weight.to(dtype)
-    return state
-
-
 def _check_complete(checkpoint: Checkpoint, report: dict[str, Any]) -> None:
-    """Transformers fills what is missing with random numbers and only warns; scores from those would be noise."""
+    """Refuse missing parameters: transformers fills them with random numbers and only warns."""
     for key, what in (
         ("missing_keys", "missing from the files"),
         ("unexpected_keys", "in the files but not in the model"),
         ("mismatched_keys", "of the wrong shape"),
     ):
-        names = sorted(map(_named, report.get(key) or ()))
-        refuse(checkpoint.name, [name for name in names if not (checkpoint.quantization and is_scale(name))], what)
+        names = sorted(map(_describe, report.get(key) or ()))
+        if checkpoint.quantization:
+            names = [name for name in names if not is_unused_scale(name)]
+        refuse(checkpoint.name, names, what)
 
 
-def _named(reported: str | tuple[str, torch.Size, torch.Size]) -> str:
-    """A parameter as transformers reports it: by name, and where shapes differ, with that of the file and its own."""
+def _describe(reported: str | tuple[str, torch.Size, torch.Size]) -> str:
+    """Return a parameter that transformers reported: its name, and both shapes if they differ."""
     if isinstance(reported, str):
         return reported
     name, in_file, in_model = reported
@@ -261,7 +218,7 @@ def _named(reported: str | tuple[str, torch.Size, torch.Size]) -> str:
 
 
 def dtype_word() -> str:
-    """Transformers renamed `torch_dtype` to `dtype` in 4.56."""
+    """Return the name of the dtype option: transformers renamed `torch_dtype` to `dtype` in 4.56."""
     import transformers
 
     major, minor = (int(number) for number in transformers.__version__.split(".")[:2])

@@ -1,9 +1,6 @@
-"""A LoRA adapter -> the same change in the weights of its base, so that nothing of it is left to compute in a pass.
+"""Merge a LoRA adapter into the weights of its base, so that batches need no extra computation for it.
 
-Comes in: a loaded model and an `Adapter`. Goes out: the same model, changed.
-Must not know: devices, prompts, scores.
-
-Each matrix is merged in float32 and rounded once to the dtype that it had. Beside the model there are the adapter and
+Each matrix is merged in float32 and rounded once to its original dtype. Besides the model, memory holds the adapter and
 one matrix in float32, never a second model.
 """
 
@@ -21,21 +18,21 @@ from torch import nn
 from qwen3_rerank_plugins._printable import shown
 from qwen3_rerank_plugins.engine.checkpoints.lora import Adapter
 from qwen3_rerank_plugins.engine.checkpoints.weight_headers import read_inventory
-from qwen3_rerank_plugins.engine.files import read_json
+from qwen3_rerank_plugins.engine.files import read_json_object
 from qwen3_rerank_plugins.engine.loading.quantization import without_kernels
 from qwen3_rerank_plugins.errors import IncompleteCheckpointError, MissingExtraError, UnsupportedCheckpointError
 
 Shapes = Mapping[str, tuple[int, ...]]
-"""Names of an adapter's parameters, as its base has them in front, and their shapes."""
+"""Shapes of an adapter's parameters by name; a name starts with that of the base's layer."""
 _WHOLE = (".embed_tokens.weight", "lm_head.weight", ".base_layer.weight", ".modules_to_save.weight")
-"""How the names of whole matrices end, beside those of LoRA's halves."""
+"""Suffixes of the names of whole matrices, as opposed to LoRA's two factors."""
 _TRAINED, _BIAS = ".modules_to_save.weight", ".lora_B.bias"
-_OWN = ".default"
-"""What peft puts into the names of an adapter's parameters, where the adapter is given no name."""
+_ADAPTER = ".default"
+"""What peft inserts into the names of an adapter's parameters if the adapter has no name."""
 
 
 def check_peft() -> None:
-    """Whether adapters can be merged here; nothing is imported for the answer.
+    """Check that adapters can be merged. Nothing is imported for the answer.
 
     Raises:
         MissingExtraError: peft is not installed.
@@ -45,18 +42,18 @@ def check_peft() -> None:
 
 
 def merge_adapter(network: Any, adapter: Adapter) -> None:
-    """Merge in place.
+    """Merge an adapter into a loaded model, in place.
 
     Raises:
         MissingExtraError: peft is not installed.
-        IncompleteCheckpointError: parameters of the adapter are missing or left over.
-        UnsupportedCheckpointError: it holds something that this version of peft does not know.
-        Exception: whatever peft raises where it cannot put it into this model, or cannot merge it.
+        IncompleteCheckpointError: parameters of the adapter are missing or unexpected.
+        UnsupportedCheckpointError: the adapter uses a feature that this version of peft does not know.
+        Exception: peft's error if the adapter does not fit this model, or cannot be merged.
     """
     from safetensors.torch import load_file
 
     check_peft()
-    with without_kernels():  # peft imports bitsandbytes, where that is installed
+    with without_kernels():  # peft imports bitsandbytes if it is installed
         peft = importlib.import_module("peft")
     config = _check_config(peft, adapter)
     shapes = {
@@ -67,7 +64,7 @@ def merge_adapter(network: Any, adapter: Adapter) -> None:
     _resize_embeddings(network, adapter, shapes)
     _add_biases(network, adapter, shapes)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about deprecations of its own, and tied matrices, which are seen to here
+        warnings.simplefilter("ignore")  # about deprecations in peft, and tied matrices, which `_untie` handles
         wrapped = peft.PeftModel(network, peft.PeftConfig.from_pretrained(str(adapter.folder)))
     report = peft.set_peft_model_state_dict(wrapped, _without_copies(load_file(adapter.weights_file)))
     _check_complete(adapter, report)
@@ -78,7 +75,7 @@ def merge_adapter(network: Any, adapter: Adapter) -> None:
 
 
 def _without_copies(state: dict[str, Any]) -> dict[str, Any]:
-    """Peft saves an embedding that was resized and trained whole three times: trained, as it was, and trained again."""
+    """Drop copies: peft saves a resized and fully trained embedding three times (trained, original, trained again)."""
     copies = [key for key in state if key.endswith(_TRAINED)]
     for key in copies:
         state[f"{key.removesuffix(_TRAINED)}.weight"] = state.pop(key)
@@ -87,7 +84,7 @@ def _without_copies(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_ranks(adapter: Adapter, config: Mapping[str, Any], shapes: Shapes, hidden: int) -> None:
-    """Peft allocates what the config says before it looks at the file; no rank above the hidden size is of use."""
+    """Check the ranks in the config, because peft allocates them before it reads the weights."""
     largest = max([hidden, *(shape[0] for key, shape in shapes.items() if ".lora_A." in key or "embedding_A" in key)])
     pattern = config.get("rank_pattern") or {}
     ranks = [config.get("r", 8), *(pattern.values() if isinstance(pattern, dict) else [pattern])]
@@ -100,9 +97,9 @@ def _check_ranks(adapter: Adapter, config: Mapping[str, Any], shapes: Shapes, hi
 
 
 def _resize_embeddings(network: Any, adapter: Adapter, shapes: Shapes) -> None:
-    """As many rows as the adapter's own embeddings have: peft saves them whole where tokens were added in training.
+    """Resize the embeddings to the rows of the adapter's: peft saves them whole if training added tokens.
 
-    New rows of an output matrix may be missing: the score reads none but those of the two answers.
+    New rows of an output matrix may be missing, because the score reads only the rows of "yes" and "no".
     """
     ends = ("embed_tokens.", "lm_head.")
     whole = {key: shape for key, shape in shapes.items() if key.endswith(_WHOLE) and any(end in key for end in ends)}
@@ -117,19 +114,19 @@ def _resize_embeddings(network: Any, adapter: Adapter, shapes: Shapes) -> None:
             f"rows and its base {shown(adapter.base)} has {here}, but the new rows are not in its file. Save it again "
             "with save_embedding_layers=True, or merge it where it was trained."
         )
-    network.resize_token_embeddings(rows.pop(), mean_resizing=False)  # every row that is read is then overwritten
+    network.resize_token_embeddings(rows.pop(), mean_resizing=False)  # every row that is read is overwritten later
 
 
 def _add_biases(network: Any, adapter: Adapter, shapes: Shapes) -> None:
-    """A bias of zero for each matrix whose adapter brings one (`lora_bias`); the merge adds to it."""
+    """Add a zero bias to each layer for which the adapter has one (`lora_bias`); merging adds to it."""
     for key in shapes:
         if not key.endswith(_BIAS):
             continue
         name = key.removesuffix(_BIAS)
         if ".layers." not in f".{name}":
             raise UnsupportedCheckpointError(
-                f"The adapter {shown(adapter.name)} brings a bias for {shown(name)} (lora_bias), and the score has no "
-                "place for one. Load it in the program that trained it, or train it without lora_bias."
+                f"The adapter {shown(adapter.name)} brings a bias for {shown(name)} (lora_bias), which the score "
+                "cannot use. Load it in the program that trained it, or train it without lora_bias."
             )
         layer = network.get_submodule(name)
         if layer.bias is None:
@@ -138,7 +135,7 @@ def _add_biases(network: Any, adapter: Adapter, shapes: Shapes) -> None:
 
 
 def _merge(wrapped: Any) -> None:
-    """Matrix by matrix in float32: peft's merging with a check would round the change to 16 bits, and then the sum."""
+    """Merge one matrix after another in float32: peft would round the change to 16 bits, and then the sum again."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for module in wrapped.modules():
@@ -146,14 +143,14 @@ def _merge(wrapped: Any) -> None:
             base: Any = module.get_base_layer()
             dtype = base.weight.dtype
             base.float()
-            module.merge(safe_merge=True)  # which refuses what is not finite
+            module.merge(safe_merge=True)  # refuses NaN and infinity
             base.to(dtype)
 
 
 def _untie(network: Any) -> None:
-    """Give the output a matrix of its own where one adapter changes only one of two that are the same.
+    """Copy a shared output matrix if the adapter changes only the input or only the output.
 
-    Merged into a shared matrix, the change would reach the other side too, and nobody trained it so.
+    Merged into the shared matrix, the change would affect the other side too, which the adapter was not trained for.
     """
     from peft.tuners.lora import LoraLayer
 
@@ -169,13 +166,13 @@ def _are_tied(network: Any) -> bool:
 
 
 def _plain(layer: Any) -> Any:
-    """The layer inside of peft's, where there is one."""
+    """Return the base layer inside a peft layer; other layers are returned unchanged."""
     return layer.get_base_layer() if hasattr(layer, "get_base_layer") else layer
 
 
 def _check_config(peft: Any, adapter: Adapter) -> dict[str, Any]:
-    """The adapter's config. Peft would leave out what it does not know, and give the scores of another adapter."""
-    config: dict[str, Any] = read_json(adapter.name, adapter.config_file)
+    """Read the adapter's config, and refuse unknown options: peft would ignore them and compute wrong scores."""
+    config = read_json_object(adapter.name, adapter.config_file)
     known = {field.name for field in dataclasses.fields(peft.LoraConfig)}
     unknown = sorted(key for key, value in config.items() if value and key not in known)
     if unknown:
@@ -187,8 +184,8 @@ def _check_config(peft: Any, adapter: Adapter) -> dict[str, Any]:
 
 
 def _check_complete(adapter: Adapter, report: Any) -> None:
-    """Peft leaves what is missing at its start, where it changes nothing, and only warns."""
-    missing = sorted(name for name in report.missing_keys if f"{_OWN}." in name)
+    """Refuse missing parameters: peft leaves them at their initial values, which change nothing, and only warns."""
+    missing = sorted(name for name in report.missing_keys if f"{_ADAPTER}." in name)
     for names, what in ((missing, "missing from its file"), (sorted(report.unexpected_keys), "not in its base")):
         if names:
             raise IncompleteCheckpointError(

@@ -1,8 +1,4 @@
-"""Settings -> where and how a model will run on this machine, and why; nothing is loaded for the answer.
-
-Comes in: `EngineSettings`, and how a checkpoint is quantised already. Goes out: `Placement`.
-Must not know: weights.
-"""
+"""Choose the device, dtype, attention and quantization of a model on this machine, with reasons. Nothing is loaded."""
 
 from __future__ import annotations
 
@@ -22,7 +18,7 @@ from qwen3_rerank_plugins.errors import SettingsError
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Placement:
-    """Where and how a model will run, and why: what `doctor` shows before anything is loaded."""
+    """Where and how a model will run, and why. `qwen3-rerank doctor` shows it before anything is loaded."""
 
     device: torch.device
     device_reason: str
@@ -33,19 +29,23 @@ class Placement:
 
     @property
     def rows_at_once(self) -> int | None:
-        """See `model.rows_at_once`."""
+        """Tokens that go through a layer at once; None for all tokens of the batch. See `packed_model.rows_at_once`."""
         return rows_at_once(self.device, quantized=self.quantization.name is not None)
 
 
-def choose_placement(settings: EngineSettings, stored: CheckpointQuantization | None = None) -> Placement:
-    """Resolve every "auto" of the settings for this machine, for a checkpoint that may be quantised already.
+def choose_placement(settings: EngineSettings, quantization: CheckpointQuantization | None = None) -> Placement:
+    """Resolve every "auto" of the settings for this machine.
 
-    Of several devices it is the first one's, see `EngineSettings.replicas`; of a spread model, where its layers begin,
-    with a dtype and an attention that all of its GPUs have.
+    With several devices, the result is for the first; see `EngineSettings.replicas`. For a model spread over GPUs, the
+    device is that of the first layer, and dtype and attention are ones that all of its GPUs support.
+
+    Args:
+        settings: what was asked for.
+        quantization: how the checkpoint is already quantized, if it is.
 
     Raises:
-        SettingsError: a device, dtype, attention or quantization was asked for that this machine does not have.
-        MissingExtraError: the library behind the quantization is not installed.
+        SettingsError: this machine does not have the device, dtype, attention or quantization that was asked for.
+        MissingExtraError: the library for the quantization is not installed.
     """
     settings = settings.replicas[0]
     device, device_reason = choose_device(settings.device)
@@ -56,62 +56,62 @@ def choose_placement(settings: EngineSettings, stored: CheckpointQuantization | 
         weakest = min(gpus, key=torch.cuda.get_device_capability)
     dtype, dtype_reason = _choose_dtype(settings.dtype, weakest)
     attention = choose_attention(settings.attention, weakest, dtype)
-    if stored:
-        quantization = choose_checkpoint_quantization(settings, stored, device, dtype)
+    if quantization:
+        choice = choose_checkpoint_quantization(settings, quantization, device, dtype)
     else:
-        quantization = choose_quantization(settings.quantization, device, dtype)
-    return Placement(device, device_reason, dtype, dtype_reason, attention, quantization)
+        choice = choose_quantization(settings.quantization, device, dtype)
+    return Placement(device, device_reason, dtype, dtype_reason, attention, choice)
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """Torch's name of a dtype without its "torch." in front."""
+    """Return torch's name of a dtype without the prefix "torch."."""
     return str(dtype).removeprefix("torch.")
 
 
 def choose_device(asked: str) -> tuple[torch.device, str]:
-    """One device of this machine, with its index where its kind has several, and why it was chosen.
+    """Return a device of this machine, with its index if it can have several, and why it was chosen.
 
-    "cuda" is the GPU that is current in the calling thread.
+    "cuda" is the GPU that is current on the calling thread.
 
     Raises:
-        SettingsError: there is no such device here, or it cannot hold a model.
+        SettingsError: there is no such device, or it cannot hold a model.
     """
     if asked == "auto":
         if torch.cuda.is_available():
-            return _find("cuda"), "CUDA is available"
+            return _resolve("cuda"), "CUDA is available"
         if torch.backends.mps.is_available():
-            return _find("mps"), "MPS is available, CUDA is not"
-        return _find("cpu"), "neither CUDA nor MPS is available"
+            return _resolve("mps"), "MPS is available, CUDA is not"
+        return _resolve("cpu"), "neither CUDA nor MPS is available"
     try:
-        return _find(asked), "asked for"
-    except Exception as error:  # each kind of device has its own way to say no
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")  # torch ends some with a period
+        return _resolve(asked), "asked for"
+    except Exception as error:  # device types raise different errors; some messages of torch end with a period
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise SettingsError(
-            f"device={asked!r} is not usable here: {reason}. Use device='auto', or one of {', '.join(_possible())}."
+            f"device={asked!r} is not usable here: {reason}. Use device='auto', or one of {', '.join(_usable())}."
         ) from error
 
 
 def use_device(device: torch.device) -> None:
-    """Make a GPU the current one of the calling thread: not every kernel looks where its inputs are."""
+    """Make a GPU current on the calling thread, because some kernels ignore the device of their inputs."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
 
 
 def models_on_device(settings: EngineSettings, one: EngineSettings) -> int:
-    """How many of the models that are loaded for `settings` run on the same device as `one` of them."""
+    """Return how many of the models that `settings` loads run on the same device as the model of `one`."""
     device, found = choose_device(one.device)[0], 0
     for replica in settings.replicas:
-        with contextlib.suppress(SettingsError):  # its own worker says so
+        with contextlib.suppress(SettingsError):  # its scheduler reports it
             found += choose_device(replica.device)[0] == device
     return found
 
 
-def _find(name: str) -> torch.device:
+def _resolve(name: str) -> torch.device:
     device = torch.device(name)
     if device.type == "meta":
         raise ValueError("tensors there hold no numbers")
     if device.type != "cuda":
-        return torch.empty(0, device=device).device  # which has an index, where there may be several
+        return torch.empty(0, device=device).device  # with an index, if there can be several
     if not torch.cuda.is_available():
         raise ValueError(f"torch {torch.__version__} finds no CUDA device")
     if name == device.type:
@@ -122,8 +122,8 @@ def _find(name: str) -> torch.device:
     return device
 
 
-def _possible() -> list[str]:
-    """The names of all devices that could be asked for."""
+def _usable() -> list[str]:
+    """Return the names of all usable devices."""
     names = ["cpu"]
     if torch.cuda.is_available():
         names += [f"cuda:{index}" for index in range(torch.cuda.device_count())]

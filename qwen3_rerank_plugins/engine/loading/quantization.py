@@ -1,11 +1,8 @@
-"""The linear layers of a loaded model in 8 or 4 bits: decided before anything is loaded, done layer by layer after.
+"""Quantize the linear layers of a loaded model, one after another. Embeddings, output matrix and norms stay unchanged.
 
-Comes in: a mode's name, a device, a dtype; then a model on the CPU. Goes out: the same model, on its device, smaller.
-Must not know: prompts, batches, scores. Embeddings, output matrix and norms are never touched.
-
-int8 and int4 store the weights only, and turn each one back into the dtype of the pass just before its product: memory
-is what they save, activations stay exact, and a score does not depend on what else is in its pass. int4 is NF4, codes
-with a scale for every 64 weights. fp8 also rounds the activations, which is what makes it fast.
+int8 and int4 quantize only the stored weights. Each weight is dequantized just before its product, so they save memory,
+activations stay exact, and a score does not depend on the rest of its batch. int4 is NF4: codes with a scale for every
+64 weights. fp8 also rounds the activations, which makes it fast.
 """
 
 from __future__ import annotations
@@ -31,18 +28,18 @@ _SCALE_BYTES = 4  # every scale is float32
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class QuantizationChoice:
-    """How the decoder layers' weights are stored, and why; a name of None leaves them as they are."""
+    """How the weights of the decoder layers are stored, and why; the name is None if they are not quantized."""
 
     name: Quantization | None
     reason: str
 
 
 def choose_quantization(asked: Quantization | None, device: torch.device, dtype: torch.dtype) -> QuantizationChoice:
-    """Whether a mode can run here; nothing is imported for the answer.
+    """Check that a quantization can run on a device. Nothing is imported for the answer.
 
     Raises:
-        SettingsError: it cannot, or makes no sense on this device; the message says what to use instead.
-        MissingExtraError: the library behind it is not installed.
+        SettingsError: it cannot, or has no benefit there; the message says what to use instead.
+        MissingExtraError: the library for it is not installed.
     """
     if asked is None:
         return QuantizationChoice(None, "not asked for")
@@ -61,10 +58,10 @@ def choose_quantization(asked: Quantization | None, device: torch.device, dtype:
 
 
 def quantize_layers(causal_lm: Any, mode: Quantization, device: torch.device, dtype: torch.dtype) -> None:
-    """Quantise in place, one matrix after the other, and move the model to its device and dtype as it shrinks.
+    """Quantize a model in place, one matrix after another, and move each layer to its device and dtype.
 
-    The device never holds more than the quantised model and one layer. CUDA is minimal and was never run by the
-    authors of this version: bitsandbytes unpacks int4 there by a kernel of its own, and fp8 is torchao's, untested.
+    The device never holds more than the quantized model and one layer. CUDA support is minimal, and the authors of this
+    version never ran it: bitsandbytes unpacks int4 there with its own kernel, and fp8, which is torchao's, is untested.
     """
     for layer in causal_lm.model.layers:
         if mode == "fp8":
@@ -80,14 +77,14 @@ def quantize_layers(causal_lm: Any, mode: Quantization, device: torch.device, dt
 
 
 def matrix_bytes(mode: Quantization, rows: int, columns: int) -> int:
-    """Memory of one quantised matrix with its scales."""
+    """Return the bytes of one quantized matrix with its scales."""
     if mode == "int4":
         return -(-rows * columns // 2) + -(-rows * columns // _BLOCK) * _SCALE_BYTES
     return rows * columns + rows * _SCALE_BYTES
 
 
 class Int8Linear(nn.Module):
-    """A linear layer with its weight in whole numbers from -127 to 127, each row scaled by its largest."""
+    """A linear layer whose weight is stored as integers from -127 to 127, with a scale for each row."""
 
     codes: torch.Tensor
     scales: torch.Tensor
@@ -95,7 +92,7 @@ class Int8Linear(nn.Module):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         weight: Any = linear.weight
-        if weight.dtype == torch.int8:  # packed by bitsandbytes before it was saved
+        if weight.dtype == torch.int8:  # quantized by bitsandbytes before it was saved
             codes, largest = weight.data, weight.SCB
         else:
             codes, largest, _ = _bitsandbytes().int8_vectorwise_quant(weight.detach().float())
@@ -104,14 +101,14 @@ class Int8Linear(nn.Module):
         self.bias = linear.bias
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """[R, in] -> [R, out]."""
+        """Multiply [R, in] by the weight, giving [R, out]."""
         # scaled before the product: unscaled sums would overflow float16
         weight = (self.codes * self.scales).to(hidden.dtype)
         return nn.functional.linear(hidden, weight, self.bias)
 
 
 class Int4Linear(nn.Module):
-    """A linear layer with its weight in 4-bit codes, two a byte, each block scaled by its largest."""
+    """A linear layer whose weight is stored as 4-bit codes, two per byte, with a scale for each block."""
 
     codes: torch.Tensor
     scales: torch.Tensor
@@ -119,7 +116,7 @@ class Int4Linear(nn.Module):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         state: Any = getattr(linear.weight, "quant_state", None)
-        if state is not None:  # packed by bitsandbytes before it was saved, maybe with packed scales
+        if state is not None:  # quantized by bitsandbytes before it was saved, perhaps with quantized scales
             codes, scales = linear.weight.data.view(torch.uint8), state.absmax
             if state.nested:
                 scales = _bitsandbytes().dequantize_blockwise(scales, state.state2) + state.offset
@@ -134,8 +131,8 @@ class Int4Linear(nn.Module):
         self.bias = linear.bias
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """[R, in] -> [R, out]."""
-        # bitsandbytes' own layer rounds activations to bfloat16 on some CPUs, and repacks its weight in a forward pass
+        """Multiply [R, in] by the weight, giving [R, out]."""
+        # bitsandbytes' layer rounds activations to bfloat16 on some CPUs, and repacks its weight in a forward pass
         weight = torch.ops.bitsandbytes.dequantize_4bit(
             self.codes, self.scales, self.block, self.kind, self.shape, hidden.dtype
         )
@@ -143,7 +140,7 @@ class Int4Linear(nn.Module):
 
 
 def move_to(module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
-    """Parameters to device and dtype, buffers to the device only: scales and rotary frequencies stay float32."""
+    """Move parameters to a device and dtype, and buffers to the device only: scales and frequencies stay float32."""
     for parameter in module.parameters():
         parameter.data = parameter.data.to(device, dtype)
     module.to(device)
@@ -158,8 +155,8 @@ def _to_fp8(layer: nn.Module) -> None:
 def _check_fp8(device: torch.device, dtype: torch.dtype) -> None:
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 9):
         raise SettingsError(
-            "quantization='fp8' needs a CUDA device with compute capability 8.9 or higher; elsewhere it would take as "
-            "much memory as int8, be no faster, and be less exact. Use quantization='int8'."
+            "quantization='fp8' needs a CUDA device with compute capability 8.9 or higher; elsewhere it would take "
+            "as much memory as int8, be no faster, and be less exact. Use quantization='int8'."
         )
     if dtype != torch.bfloat16:
         raise SettingsError("quantization='fp8' computes in bfloat16. Use dtype='bfloat16', or quantization='int8'.")
@@ -171,7 +168,7 @@ def _check_installed(package: str, extra: str) -> None:
 
 
 def _bitsandbytes() -> Any:
-    """The library's functions, imported at the first quantised model."""
+    """Import bitsandbytes' functions with the first quantized model."""
     if "bitsandbytes" not in sys.modules:
         with without_kernels():
             importlib.import_module("bitsandbytes")
@@ -180,13 +177,15 @@ def _bitsandbytes() -> Any:
 
 @contextlib.contextmanager
 def without_kernels() -> Iterator[None]:
-    """On some CPUs bitsandbytes fetches a kernel from the hub as it is imported, if the package kernels is there, and
-    otherwise writes a line about it: one breaks the promise of local_files_only, and nothing here needs the kernel.
+    """Hide the package kernels while bitsandbytes is imported.
+
+    On some CPUs bitsandbytes fetches a kernel from the hub if that package is installed, and otherwise logs a line
+    about it. Fetching would break the promise of local_files_only, and nothing here needs the kernel.
     """
     logger, absent = logging.getLogger("bitsandbytes"), object()
     level, kernels = logger.level, sys.modules.get("kernels", absent)
     logger.setLevel(logging.ERROR)
-    sys.modules["kernels"] = None  # type: ignore[assignment]  # how Python spells "cannot be imported"
+    sys.modules["kernels"] = None  # type: ignore[assignment]  # makes Python refuse to import it
     try:
         yield
     finally:

@@ -1,7 +1,7 @@
-"""While a thread loads a model, nothing of what libraries would show of it: no bars, and their remarks in our log only.
+"""Silence libraries while a thread loads a model: no progress bars, and their log messages go to our debug log.
 
-Libraries draw bars on stderr also where nobody looks, and a stderr that cannot be written would fail the load. Only the
-calling thread is concerned: bars and log lines of all others, and the settings of the process, stay as they are.
+Libraries draw progress bars on stderr even without a terminal, and a stderr that cannot be written would make the load
+fail. Only the calling thread is affected; other threads and the settings of the process stay unchanged.
 """
 
 from __future__ import annotations
@@ -21,46 +21,46 @@ _LIBRARIES = ("transformers", "huggingface_hub", "accelerate", "sentence_transfo
 
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Not for two threads at once: hold the lock of loading."""
-    with _without_bars(), _without_remarks():
+    """Silence libraries on this thread. Two threads must not do it at once, so hold the lock of `loading_alone`."""
+    with _without_bars(), _without_messages():
         yield
 
 
 @contextlib.contextmanager
 def _without_bars() -> Iterator[None]:
-    """Bars that the calling thread makes are made disabled; every library's are tqdm's, and so are those of others."""
-    own, make = threading.get_ident(), tqdm.__init__
+    """Disable tqdm bars that the calling thread creates. All of these libraries use tqdm."""
+    thread, init = threading.get_ident(), tqdm.__init__
 
-    def make_disabled(bar: Any, *arguments: Any, **options: Any) -> None:
-        if threading.get_ident() == own:
+    def init_disabled(bar: Any, *arguments: Any, **options: Any) -> None:
+        if threading.get_ident() == thread:
             options["disable"] = True
-        make(bar, *arguments, **options)
+        init(bar, *arguments, **options)
 
-    tqdm.__init__ = make_disabled
+    tqdm.__init__ = init_disabled
     try:
         yield
     finally:
-        if tqdm.__init__ is make_disabled:  # and nobody else's, set meanwhile
-            tqdm.__init__ = make
+        if tqdm.__init__ is init_disabled:  # not replaced by other code meanwhile
+            tqdm.__init__ = init
 
 
 @contextlib.contextmanager
-def _without_remarks() -> Iterator[None]:
-    remarks = _Remarks(threading.get_ident())
+def _without_messages() -> Iterator[None]:
+    redirect = _Redirect(threading.get_ident())
     handlers = {handler for name in (None, *_LIBRARIES) for handler in logging.getLogger(name).handlers}
     if logging.lastResort is not None:
         handlers.add(logging.lastResort)
     for handler in handlers:
-        handler.addFilter(remarks)
+        handler.addFilter(redirect)
     try:
         yield
     finally:
         for handler in handlers:
-            handler.removeFilter(remarks)
+            handler.removeFilter(redirect)
 
 
-class _Remarks(logging.Filter):
-    """Keeps what libraries log in one thread from a handler; it stands in our own log instead, for debugging."""
+class _Redirect(logging.Filter):
+    """Keeps log records of libraries on one thread from a handler, and writes them to our debug log instead."""
 
     def __init__(self, thread: int) -> None:
         super().__init__()
@@ -68,10 +68,10 @@ class _Remarks(logging.Filter):
         self._last: logging.LogRecord | None = None
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """False for a record that its handler shall not see."""
+        """Return False for a record to keep from the handler."""
         if record.thread != self._thread or record.name.partition(".")[0] not in _LIBRARIES:
             return True
-        if record is not self._last:  # several handlers see the same one
+        if record is not self._last:  # several handlers may get the same record
             self._last = record
             logger.debug("while loading, %s says: %s", record.name, record.getMessage())
         return False

@@ -73,9 +73,9 @@ def test_a_broken_config_is_refused(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
-        ({"architectures": 5}, "architectures is no list of words"),
-        ({"architectures": [None]}, "architectures is no list of words"),
-        ({"layer_types": "full_attention"}, "layer_types is no list of words"),
+        ({"architectures": 5}, "architectures is not a list of strings"),
+        ({"architectures": [None]}, "architectures is not a list of strings"),
+        ({"layer_types": "full_attention"}, "layer_types is not a list of strings"),
         ({"max_position_embeddings": None}, "max_position_embeddings is None, not a number of tokens"),
         ({"max_position_embeddings": "many"}, "max_position_embeddings is 'many', not a number of tokens"),
         ({"max_position_embeddings": True}, "max_position_embeddings is True, not a number of tokens"),
@@ -99,7 +99,7 @@ def test_a_config_that_is_too_deep_or_cannot_be_read_is_refused(copy: Path, monk
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(Path, "read_text", refuse)  # the suite may run as root, who may read everything
-    with pytest.raises(CheckpointNotFoundError, match=r"cannot be read: Input/output error\. Check who may"):
+    with pytest.raises(CheckpointNotFoundError, match=r"cannot be read: Input/output error\. Check the permissions"):
         find(copy)
 
 

@@ -103,7 +103,7 @@ def test_a_name_that_can_be_no_hub_id_is_refused(tmp_path: Path) -> None:
 _PROGRAM = """
 import json, logging, sys
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import find_checkpoint
-from qwen3_rerank_plugins.engine.checkpoints.hub import watching_downloads
+from qwen3_rerank_plugins.engine.checkpoints.download import watching_downloads
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.errors import CheckpointNotFoundError
 

@@ -43,7 +43,9 @@ METHODS = ["gptq", "awq", "torchao", "hqq", "eetq", "quanto", "aqlm", "spqr", "f
 
 @pytest.mark.parametrize("method", METHODS)
 def test_what_is_not_read_is_refused_with_what_to_use_instead(method: str) -> None:
-    with pytest.raises(UnsupportedCheckpointError, match=rf"quantized by {method}\. Read here.*quantization='int4'"):
+    with pytest.raises(
+        UnsupportedCheckpointError, match=rf"quantized by {method}\. Supported are.*quantization='int4'"
+    ):
         read({"quant_method": method, "bits": 4})
 
 

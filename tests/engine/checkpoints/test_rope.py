@@ -56,7 +56,7 @@ def test_rope_scaling_goes_before_rope_parameters_and_rope_type_before_type_as_i
 
 @pytest.mark.parametrize("kind", ["su", "mrope", "proportional", "ntk", "", 5, None, ["yarn"]])
 def test_another_type_is_refused_by_its_name(kind: object) -> None:
-    with pytest.raises(UnsupportedCheckpointError, match=r"'a fine-tune' uses the RoPE type .* not computed"):
+    with pytest.raises(UnsupportedCheckpointError, match=r"'a fine-tune' uses the RoPE type .* not supported"):
         read(rope_scaling={"rope_type": kind, "factor": 2})
 
 
@@ -85,7 +85,7 @@ def test_another_type_is_refused_by_its_name(kind: object) -> None:
         ({"type": "longrope", **LONGROPE, "short_factor": [1.0] * 8}, "short_factor has 8 numbers"),
         ({"type": "linear", "factor": 2, "partial_rotary_factor": 0.5}, "partial_rotary_factor is not 1"),
         ({"type": "linear", "factor": 2, "rope_theta": 0}, "rope_theta is 0"),
-        ({"full_attention": {"rope_type": "default"}}, "one for each layer type"),
+        ({"full_attention": {"rope_type": "default"}}, "one entry for each layer type"),
     ],
     ids=str,
 )

@@ -129,7 +129,9 @@ def test_two_shards_that_hold_one_tensor_are_refused(copy: Path) -> None:
 def test_a_damaged_file_is_told_with_its_size(change: Any, copy: Path) -> None:
     file = copy / "model.safetensors"
     file.write_bytes(change(file.read_bytes()))
-    with pytest.raises(IncompleteCheckpointError, match=r"'model\.safetensors' of .* bytes\) is no whole safetensors"):
+    with pytest.raises(
+        IncompleteCheckpointError, match=r"'model\.safetensors' of .* bytes\) is not a complete safetensors"
+    ):
         find(copy)
 
 

@@ -118,7 +118,7 @@ def test_every_call_of_the_facade_says_so_and_works_later(
     scorer = reranker._scorer()
     assert isinstance(scorer, LocalScorer)
     reranker.close()
-    assert not any(worker._queue for worker in scorer._workers)
+    assert not any(worker._line for worker in scorer._schedulers)
 
 
 def test_a_lane_that_has_a_thread_goes_on_with_it() -> None:

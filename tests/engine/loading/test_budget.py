@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from qwen3_rerank_plugins import Qwen3Reranker
+from qwen3_rerank_plugins.engine import memory
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import find_checkpoint
 from qwen3_rerank_plugins.engine.control_groups import cgroup_memory
 from qwen3_rerank_plugins.engine.loading import budget
@@ -49,8 +50,8 @@ def test_the_auto_budget_is_the_largest_pass_that_half_of_free_memory_holds(rows
     assert budgets[0] == SMALLEST_AUTO_BUDGET
     assert budgets[3] == LARGEST_AUTO_BUDGET
     for bytes_free, tokens in list(zip(free, budgets, strict=True))[1:3]:
-        assert shape.pass_bytes(tokens, torch.bfloat16, rows_at_once) <= bytes_free / 2
-        assert shape.pass_bytes(tokens + 1, torch.bfloat16, rows_at_once) > bytes_free / 2
+        assert shape.batch_bytes(tokens, torch.bfloat16, rows_at_once) <= bytes_free / 2
+        assert shape.batch_bytes(tokens + 1, torch.bfloat16, rows_at_once) > bytes_free / 2
 
 
 def test_free_memory_of_the_cpu_is_a_positive_number() -> None:
@@ -58,9 +59,9 @@ def test_free_memory_of_the_cpu_is_a_positive_number() -> None:
 
 
 def test_free_memory_of_the_cpu_stays_below_the_limit_of_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(budget, "cgroup_memory", lambda: 4321)
+    monkeypatch.setattr(memory, "cgroup_memory", lambda: 4321)
     assert free_memory(torch.device("cpu")) == 4321
-    monkeypatch.setattr(budget, "cgroup_memory", lambda: math.inf)
+    monkeypatch.setattr(memory, "cgroup_memory", lambda: math.inf)
     assert 4321 < free_memory(torch.device("cpu")) < math.inf
 
 
@@ -150,9 +151,9 @@ def memory_check(device: str = "cpu") -> MemoryCheck:
 
 
 def test_a_pass_that_does_not_fit_is_refused_with_how_many_tokens_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    free = SHAPE.pass_bytes(3000, torch.float32, 1024)
+    free = SHAPE.batch_bytes(3000, torch.float32, 1024)
     monkeypatch.setattr(budget, "free_memory", lambda _: free)
-    with pytest.raises(DeviceMemoryError, match=r"A pass of 8,192 tokens needs about .* MiB are free") as raised:
+    with pytest.raises(DeviceMemoryError, match=r"A batch of 8,192 tokens needs about .* MiB are free") as raised:
         memory_check()(8192)
     found = re.search(r"about ([\d,]+) tokens fit", str(raised.value))
     assert found is not None

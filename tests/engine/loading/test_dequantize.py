@@ -208,7 +208,7 @@ def test_what_is_turned_back_is_plain_in_one_dtype_and_says_so(
     assert {parameter.dtype for parameter in loaded.causal_lm.parameters()} == {getattr(torch, dtype)}
     assert {type(module) for module in loaded.causal_lm.modules() if hasattr(module, "in_features")} == {nn.Linear}
     assert loaded.placement.quantization.name is None
-    assert "fp8 weights are turned back" in caplog.text
+    assert "fp8 weights are dequantized" in caplog.text
 
 
 def test_another_quantization_a_rescue_in_float32_and_a_map_of_devices_are_refused(base: Path, tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_another_quantization_a_rescue_in_float32_and_a_map_of_devices_are_refus
             load(model, quantization="int4")
     with (
         Qwen3Reranker(str(folder), device="cpu", on_nonfinite="float32") as reranker,
-        pytest.raises(RequestError, match="needs the weights as they were, and .* is quantized by bitsandbytes"),
+        pytest.raises(RequestError, match="needs unquantized weights, and .* is quantized by bitsandbytes"),
     ):
         reranker.rank("a question", ["a text"])
     with pytest.raises(SettingsError, match="cannot spread weights that stay packed by bitsandbytes"):

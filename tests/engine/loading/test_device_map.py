@@ -80,7 +80,7 @@ def test_layers_stay_whole_and_follow_each_other_over_the_devices(config_of_the_
 def test_what_would_be_left_to_the_cpu_or_the_disk_is_refused_with_what_to_do(
     config_of_the_8b: Path, most: dict[int | str, int]
 ) -> None:
-    with pytest.raises(DeviceMemoryError, match=r"no room for \d+\.\d of 15\.3 GiB .*show more GPUs .*'int4' on one"):
+    with pytest.raises(DeviceMemoryError, match=r"cannot fit \d+\.\d of 15\.3 GiB .*show more GPUs .*'int4' on one"):
         choose_map(config_of_the_8b, torch.bfloat16, most)
 
 

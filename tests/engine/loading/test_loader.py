@@ -98,7 +98,7 @@ def test_a_parameter_of_the_wrong_shape_is_an_error(checkpoint: Callable[[str], 
 def test_a_damaged_file_is_an_error_of_the_tree(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
     copy = Path(shutil.copytree(checkpoint("one-layer"), tmp_path / "copy"))
     (copy / "model.safetensors").write_bytes(b"not a tensor in sight")
-    with pytest.raises(IncompleteCheckpointError, match=r"no whole safetensors file: .*\. Download or export"):
+    with pytest.raises(IncompleteCheckpointError, match=r"not a complete safetensors file: .*\. Download or export"):
         load(copy)
 
 

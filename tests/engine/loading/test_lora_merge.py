@@ -196,7 +196,7 @@ def test_an_adapter_for_another_shape_or_with_broken_numbers_is_refused(
     with pytest.raises(UnsupportedCheckpointError, match="(?s)peft cannot merge .*size mismatch"):
         load(adapter)
     (adapter / "adapter_model.safetensors").write_bytes(b"not a tensor in sight")
-    with pytest.raises(IncompleteCheckpointError, match=r"'adapter_model\.safetensors' of .* is no whole safetensors"):
+    with pytest.raises(IncompleteCheckpointError, match=r"'adapter_model\.safetensors' of .* is not a complete"):
         load(adapter)
 
 

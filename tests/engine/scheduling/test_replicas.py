@@ -337,7 +337,7 @@ def double() -> Iterator[Qwen3Reranker]:
 def workers(reranker: Qwen3Reranker) -> list[Scheduler]:
     scorer = reranker._scorer()
     assert isinstance(scorer, LocalScorer)
-    return scorer._workers
+    return scorer._schedulers
 
 
 def test_warmup_loads_every_replica_from_files_that_were_opened_once(
