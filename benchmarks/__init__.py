@@ -1,1 +1,1 @@
-"""Studies of the engine that run from a checkout: `python -m benchmarks STUDY`."""
+"""Studies of the engine that run from a checkout only: `python -m benchmarks STUDY`."""

@@ -1,28 +1,20 @@
-"""The study of exact savings: each one switched off in turn, the answers compared, the time it saves measured.
-
-Comes in: a subject, a loaded model. Goes out: `SavingsResults`.
-Must not know: peers, tables. Each slow twin computes the same scores the long way; tests hold the two together.
-"""
+"""The study of exact savings: switch each one off in turn, compare the scores, and measure the time that it saves."""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
+import functools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 
+from qwen3_rerank_plugins.bench.opened import OpenedModel
 from qwen3_rerank_plugins.bench.speed import OnStep
-from qwen3_rerank_plugins.bench.stopwatch import Spread, ratios, take_turns
+from qwen3_rerank_plugins.bench.stopwatch import Spread, largest_difference, ratios, take_turns
 from qwen3_rerank_plugins.bench.workloads import BenchWorkload
-from qwen3_rerank_plugins.engine.loading.loader import LoadedModel
 from qwen3_rerank_plugins.engine.model.batch import PackedBatch, build_batch
-from qwen3_rerank_plugins.engine.model.head import YesNoHead
 from qwen3_rerank_plugins.engine.model.packed_model import PackedModel
-from qwen3_rerank_plugins.engine.scheduling.packing import Workload, plan_batches
-from qwen3_rerank_plugins.engine.text.template import build_prompt
-from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder, TokenizedRequest
+from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,9 +22,12 @@ class Saving:
     """One saving on one workload.
 
     Attributes:
-        seconds_without: of the slow twin.
-        ratio: how many times as long the slow twin takes.
-        largest_difference: of log-odds between the two.
+        name: the saving.
+        workload: the workload.
+        seconds: time with the saving.
+        seconds_without: time without it.
+        ratio: seconds_without / seconds, turn by turn.
+        largest_difference: largest difference between the log-odds with and without it.
     """
 
     name: str
@@ -45,171 +40,141 @@ class Saving:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SavingsResults:
-    """All savings, and the bytes of the output matrix that is released once its two rows are taken."""
+    """All savings. `released_bytes` is the size of the output matrix, which is released once its two rows are taken."""
 
     rounds: int
     savings: tuple[Saving, ...]
     released_bytes: int
 
 
-Scoring = Callable[[Sequence[TokenizedRequest]], list[float]]
+class Ablations:
+    """Scores of tokenized requests, with all savings and with one of them switched off.
 
-
-class Twins:
-    """The line from tokens to log-odds, with one saving left out at a time.
+    Every method returns the log-odds of all documents, request by request. All of them compute the same scores.
 
     Args:
-        loaded: the model, its output matrix still there.
-        encoder: of its tokenizer.
-        budget: unique tokens in a pass.
+        model: the model, with its output matrix.
     """
 
-    def __init__(self, loaded: LoadedModel, encoder: PromptEncoder, budget: int) -> None:
-        self._causal_lm: Any = loaded.causal_lm
-        self._device = loaded.placement.device
-        parts = self._causal_lm.model, loaded.placement.attention.attend
-        rows = loaded.placement.rows_at_once
-        self._model = PackedModel(*parts, rows_at_once=rows)
-        self._every_hidden_state = _EveryHiddenState(*parts, rows_at_once=rows)
-        self._head = YesNoHead(self._causal_lm, encoder.yes_id, encoder.no_id)
-        self._answers = [encoder.yes_id, encoder.no_id]
-        self._budget = budget
+    def __init__(self, model: OpenedModel) -> None:
+        self._opened = model
+        self._model = model.packed()
+        self._every_hidden_state = model.packed(_EveryHiddenState)
+        self._head = model.head()
 
     def with_all_savings(self, requests: Sequence[TokenizedRequest]) -> list[float]:
-        """As the engine does it."""
+        """Score as the engine does."""
         return self._run(requests, lambda batch: self._head(self._model(batch)))
 
     def without_shared_prefix(self, requests: Sequence[TokenizedRequest]) -> list[float]:
-        """Every document behind a prefix of its own."""
+        """Compute the prefix once per document."""
         return self.with_all_savings(
             [
-                TokenizedRequest(request.prefix, (request.document_ids[document],), (0,), (0,))
+                TokenizedRequest(request.prefix, (request.document_ids[unique],), (0,), (0,))
                 for request in requests
-                for document in request.inverse_index
+                for unique in request.inverse_index
             ]
         )
 
     def without_short_last_layer(self, requests: Sequence[TokenizedRequest]) -> list[float]:
-        """The last layer for all tokens, like every other layer."""
+        """Compute the last layer for all tokens, like every other layer."""
         return self._run(requests, lambda batch: self._head(self._every_hidden_state(batch)[batch.last_token_indices]))
 
     def without_two_row_head(self, requests: Sequence[TokenizedRequest]) -> list[float]:
-        """All logits at every position, as the model card's script has them computed."""
+        """Compute all logits at every position, as the model card's script does."""
+        lm_head = self._opened.loaded.causal_lm.lm_head
+        answers = [self._opened.encoder.yes_id, self._opened.encoder.no_id]
 
         def score(batch: PackedBatch) -> torch.Tensor:
-            hidden = self._every_hidden_state(batch)
-            logits = self._causal_lm.lm_head(hidden.to(self._causal_lm.lm_head.weight.dtype))
-            answers = logits[batch.last_token_indices][:, self._answers].float()
-            yes, no = answers.unbind(-1)
+            logits = lm_head(self._every_hidden_state(batch).to(lm_head.weight.dtype))
+            yes, no = logits[batch.last_token_indices][:, answers].float().unbind(-1)
             difference: torch.Tensor = yes - no
             return difference
 
         return self._run(requests, score)
 
-    def without_shared_tails(self, requests: Sequence[TokenizedRequest]) -> list[float]:
-        """Identical documents computed each for itself."""
-        spelled_out = [
-            dataclasses.replace(
-                request,
-                document_ids=tuple(request.document_ids[document] for document in request.inverse_index),
-                inverse_index=tuple(range(len(request.inverse_index))),
-            )
-            for request in requests
-        ]
-        return self._run(spelled_out, lambda batch: self._head(self._model(batch)))
+    def without_shared_documents(self, requests: Sequence[TokenizedRequest]) -> list[float]:
+        """Compute each of several identical documents."""
+        return self.with_all_savings(
+            [
+                dataclasses.replace(
+                    request,
+                    document_ids=tuple(request.document_ids[unique] for unique in request.inverse_index),
+                    inverse_index=tuple(range(len(request.inverse_index))),
+                )
+                for request in requests
+            ]
+        )
 
     @torch.inference_mode()
     def _run(self, requests: Sequence[TokenizedRequest], score: Callable[[PackedBatch], torch.Tensor]) -> list[float]:
-        """Log-odds of all documents, request after request."""
-        plans = plan_batches([Workload(len(r.prefix), tuple(map(len, r.document_ids))) for r in requests], self._budget)
-        by_tail: dict[tuple[int, int], float] = {}
-        for plan in plans:
-            places = [(part.request, document) for part in plan.slices for document in part.documents]
-            by_tail.update(zip(places, score(build_batch(requests, plan, self._device)).tolist(), strict=True))
-        return [
-            by_tail[position, document]
-            for position, request in enumerate(requests)
-            for document in request.inverse_index
-        ]
+        device = self._opened.loaded.placement.device
+        found: dict[tuple[int, int], float] = {}
+        for plan in self._opened.plan(requests):
+            keys = [(part.request, unique) for part in plan.slices for unique in part.documents]
+            found.update(zip(keys, score(build_batch(requests, plan, device)).tolist(), strict=True))
+        return [found[number, unique] for number, request in enumerate(requests) for unique in request.inverse_index]
 
 
 class _EveryHiddenState(PackedModel):
-    """The slow twin of the short last layer: returns the normalised hidden states of all tokens, [T, hidden]."""
+    """The packed model without the short last layer; returns normalized hidden states of all tokens, [T, hidden]."""
 
     def __call__(self, batch: PackedBatch) -> torch.Tensor:
-        stream = self._embed(batch)
+        state = self._embed(batch)
         for layer in self._backbone.layers:
-            stream = self._run_layer(layer, stream)
-        everything: torch.Tensor = self._backbone.norm(stream.hidden)
-        return everything
+            state = self._run_layer(layer, state)
+        hidden: torch.Tensor = self._backbone.norm(state.hidden)
+        return hidden
 
 
 def measure_savings(
-    workloads: Sequence[BenchWorkload],
-    loaded: LoadedModel,
-    encoder: PromptEncoder,
-    budget: int,
-    rounds: int,
-    tell: OnStep,
+    workloads: Sequence[BenchWorkload], model: OpenedModel, rounds: int, tell: OnStep
 ) -> SavingsResults:
-    """Every saving on every workload, in turns with the engine's own way.
+    """Measure every saving on every workload, in turns with the engine's computation.
 
     Args:
         workloads: what to score.
-        loaded: the model, unquantised, its output matrix still there.
-        encoder: of its tokenizer.
-        budget: unique tokens in a pass.
-        rounds: turns.
+        model: the unquantized model, with its output matrix.
+        rounds: number of rounds.
         tell: called before every step.
     """
-    twins = Twins(loaded, encoder, budget)
-    device = loaded.placement.device
-    found = []
+    ablations = Ablations(model)
+    savings = []
     for workload in workloads:
-        requests = [encoder.encode(build_prompt(request), request.max_length) for request in workload.requests]
+        requests = model.encode(workload.requests)
         twice = [_with_every_document_twice(request) for request in requests]
-        pairs: list[tuple[str, Scoring, Sequence[TokenizedRequest]]] = [
-            ("shared prefix", twins.without_shared_prefix, requests),
-            ("two rows of the output matrix, last token only", twins.without_two_row_head, requests),
-            ("last layer for the last tokens only", twins.without_short_last_layer, requests),
-            ("identical documents once (every document twice)", twins.without_shared_tails, twice),
-        ]
-        for name, slow, asked in pairs:
-            calls = {"with": _of(twins.with_all_savings, asked), "without": _of(slow, asked)}
+        for name, ablation, scored in (
+            ("shared prefix", ablations.without_shared_prefix, requests),
+            ("two rows of the output matrix, last token only", ablations.without_two_row_head, requests),
+            ("last layer for the last tokens only", ablations.without_short_last_layer, requests),
+            ("identical documents once (every document twice)", ablations.without_shared_documents, twice),
+        ):
             turns = take_turns(
-                calls,
+                {
+                    "with": functools.partial(ablations.with_all_savings, scored),
+                    "without": functools.partial(ablation, scored),
+                },
                 rounds,
-                device,
+                model.loaded.placement.device,
                 lambda kind, turn, name=name: tell(f"{name}: {kind}, round {turn + 1}"),  # type: ignore[misc]
             )
-            fast, long_way = turns["with"], turns["without"]
-            found.append(
+            fast, slow = turns["with"], turns["without"]
+            savings.append(
                 Saving(
                     name=name,
                     workload=workload.name,
                     seconds=Spread.of([run.seconds for run in fast]),
-                    seconds_without=Spread.of([run.seconds for run in long_way]),
-                    ratio=ratios(fast, long_way),
-                    largest_difference=max(abs(a - b) for a, b in zip(fast[0].answer, long_way[0].answer, strict=True)),
+                    seconds_without=Spread.of([run.seconds for run in slow]),
+                    ratio=ratios(fast, slow),
+                    largest_difference=largest_difference(fast[0], slow[0]),
                 )
             )
-    return SavingsResults(rounds, tuple(found), _output_matrix_bytes(loaded))
-
-
-def _of(scoring: Scoring, requests: Sequence[TokenizedRequest]) -> Callable[[], list[float]]:
-    return lambda: scoring(requests)
+    causal_lm = model.loaded.causal_lm
+    tied = causal_lm.config.tie_word_embeddings
+    return SavingsResults(rounds, tuple(savings), 0 if tied else causal_lm.get_output_embeddings().weight.nbytes)
 
 
 def _with_every_document_twice(request: TokenizedRequest) -> TokenizedRequest:
     return dataclasses.replace(
-        request,
-        inverse_index=tuple(itertools.chain(request.inverse_index, request.inverse_index)),
-        truncated_tokens=request.truncated_tokens * 2,
+        request, inverse_index=request.inverse_index * 2, truncated_tokens=request.truncated_tokens * 2
     )
-
-
-def _output_matrix_bytes(loaded: LoadedModel) -> int:
-    if loaded.causal_lm.config.tie_word_embeddings:
-        return 0
-    weight: torch.Tensor = loaded.causal_lm.get_output_embeddings().weight
-    return weight.nbytes

@@ -1,7 +1,6 @@
-"""The study of choices: what the engine does, beside what it could do instead, in turns.
+"""The study of choices: what the engine does and what it could do instead take turns.
 
-Comes in: requests, a loaded model. Goes out: `ChoicesResults`.
-Must not know: peers, tables. A choice is right for the machine that measured it; run this where it matters to you.
+The best choice depends on the machine, so measure on yours.
 """
 
 from __future__ import annotations
@@ -13,29 +12,33 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from qwen3_rerank_plugins.bench.opened import OpenedModel
 from qwen3_rerank_plugins.bench.speed import OnStep
-from qwen3_rerank_plugins.bench.stopwatch import Measured, Spread, ratios, take_turns
+from qwen3_rerank_plugins.bench.stopwatch import Spread, largest_growth, ratios, take_turns
 from qwen3_rerank_plugins.engine.loading.loader import LoadedModel
-from qwen3_rerank_plugins.engine.model.attention import Attention
-from qwen3_rerank_plugins.engine.model.head import YesNoHead
 from qwen3_rerank_plugins.engine.model.layer import rms_norm
 from qwen3_rerank_plugins.engine.model.layout import AttentionLayout
 from qwen3_rerank_plugins.engine.model.packed_model import PackedModel
-from qwen3_rerank_plugins.engine.model.runner import ModelRunner
-from qwen3_rerank_plugins.engine.scheduling.packing import Workload, plan_batches
-from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder, TokenizedRequest
+from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
 
 _ROWS = (256, 512, 1024, 2048, 4096, None)
+_REPEATS = 20
+"""Calls of one operation per measurement: a single one is too short to time."""
+
+Options = Mapping[str, Callable[[], Any]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Alternative:
-    """One way to do it.
+    """One option.
 
     Attributes:
-        chosen: whether it is what the engine does.
-        ratio: how many times as long as the engine's own way it takes.
-        peak_growth: bytes above what was allocated before, at most; None where unknown.
+        question: the choice that it belongs to.
+        name: the option.
+        chosen: whether the engine does this.
+        seconds: time of a call.
+        ratio: how many times as long as the engine's option it takes, turn by turn.
+        peak_growth: peak memory during a call minus memory before it, in bytes; None if unknown.
     """
 
     question: str
@@ -48,82 +51,78 @@ class Alternative:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ChoicesResults:
-    """All alternatives, question by question."""
+    """All options, question by question."""
 
     rounds: int
     alternatives: tuple[Alternative, ...]
 
 
 def measure_choices(
-    requests: Sequence[TokenizedRequest],
-    loaded: LoadedModel,
-    other_dtype: LoadedModel,
-    encoder: PromptEncoder,
-    budget: int,
-    rounds: int,
-    tell: OnStep,
+    requests: Sequence[TokenizedRequest], model: OpenedModel, other_dtype: OpenedModel, rounds: int, tell: OnStep
 ) -> ChoicesResults:
-    """Every alternative of every question, in turns.
+    """Measure every option of every question, in turns.
 
     Args:
         requests: what to score.
-        loaded: the model in the dtype of the engine's choice.
-        other_dtype: the same model in the other dtype.
-        encoder: of its tokenizer.
-        budget: unique tokens in a pass.
-        rounds: turns.
+        model: the model in the dtype that the engine chose.
+        other_dtype: the same model in another dtype.
+        rounds: number of rounds.
         tell: called before every step.
     """
-    device = loaded.placement.device
-    own = loaded.placement.rows_at_once
+    placement = model.loaded.placement
+    rows = placement.rows_at_once
+    plans = model.plan(requests)
 
-    def scoring(
-        model: LoadedModel,
-        rows: int | None,
-        attend: Attention | None = None,
-        kind: type[PackedModel] = PackedModel,
-    ) -> Callable[[], Any]:
-        attend = attend or model.placement.attention.attend
-        packed = kind(model.causal_lm.model, attend, rows_at_once=rows)
-        head = YesNoHead(model.causal_lm, encoder.yes_id, encoder.no_id)
-        run = ModelRunner(packed, head, device)
-        plans = plan_batches([Workload(len(r.prefix), tuple(map(len, r.document_ids))) for r in requests], budget)
+    def scoring(packed: PackedModel, opened: OpenedModel = model) -> Callable[[], Any]:
+        run = opened.runner(packed)
         return lambda: [run(requests, plan) for plan in plans]
 
-    dtypes = {str(model.placement.dtype).removeprefix("torch."): model for model in (loaded, other_dtype)}
-    questions: dict[str, tuple[str, Mapping[str, Callable[[], Any]]]] = {
+    current = scoring(model.packed())
+    questions: dict[str, tuple[str, Options]] = {
         "tokens that go through a layer at a time": (
-            _rows_name(own),
-            {_rows_name(rows): scoring(loaded, rows) for rows in _ROWS},
+            _rows_name(rows),
+            {_rows_name(count): scoring(model.packed(rows_at_once=count)) for count in _ROWS},
         ),
         "dtype": (
-            str(loaded.placement.dtype).removeprefix("torch."),
-            {name: scoring(model, own) for name, model in dtypes.items()},
+            _dtype_name(model),
+            {_dtype_name(opened): scoring(opened.packed(rows_at_once=rows), opened) for opened in (model, other_dtype)},
         ),
         "attention": (
-            loaded.placement.attention.name,
+            placement.attention.name,
             {
-                loaded.placement.attention.name: scoring(loaded, own),
-                "sdpa, one mask over each document": scoring(loaded, own, masked_attention),
+                placement.attention.name: current,
+                "sdpa, one mask over each document": scoring(model.packed(attend=masked_attention)),
             },
         ),
-        "norm of the heads": ("ours", _head_norm(loaded, own or 4096)),
-        "gate and up projection of the MLP": ("two products", _gate_and_up(loaded, own or 4096)),
+        "norm of the heads": ("ours", _head_norm(model.loaded, rows or 4096)),
+        "gate and up projection of the MLP": ("two products", _gate_and_up(model.loaded, rows or 4096)),
     }
-    if own:
-        ways = {"kept for a pass": scoring(loaded, own), "each its own": scoring(loaded, own, kind=ForgetfulModel)}
-        questions["memory of the MLP's two wide tensors"] = ("kept for a pass", ways)
+    if rows:
+        questions["memory of the MLP's two wide tensors"] = (
+            "kept for a batch",
+            {"kept for a batch": current, "allocated per call": scoring(model.packed(WithoutMlpBuffer))},
+        )
     found = []
-    for question, (chosen, calls) in questions.items():
-        for call in calls.values():
+    for question, (chosen, options) in questions.items():
+        for call in options.values():
             call()
-        turns = take_turns(calls, rounds, device, lambda name, turn: tell(f"{name}, round {turn + 1}"))
-        found += [_alternative(question, name, chosen, turns) for name in calls]
+        turns = take_turns(options, rounds, placement.device, lambda name, turn: tell(f"{name}, round {turn + 1}"))
+        found += [
+            Alternative(
+                question=question,
+                name=name,
+                chosen=name == chosen,
+                seconds=Spread.of([run.seconds for run in runs]),
+                ratio=ratios(turns[chosen], runs),
+                peak_growth=largest_growth(runs),
+            )
+            for name, runs in turns.items()
+        ]
     return ChoicesResults(rounds, tuple(found))
 
 
-class ForgetfulModel(PackedModel):
-    """Every call of a layer's MLP gets memory of its own."""
+class WithoutMlpBuffer(PackedModel):
+    """A packed model whose MLP allocates memory in every call."""
 
     def _allocate_mlp_buffer(self, *_: Any) -> None:
         return None
@@ -132,7 +131,18 @@ class ForgetfulModel(PackedModel):
 def masked_attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: AttentionLayout, scale: float
 ) -> torch.Tensor:
-    """Attention the plain way: all query rows of a segment at once, under a mask, heads repeated by torch."""
+    """Compute attention with one SDPA call and one mask per segment; torch repeats the heads.
+
+    Args:
+        query: [T, heads, head_dim].
+        key: [T, key_value_heads, head_dim].
+        value: [T, key_value_heads, head_dim].
+        layout: the segments of the batch.
+        scale: factor of the attention scores.
+
+    Returns:
+        [T, heads, head_dim].
+    """
     attended = torch.empty_like(query)
     for segment in layout.segments:
         rows = slice(segment.queries.start, segment.queries.stop)
@@ -155,51 +165,41 @@ def _rows_name(rows: int | None) -> str:
     return f"{rows:,}" if rows else "all"
 
 
-def _gate_and_up(loaded: LoadedModel, rows: int) -> dict[str, Callable[[], Any]]:
+def _dtype_name(model: OpenedModel) -> str:
+    return str(model.loaded.placement.dtype).removeprefix("torch.")
+
+
+def _gate_and_up(loaded: LoadedModel, rows: int) -> Options:
     mlp = loaded.causal_lm.model.layers[0].mlp
     hidden = torch.randn(rows, mlp.gate_proj.in_features).to(mlp.gate_proj.weight)
     fused = torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])
 
-    def two() -> None:
-        for _ in range(20):
-            functional.silu(mlp.gate_proj(hidden)).mul_(mlp.up_proj(hidden))
-
     def one() -> None:
-        for _ in range(20):
-            gate, up = functional.linear(hidden, fused).chunk(2, dim=-1)
-            functional.silu(gate).mul_(up)
+        gate, up = functional.linear(hidden, fused).chunk(2, dim=-1)
+        functional.silu(gate).mul_(up)
 
-    return {"two products": torch.inference_mode()(two), "one product of both": torch.inference_mode()(one)}
+    return {
+        "two products": _repeated(lambda: functional.silu(mlp.gate_proj(hidden)).mul_(mlp.up_proj(hidden))),
+        "one product of both": _repeated(one),
+    }
 
 
-def _head_norm(loaded: LoadedModel, rows: int) -> dict[str, Callable[[], Any]]:
+def _head_norm(loaded: LoadedModel, rows: int) -> Options:
     attention = loaded.causal_lm.model.layers[0].self_attn
     norm, heads = attention.q_norm, attention.q_proj.out_features // attention.head_dim
     states = torch.randn(rows, heads, attention.head_dim).to(norm.weight)
-
-    def ours() -> None:
-        for _ in range(20):
-            rms_norm(norm, states)
-
-    def torchs() -> None:
-        for _ in range(20):
-            functional.rms_norm(states, states.shape[-1:], norm.weight, norm.variance_epsilon)
-
-    def modules() -> None:
-        for _ in range(20):
-            norm(states)
-
-    ways = {"ours": ours, "torch's rms_norm": torchs, "the module's own forward": modules}
-    return {name: torch.inference_mode()(way) for name, way in ways.items()}
+    shape = states.shape[-1:]
+    return {
+        "ours": _repeated(lambda: rms_norm(norm, states)),
+        "torch's rms_norm": _repeated(lambda: functional.rms_norm(states, shape, norm.weight, norm.variance_epsilon)),
+        "the module's own forward": _repeated(lambda: norm(states)),
+    }
 
 
-def _alternative(question: str, name: str, chosen: str, turns: dict[str, list[Measured]]) -> Alternative:
-    growths = [run.peak_growth for run in turns[name] if run.peak_growth is not None]
-    return Alternative(
-        question=question,
-        name=name,
-        chosen=name == chosen,
-        seconds=Spread.of([run.seconds for run in turns[name]]),
-        ratio=ratios(turns[chosen], turns[name]),
-        peak_growth=max(growths) if growths else None,
-    )
+def _repeated(operation: Callable[[], Any]) -> Callable[[], None]:
+    @torch.inference_mode()
+    def repeat() -> None:
+        for _ in range(_REPEATS):
+            operation()
+
+    return repeat

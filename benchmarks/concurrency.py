@@ -1,8 +1,4 @@
-"""The study of waiting requests: many callers at once, against the same calls one after the other.
-
-Comes in: a subject, settings. Goes out: `TogetherResults`.
-Must not know: peers, tables.
-"""
+"""The study of concurrency: many callers at once, compared with the same calls one after the other."""
 
 from __future__ import annotations
 
@@ -27,11 +23,12 @@ CALLERS, DOCUMENTS = 16, 4
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Manner:
-    """How a set of calls went.
+    """Throughput and latency of one way to make the calls.
 
     Attributes:
-        documents_per_second: of all calls together, per round.
-        p50, p95: seconds from a call to its answer, over all rounds.
+        documents_per_second: documents of all calls together, per round.
+        p50: median seconds from a call to its result, over all rounds.
+        p95: 95th percentile of the same.
     """
 
     documents_per_second: Spread
@@ -41,13 +38,17 @@ class Manner:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TogetherResults:
-    """The same calls, made in different manners.
+    """The same calls, made in three ways.
 
     Attributes:
-        one_by_one: the next call starts when the last one has its answer.
-        at_once: every caller in a thread of its own, all at the same moment.
-        lone: one caller alone: what nobody may be made to wait longer than.
-        largest_difference: of log-odds between the manners.
+        callers: number of callers.
+        documents_each: documents per call.
+        rounds: number of rounds.
+        one_by_one: each call starts after the result of the previous one.
+        at_once: one thread per caller, and all start at the same moment.
+        lone: a single caller.
+        throughput_ratio: throughput of `at_once` / throughput of `one_by_one`.
+        largest_difference: largest difference of log-odds between the two.
     """
 
     callers: int
@@ -61,12 +62,12 @@ class TogetherResults:
 
 
 def measure_together(text: RealText, settings: EngineSettings, rounds: int, tell: OnStep) -> TogetherResults:
-    """Run the manners in turns.
+    """Make the calls in each way, in turns.
 
     Args:
-        text: where queries and documents come from; every caller asks something else.
-        settings: how the engine is loaded.
-        rounds: how often.
+        text: supply of queries and documents; every caller has different ones.
+        settings: settings of the engine.
+        rounds: number of rounds.
         tell: called before every step.
     """
     requests = [

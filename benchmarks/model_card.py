@@ -1,10 +1,7 @@
 """The model card's table, measured with mteb: `python -m benchmarks.model_card --help`.
 
-Comes in: a column of the table, the reranker, the first stage. Goes out: the main score of each task, and their mean.
-Must not know: how pairs are scored.
-
-As the card says: a first stage retrieves a hundred documents a query, and these are reranked. Which instruction each
-data set was given there is not published; here it is mteb's own prompt of the task, or what a file says.
+As on the card, a first stage retrieves a hundred documents per query and the reranker reorders them. The card does not
+say which instruction each data set was given; here it is mteb's prompt of the task, or the instruction in a file.
 """
 
 from __future__ import annotations
@@ -29,7 +26,7 @@ COLUMNS = {
     "MTEB-Code": "MTEB(Code, v1)",
     "FollowIR": "FollowIR",
 }
-"""What mteb calls each column of the card; MLDR is one task, the others are benchmarks."""
+"""mteb's name for each column of the card; MLDR is one task, the others are benchmarks."""
 PUBLISHED: dict[str, dict[str, float]] = {
     name: dict(zip(COLUMNS, figures, strict=True))
     for name, figures in {
@@ -51,7 +48,7 @@ class TaskScore:
 
 
 def tasks_of(column: str) -> list[Any]:
-    """The tasks that a column of the card is the mean of: retrieval, or those of FollowIR."""
+    """Return the tasks whose mean is a column of the card: retrieval tasks, or those of FollowIR."""
     mteb = import_mteb()
     if column == "MLDR":
         return list(mteb.get_tasks([COLUMNS[column]], eval_splits=["test"]))
@@ -60,14 +57,14 @@ def tasks_of(column: str) -> list[Any]:
 
 
 def measure_task(task: Any, first_stage: Any, reranker: MtebReranker, folder: Path, top_k: int = TOP_K) -> TaskScore:
-    """Retrieve, then rerank what was found.
+    """Retrieve, then rerank the retrieved documents.
 
     Args:
-        task: of mteb.
+        task: a task of mteb.
         first_stage: a model of mteb.
-        reranker: ours.
-        folder: where mteb keeps what the first stage found.
-        top_k: documents to rerank for each query.
+        reranker: our reranker.
+        folder: folder for the predictions of the first stage.
+        top_k: number of documents to rerank per query.
     """
     mteb = import_mteb()
     always = {"cache": None, "overwrite_strategy": "always", "co2_tracker": False}
@@ -78,7 +75,7 @@ def measure_task(task: Any, first_stage: Any, reranker: MtebReranker, folder: Pa
 
 
 def as_lines(column: str, scores: Sequence[TaskScore], model: str) -> list[str]:
-    """The scores, their mean, and what the card says of it."""
+    """Return lines with the scores, their mean, and the card's figures."""
     lines = [f"{score.name:<44} {score.before:7.2f} {score.after:7.2f}" for score in scores]
     before = sum(score.before for score in scores) / len(scores)
     after = sum(score.after for score in scores) / len(scores)
@@ -90,15 +87,17 @@ def as_lines(column: str, scores: Sequence[TaskScore], model: str) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure one column and print it, task by task as they are done."""
+    """Measure one column and print each task as soon as it is done."""
     parser = argparse.ArgumentParser(description="Measure a column of the Qwen3-Reranker model card's table with mteb.")
     parser.add_argument("column", choices=COLUMNS)
-    parser.add_argument("--model", default=DEFAULT_MODEL, help="reranker: hub id, folder or demo")
-    parser.add_argument("--first-stage", default=FIRST_STAGE, help="embedding model, by mteb's name")
-    parser.add_argument("--task", action="append", help="only this task of the column; may be given again")
-    parser.add_argument("--top-k", type=int, default=TOP_K, help="documents to rerank for each query")
-    parser.add_argument("--instructions", type=Path, help="JSON file: the instruction of each task, by its name")
-    parser.add_argument("--folder", type=Path, default=Path("first-stage"), help="for what the first stage finds")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="reranker: hub ID, folder or demo")
+    parser.add_argument("--first-stage", default=FIRST_STAGE, help="embedding model, by its name in mteb")
+    parser.add_argument("--task", action="append", help="only this task of the column; may be repeated")
+    parser.add_argument("--top-k", type=int, default=TOP_K, help="documents to rerank per query")
+    parser.add_argument("--instructions", type=Path, help="JSON file with an instruction per task name")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("first-stage"), help="folder for the predictions of the first stage"
+    )
     given = parser.parse_args(arguments)
     instructions: Mapping[str, str] = (
         json.loads(given.instructions.read_text(encoding="utf-8")) if given.instructions else {}
@@ -111,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             scores.append(measure_task(task, first_stage, reranker, given.folder, given.top_k))
             print(as_lines(given.column, scores[-1:], "")[0], flush=True)
     if scores:
-        print("\n".join(as_lines(given.column, scores, given.model)[len(scores) :]))
+        print(*as_lines(given.column, scores, given.model)[len(scores) :], sep="\n")
 
 
 if __name__ == "__main__":

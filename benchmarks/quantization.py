@@ -1,15 +1,15 @@
-"""What each quantization costs and saves: memory, speed, and how far the scores move.
+"""The study of quantization: memory, speed, and how far the scores move, for each mode.
 
-Comes in: a checkpoint folder and real (query, document) pairs. Goes out: `QuantizationStudy`.
-Must not know: how a mode works. Every model is loaded by the project's own code; a mode that is refused says why.
+The engine loads every model. A mode that cannot run here is listed with the reason.
 """
 
 from __future__ import annotations
 
 import bisect
 import dataclasses
+import functools
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -28,12 +28,13 @@ Sets = Mapping[str, Sequence[str]]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Faithfulness:
-    """Log-odds against those of the same checkpoint, unquantised, in float32.
+    """Log-odds compared with those of the same checkpoint, unquantized, in float32.
 
     Attributes:
-        largest_difference, mean_difference: absolute, over all pairs.
-        rank_correlation, lowest_rank_correlation: Spearman's, one a query: the mean and the lowest; None where no query
-            has two documents.
+        largest_difference: largest absolute difference over all pairs.
+        mean_difference: mean absolute difference over all pairs.
+        rank_correlation: mean over the queries of Spearman's rank correlation; None if no query has two documents.
+        lowest_rank_correlation: the lowest of the same.
     """
 
     largest_difference: float
@@ -44,15 +45,15 @@ class Faithfulness:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ModeFigures:
-    """One mode; where it was refused, only `refused` says something.
+    """One mode. If it cannot run here, only `mode` and `refused` are set.
 
     Attributes:
-        mode: None is the unquantised model in the dtype of the study.
-        reason: what the mode is, in the engine's words.
-        refused: the message, where the mode cannot run here.
-        weight_bytes: of all parameters and scales, as loaded.
-        predicted_bytes: what `doctor` says before loading.
-        speed: how many times as fast as unquantised, same device and dtype; below 1 is slower.
+        mode: the mode; None is the unquantized model in the dtype of the study.
+        reason: the engine's description of the mode.
+        refused: the error message if the mode cannot run here.
+        weight_bytes: bytes of all parameters and scales, as loaded.
+        predicted_bytes: bytes that `doctor` predicts before loading.
+        speed: how many times as fast as unquantized on the same device and dtype; below 1 is slower.
         faithfulness: how far the scores moved.
     """
 
@@ -70,7 +71,14 @@ class QuantizationStudy:
     """All modes on one checkpoint and one device.
 
     Attributes:
-        spread: standard deviation of the reference's log-odds; differences mean little without it.
+        label: name of the checkpoint.
+        device: the device.
+        dtype: the dtype of the study.
+        queries: number of queries.
+        pairs: number of (query, document) pairs.
+        rounds: timed runs of each mode.
+        spread: standard deviation of the reference's log-odds, the scale for differences.
+        modes: results of the modes.
     """
 
     label: str
@@ -93,15 +101,15 @@ def measure_quantization(
     rounds: int = 3,
     tell: OnStep = lambda _: None,
 ) -> QuantizationStudy:
-    """Every mode beside the unquantised model, each alternating with it in the same run.
+    """Measure every mode in turns with the unquantized model.
 
     Args:
         folder: the checkpoint.
-        label: what to call it, its depth included where it was cut.
+        label: its name in the record.
         pairs: queries and documents; pairs of one query are one request.
-        device: as of `EngineSettings`.
-        dtype: as of `EngineSettings`.
-        rounds: timed runs of each side; at least 3 for a median that means something.
+        device: see `EngineSettings`.
+        dtype: see `EngineSettings`.
+        rounds: timed runs of each mode; a median needs at least 3.
         tell: called before every step.
     """
     plain = EngineSettings(model=str(folder), device=device, dtype=dtype)
@@ -138,7 +146,7 @@ def _examine(
         placement = choose_placement(settings)
     except (SettingsError, MissingExtraError) as error:
         return ModeFigures(mode, refused=str(error))
-    name: str = mode or "unquantised"
+    name: str = mode or "unquantized"
     tell(name)
     config = find_checkpoint(settings).config
     figures = ModeFigures(
@@ -149,23 +157,23 @@ def _examine(
     )
     if mode is None:
         return dataclasses.replace(figures, faithfulness=compare(_score_once(plain, sets), reference))
-    rerankers = {"unquantised": _reranker(plain), name: _reranker(settings)}
+    rerankers = {"unquantized": _reranker(plain), name: _reranker(settings)}
     try:
-        scores = {side: _score(reranker, sets) for side, reranker in rerankers.items()}  # loads, and warms up
-        calls = {side: _scoring(reranker, sets) for side, reranker in rerankers.items()}
+        scores = {side: _score(reranker, sets) for side, reranker in rerankers.items()}  # loads and warms up
+        calls = {side: functools.partial(_score, reranker, sets) for side, reranker in rerankers.items()}
         measured = take_turns(calls, rounds, placement.device, lambda side, turn: tell(f"{side}, round {turn + 1}"))
     finally:
         for reranker in rerankers.values():
             reranker.close()
     return dataclasses.replace(
         figures,
-        speed=ratios(measured[name], measured["unquantised"]),
+        speed=ratios(measured[name], measured["unquantized"]),
         faithfulness=compare(scores[name], reference),
     )
 
 
 def compare(scores: list[list[float]], reference: list[list[float]]) -> Faithfulness:
-    """Log-odds against the reference's, query by query."""
+    """Compare log-odds with those of the reference, query by query."""
     paired = list(zip(scores, reference, strict=True))
     differences = [abs(a - b) for ours, theirs in paired for a, b in zip(ours, theirs, strict=True)]
     correlations = [spearman(ours, theirs) for ours, theirs in paired if len(ours) > 1]
@@ -178,7 +186,11 @@ def compare(scores: list[list[float]], reference: list[list[float]]) -> Faithful
 
 
 def spearman(left: Sequence[float], right: Sequence[float]) -> float:
-    """Spearman's rank correlation; equal values share a rank. A side without any order agrees only with its like."""
+    """Return Spearman's rank correlation; equal values share a rank.
+
+    It is not defined if all values of one side are equal. Then the result is 1 if those of the other side are equal,
+    too, and 0 otherwise.
+    """
     if len(set(left)) == 1 or len(set(right)) == 1:
         return float(len(set(left)) == len(set(right)))
     return statistics.correlation(_ranks(left), _ranks(right))
@@ -190,21 +202,14 @@ def _ranks(values: Sequence[float]) -> list[float]:
 
 
 def _score_once(settings: EngineSettings, sets: Sets) -> list[list[float]]:
-    reranker = _reranker(settings)
-    try:
+    with _reranker(settings) as reranker:
         return _score(reranker, sets)
-    finally:
-        reranker.close()
 
 
 def _score(reranker: Qwen3Reranker, sets: Sets) -> list[list[float]]:
-    """Log-odds, one list a query, in the order of its documents."""
+    """Return one list of log-odds per query, in the order of its documents."""
     ranked = [reranker.rank(query, documents) for query, documents in sets.items()]
     return [[found.logit for found in sorted(one, key=lambda found: found.index)] for one in ranked]
-
-
-def _scoring(reranker: Qwen3Reranker, sets: Sets) -> Callable[[], Any]:
-    return lambda: _score(reranker, sets)
 
 
 def _reranker(settings: EngineSettings) -> Qwen3Reranker:
@@ -214,7 +219,7 @@ def _reranker(settings: EngineSettings) -> Qwen3Reranker:
 
 
 def _resident_bytes(settings: EngineSettings) -> int:
-    """Bytes of every distinct parameter and scale; tied matrices count once."""
+    """Return the bytes of all parameters and scales; tied matrices count once."""
     model = load_model(settings, find_checkpoint(settings)).causal_lm
     scales = [buffer for name, buffer in model.named_buffers() if "inv_freq" not in name]
     tensors: list[Any] = [*model.parameters(), *scales]

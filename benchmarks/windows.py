@@ -1,14 +1,11 @@
-"""The study of long documents: what windows find that a cut loses, and what they cost.
-
-Comes in: judged reranking sets of long documents, settings. Goes out: `WindowsResults`.
-Must not know: tables, peers. A place is where the answer stands, if the names of the set's queries say so.
-"""
+"""The study of long documents: what windows find that truncation loses, and what they cost."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import re
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,18 +21,18 @@ from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
 LENGTHS = (256, 512, 1024)
 WHOLE = 32_768
-PLACES = ("begin", "middle", "end")
+POSITIONS = ("begin", "middle", "end")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Found:
-    """The questions whose answer stands in one place.
+    """The questions whose answer is at the same position in its document.
 
     Attributes:
-        place: "begin", "middle" or "end" of the document, or "any" where the set does not say.
-        questions: how many.
-        first: how many had a relevant document in the first place.
-        reciprocal_rank: mean of 1 / place of the first relevant document.
+        place: "begin", "middle" or "end", if the ID of the query contains that word; otherwise "any".
+        questions: number of questions.
+        first: questions with a relevant document at rank 1.
+        reciprocal_rank: mean of 1 / rank of the first relevant document.
     """
 
     place: str
@@ -46,13 +43,14 @@ class Found:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WindowsRow:
-    """One way to read the documents.
+    """One way to read long documents.
 
     Attributes:
-        long_documents, max_length: the way.
-        found: one entry a place.
+        long_documents: the option of the reranker.
+        max_length: the option of the reranker, in tokens.
+        found: one entry per position of the answer.
         cut: tokens of all documents that were not read.
-        tokens: unique tokens of all passes, which is what a ranking costs.
+        tokens: unique tokens of all batches, the cost of a ranking.
     """
 
     long_documents: LongDocuments
@@ -64,11 +62,13 @@ class WindowsRow:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WindowsResults:
-    """Every way over the same questions.
+    """All ways to read the documents, over the same questions.
 
     Attributes:
-        questions, documents: how many.
-        texts: the sets.
+        questions: number of questions.
+        documents: number of documents.
+        texts: names of the sets.
+        rows: the ways.
     """
 
     questions: int
@@ -78,18 +78,18 @@ class WindowsResults:
 
 
 def measure_windows(files: Sequence[Path], settings: EngineSettings, tell: OnStep) -> WindowsResults:
-    """Rank every question with its documents cut, in windows, and whole.
+    """Rank every question with its documents truncated, in windows, and whole.
 
     Args:
-        files: reranking sets with relevance judgements.
-        settings: how the model is loaded.
+        files: reranking sets with relevance judgments.
+        settings: settings of the engine.
         tell: called before every step.
 
     Raises:
-        SettingsError: there are no sets.
+        SettingsError: if there are no sets.
     """
     if not files:
-        raise SettingsError("The study of windows needs judged sets of long documents: name them with --texts.")
+        raise SettingsError("The study of windows needs judged sets of long documents. Name them with --texts.")
     tasks = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
     ways: list[tuple[LongDocuments, int]] = [(how, length) for length in LENGTHS for how in ("truncate", "windows")]
     rows = []
@@ -104,29 +104,29 @@ def measure_windows(files: Sequence[Path], settings: EngineSettings, tell: OnSte
 def _measure_way(
     tasks: Sequence[dict[str, Any]], settings: EngineSettings, how: LongDocuments, max_length: int
 ) -> WindowsRow:
-    places: dict[str, list[int]] = {}
+    ranks: dict[str, list[int]] = {}
     cut = tokens = 0
     encoder = PromptEncoder(find_checkpoint(settings).tokenizer_file)
-    own = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
-    with Qwen3Reranker(**own, max_length=max_length, long_documents=how) as reranker:
+    options = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+    with Qwen3Reranker(**options, max_length=max_length, long_documents=how) as reranker:
         for task in tasks:
             candidates = task["candidates"]
             texts = [one["text"] for one in candidates]
             ranked = reranker.rank(task["query"], texts, instruction=task.get("instruction"))
-            hit = next(place for place, one in enumerate(ranked, 1) if candidates[one.index]["relevance"] > 0)
-            places.setdefault(_place(task), []).append(hit)
-            read = encode_request(make_request(task["query"], texts, task.get("instruction"), max_length, how), encoder)
-            tokens += len(read.tokens.prefix) + sum(map(len, read.tokens.document_ids))
-            cut += sum(read.tokens.truncated_tokens)
-    order = [place for place in (*PLACES, "any") if place in places]
-    found = tuple(_found(place, places[place]) for place in order)
+            rank = next(rank for rank, one in enumerate(ranked, 1) if candidates[one.index]["relevance"] > 0)
+            ranks.setdefault(_position(task), []).append(rank)
+            request = make_request(task["query"], texts, task.get("instruction"), max_length, how)
+            encoded = encode_request(request, encoder).tokens
+            tokens += len(encoded.prefix) + sum(map(len, encoded.document_ids))
+            cut += sum(encoded.truncated_tokens)
+    found = tuple(_found(position, ranks[position]) for position in (*POSITIONS, "any") if position in ranks)
     return WindowsRow(how, max_length, found, cut, tokens)
 
 
-def _found(place: str, hits: Sequence[int]) -> Found:
-    return Found(place, len(hits), hits.count(1), sum(1 / hit for hit in hits) / len(hits))
+def _found(position: str, ranks: Sequence[int]) -> Found:
+    return Found(position, len(ranks), ranks.count(1), statistics.fmean(1 / rank for rank in ranks))
 
 
-def _place(task: dict[str, Any]) -> str:
+def _position(task: dict[str, Any]) -> str:
     match = re.search(r"\b(begin|middle|end)\b", str(task.get("query_id")))
     return match[1] if match else "any"

@@ -64,10 +64,10 @@ PROMPT = ChatPromptTemplate.from_template("Answer from these passages only.\n\n{
 
 
 class HashedWords(Embeddings):
-    """A stand-in for an embedding model: counts words in hashed buckets, so that nothing has to be downloaded."""
+    """A substitute for an embedding model that needs no download: counts words in hashed buckets."""
 
     def embed_query(self, text: str) -> list[float]:
-        """One vector of length 1."""
+        """Return a vector of length 1."""
         counts = [0.0] * 512
         for word in re.findall(r"\w+", text.lower()):
             counts[zlib.crc32(word.encode()) % len(counts)] += 1.0
@@ -75,12 +75,12 @@ class HashedWords(Embeddings):
         return [count / length for count in counts]
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """One vector a text."""
+        """Return one vector per text."""
         return [self.embed_query(text) for text in texts]
 
 
 class QuotingChatModel(SimpleChatModel):
-    """A stand-in for a language model: answers with the first passage of its prompt. Put yours here."""
+    """A substitute for your language model: answers with the first passage of its prompt."""
 
     @property
     def _llm_type(self) -> str:
@@ -91,9 +91,9 @@ class QuotingChatModel(SimpleChatModel):
 
 
 def main() -> None:
-    """Show the same question before and after reranking, and answer it from what is left."""
+    """Show a question before and after reranking, and answer it from the remaining passages."""
     parser = argparse.ArgumentParser(description="Retrieve, rerank and answer with LangChain.")
-    parser.add_argument("--model", default="demo", help='hub id, local folder, or "demo"')
+    parser.add_argument("--model", default="demo", help='hub ID, local folder, or "demo"')
     parser.add_argument("--question", default=QUESTION)
     options = parser.parse_args()
 
@@ -118,17 +118,17 @@ def main() -> None:
 
 
 def joined(documents: list[Document]) -> str:
-    """The text that goes into the prompt."""
+    """Return the passages for the prompt."""
     return "\n\n".join(document.page_content for document in documents)
 
 
 def show(heading: str, documents: list[Document], retrieved: list[Document]) -> None:
-    """Print one line a document: rank, title, first words, and, once reranked, its score and where it stood before."""
+    """Print rank, title and first words of each document; after reranking also its score and its previous rank."""
     print(f"\n{heading}")
-    places = {document.metadata["title"]: place for place, document in enumerate(retrieved, start=1)}
+    ranks = {document.metadata["title"]: place for place, document in enumerate(retrieved, start=1)}
     for rank, document in enumerate(documents, start=1):
         title, score = document.metadata["title"], document.metadata.get("relevance_score")
-        remark = "" if score is None else f"  (score {score:.3f}, was number {places[title]})"
+        remark = "" if score is None else f"  (score {score:.3f}, was number {ranks[title]})"
         print(f"  {rank}. {title:<12}{document.page_content[:48]}...{remark}")
 
 

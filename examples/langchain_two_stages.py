@@ -4,7 +4,7 @@
     python examples/langchain_two_stages.py SET.jsonl --model Qwen/Qwen3-Reranker-0.6B
 
 SET.jsonl is a judged set (docs/cli.md, Formats): all its candidates together are the collection. Without one, a bundled
-set of a few passages is searched. The passages are embedded once, by the first run, and lie on disk from then on.
+set of a few passages is searched. The first run embeds the passages and stores the vectors on disk.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from rich.console import Console
 from sentence_transformers import SentenceTransformer
 
 from qwen3_rerank_plugins import Qwen3Reranker, RerankError
-from qwen3_rerank_plugins._records import write_record
-from qwen3_rerank_plugins.bench.report import as_table
 from qwen3_rerank_plugins.engine.model_name import DEMO
 from qwen3_rerank_plugins.errors import MissingExtraError
 from qwen3_rerank_plugins.evaluation import (
     Collection,
+    as_table,
     bundled_collection,
     evaluate_search,
     read_collection,
     record_of,
+    write_record,
     write_run,
 )
 from qwen3_rerank_plugins.evaluation.collection import JudgedQuery
@@ -65,24 +65,24 @@ class MiniLM(Embeddings):
         self._model = SentenceTransformer(str(get_model_path()), device="cpu", local_files_only=True)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """One unit vector a text."""
+        """Return one unit vector per text."""
         vectors: list[list[float]] = self._model.encode(texts, normalize_embeddings=True).tolist()
         return vectors
 
     def embed_query(self, text: str) -> list[float]:
-        """The same for one text."""
+        """Return the unit vector of one text."""
         return self.embed_documents([text])[0]
 
 
 class Keywords(BaseRetriever):
-    """BM25 over the words of passages; it is made anew at every start, which takes milliseconds."""
+    """BM25 over the words of passages; building it takes milliseconds, so it is not stored."""
 
     documents: list[Document]
     k: int
     _bm25: BM25Okapi = PrivateAttr()
 
     def model_post_init(self, _: object) -> None:
-        """Count the words once."""
+        """Count the words."""
         self._bm25 = BM25Okapi([words(document.page_content) for document in self.documents])
 
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
@@ -93,11 +93,13 @@ class Keywords(BaseRetriever):
 def main() -> None:
     """Index once, then measure every stage over all queries, and show one query in detail."""
     parser = argparse.ArgumentParser(description="Two stages with LangChain, Qdrant on disk and BM25.")
-    parser.add_argument("set", nargs="?", help="a judged set in JSONL; the bundled one if left out")
-    parser.add_argument("--model", default="demo", help='the reranker: hub id, local folder, or "demo"')
-    parser.add_argument("--embeddings", default="minilm", help='a Qwen3-Embedding: hub id or local folder; or "minilm"')
+    parser.add_argument("set", nargs="?", help="judged set in JSONL; the bundled one by default")
+    parser.add_argument("--model", default="demo", help='reranker: hub ID, local folder, or "demo"')
+    parser.add_argument(
+        "--embeddings", default="minilm", help='Qwen3-Embedding model: hub ID or local folder; or "minilm"'
+    )
     parser.add_argument("--index", type=Path, default=Path("two-stages-index"), help="folder of the vectors")
-    parser.add_argument("--queries", type=int, help="use only so many of the set's queries")
+    parser.add_argument("--queries", type=int, help="number of the set's queries to use")
     parser.add_argument("--out", type=Path, help="file for the figures in JSON")
     parser.add_argument("--runs", type=Path, help="folder for the ranking of each stage in the format of TREC")
     options = parser.parse_args()
@@ -111,7 +113,7 @@ def main() -> None:
 
 
 def search(collection: Collection, embeddings: Embeddings, client: QdrantClient, options: argparse.Namespace) -> None:
-    """Every stage for all queries, then what is shown and kept of it."""
+    """Run every stage for all queries, show the figures, and write them."""
     texts = [query.text for query in collection.queries]
     documents = [Document(text, metadata={"doc_id": name}) for name, text in collection.passages.items()]
     print(f"{collection.name}: {len(documents):,} passages, {len(texts):,} queries")
@@ -120,14 +122,14 @@ def search(collection: Collection, embeddings: Embeddings, client: QdrantClient,
     keywords = Keywords(documents=documents, k=RETRIEVED)
     vectors = store.as_retriever(search_kwargs={"k": RETRIEVED})
     fusion = EnsembleRetriever(retrievers=[keywords, vectors], weights=[0.5, 0.5], id_key="doc_id")
-    first_stage = fusion | RunnableLambda(lambda found: found[:RETRIEVED])  # each finds what the other may not
+    first_stage = fusion | RunnableLambda(lambda found: found[:RETRIEVED])  # each may find what the other misses
     reranker = Qwen3Reranker(options.model)
     compressor = Qwen3Rerank(reranker=reranker, instruction=collection.instruction_for, top_n=KEPT)
 
     found = [first_stage.invoke(text) for text in texts]
     steps = [{"query": text, "documents": documents} for text, documents in zip(texts, found, strict=True)]
     started = time.perf_counter()
-    reranked = compressor.as_runnable().batch(steps, {"max_concurrency": 8})  # calls that wait share passes
+    reranked = compressor.as_runnable().batch(steps, {"max_concurrency": 8})  # waiting calls share batches
     print(f"Reranked {sum(map(len, found)):,} passages in {time.perf_counter() - started:.1f} s")
 
     stages = {
@@ -140,9 +142,7 @@ def search(collection: Collection, embeddings: Embeddings, client: QdrantClient,
     for grid in grids_of(record):
         Console().print(as_table(grid))
     if options.model == DEMO:
-        print(
-            "The reranker here is only the bundled demo, for wiring and tests: this says nothing about Qwen3-Reranker."
-        )
+        print("The reranker is the bundled demo, for wiring and tests. Its figures say nothing about Qwen3-Reranker.")
     if options.out:
         write_record(options.out, record)
     if options.runs:
@@ -157,11 +157,11 @@ def search(collection: Collection, embeddings: Embeddings, client: QdrantClient,
 def open_store(
     client: QdrantClient, collection: Collection, documents: list[Document], embeddings: Embeddings, model: str
 ) -> QdrantVectorStore:
-    """The vectors of these passages by this model: found if all of them are there, else made."""
+    """Open the index of these passages and this model, or make it if it is not complete."""
     index = hashlib.sha256(f"{collection.fingerprint} {model}".encode()).hexdigest()[:16]
     complete = client.collection_exists(index) and client.count(index).count == len(documents)
     if not complete:
-        client.delete_collection(index)  # what an interrupted run has left
+        client.delete_collection(index)  # remains of an interrupted run
         size = len(embeddings.embed_query("How long is a vector?"))
         client.create_collection(index, vectors_config=VectorParams(size=size, distance=Distance.COSINE))
     store = QdrantVectorStore(client, index, embeddings, validate_collection_config=False)
@@ -175,25 +175,25 @@ def open_store(
 
 
 def words(text: str) -> list[str]:
-    """What BM25 counts."""
+    """Return the words of a text."""
     return re.findall(r"\w+", text.lower())
 
 
 def names_in(rankings: list[list[Document]]) -> list[list[str]]:
-    """Which passages these are."""
+    """Return the IDs of the passages."""
     return [[document.metadata["doc_id"] for document in ranking] for ranking in rankings]
 
 
 def show(query: JudgedQuery, before: list[Document], after: list[Document]) -> None:
-    """One query before and after; a star marks what the set says is relevant."""
+    """Print one query before and after reranking; a star marks relevant passages."""
     print(f"\nQuestion: {query.text}")
-    places = {document.metadata["doc_id"]: place for place, document in enumerate(before, 1)}
+    ranks = {document.metadata["doc_id"]: place for place, document in enumerate(before, 1)}
     for heading, documents in (("First stage", before[:KEPT]), ("Reranked", after)):
         print(f"{heading}, the first {len(documents)} of {len(before)}:")
         for place, document in enumerate(documents, 1):
             star = "*" if document.metadata["doc_id"] in query.relevant else " "
             score = document.metadata.get("relevance_score")
-            was = "" if score is None else f"{score:.3f}, was {places[document.metadata['doc_id']]:>2}: "
+            was = "" if score is None else f"{score:.3f}, was {ranks[document.metadata['doc_id']]:>2}: "
             print(f" {star}{place}. {was}{document.page_content[:70]}...")
 
 

@@ -59,7 +59,7 @@ PASSAGES = {
 
 
 class HashedWords(BaseEmbedding):
-    """A stand-in for an embedding model: counts words in hashed buckets, so that nothing has to be downloaded."""
+    """A substitute for an embedding model that needs no download: counts words in hashed buckets."""
 
     def _get_text_embedding(self, text: str) -> list[float]:
         counts = [0.0] * 512
@@ -76,9 +76,9 @@ class HashedWords(BaseEmbedding):
 
 
 def main() -> None:
-    """Show the same question before and after reranking."""
+    """Show a question before and after reranking, and answer it."""
     parser = argparse.ArgumentParser(description="Retrieve, rerank and answer with LlamaIndex.")
-    parser.add_argument("--model", default="demo", help='hub id, local folder, or "demo"')
+    parser.add_argument("--model", default="demo", help='hub ID, local folder, or "demo"')
     parser.add_argument("--question", default=QUESTION)
     options = parser.parse_args()
 
@@ -100,11 +100,11 @@ def main() -> None:
 
 
 def show(heading: str, nodes: list[NodeWithScore]) -> None:
-    """Print one line a node: rank, score, title, first words, and where the node stood before."""
+    """Print rank, score, title and first words of each node; after reranking also its retrieval score."""
     print(f"\n{heading}")
     for rank, node in enumerate(nodes, start=1):
-        came_with = node.metadata.get("retrieval_score")
-        before = "" if came_with is None else f"  (retrieval said {came_with:.3f})"
+        retrieval = node.metadata.get("retrieval_score")
+        before = "" if retrieval is None else f"  (retrieval said {retrieval:.3f})"
         print(f"  {rank}. {node.get_score():.3f}  {node.metadata['title']:<14}{node.text[:48]}...{before}")
 
 

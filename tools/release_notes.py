@@ -1,9 +1,9 @@
-"""Print what the changelog says about the version in the tree, for the tag and the page of the release.
+"""Print the changelog section of the current version, for the tag and the release page.
 
     python tools/release_notes.py
 
-Refuses a changelog that is not ready: something is still unreleased, the newest version is not that of the package, or
-its date is not today's.
+Fails if the changelog is not ready: if something is unreleased, if its newest version is not that of the package, or if
+the date is not today's.
 """
 
 from __future__ import annotations
@@ -28,18 +28,20 @@ class Section:
 
 
 def sections(changelog: str) -> list[Section]:
-    """In the order of the file, which is newest first; a heading of any other form is refused."""
+    """Return the sections, newest first; a heading of any other form is an error."""
     _, *parts = re.split(r"^## ", changelog, flags=re.MULTILINE)
     return [_read(*part.partition("\n")[::2]) for part in parts]
 
 
 def notes(changelog: str, version: str, today: datetime.date) -> str:
-    """The text about a version that is to be released today."""
+    """Return the text of the version that is released today."""
     unreleased, newest, *_ = sections(changelog)
     if unreleased.name != "Unreleased" or unreleased.text:
-        raise SystemExit("Move what is under Unreleased into the version's section, and leave Unreleased empty on top.")
+        raise SystemExit(
+            "Move the text under Unreleased into the version's section, and leave Unreleased empty on top."
+        )
     if newest.name != version:
-        raise SystemExit(f"The changelog's newest version is {newest.name}, the package's is {version}. Make them one.")
+        raise SystemExit(f"The changelog's newest version is {newest.name}, the package's is {version}. Change one.")
     if newest.date != today:
         raise SystemExit(f"The changelog dates {version} to {newest.date}, today is {today}. Change the date.")
     return newest.text
@@ -55,7 +57,7 @@ def _read(heading: str, text: str) -> Section:
 
 
 def main() -> None:
-    """To the standard output."""
+    """Print the notes."""
     print(notes(CHANGELOG.read_text(encoding="utf-8"), __version__, datetime.datetime.now(datetime.UTC).date()))
 
 

@@ -1,10 +1,10 @@
 """Write docs/performance.md, evaluation.md and two-stages.md from their frames and the records in benchmarks/results.
 
     python tools/render_performance.py            # writes the pages
-    python tools/render_performance.py --check    # fails if a page is not what the records give
+    python tools/render_performance.py --check    # fails if a page is out of date
 
-The frames, benchmarks/*.frame.md, hold the words; `{{ NAME }}` on a line of its own is replaced by the tables of
-benchmarks/results/NAME.json, with its circumstances below.
+The frames, benchmarks/*.frame.md, hold the text. A line `{{ NAME }}` is replaced by the tables of
+benchmarks/results/NAME.json, followed by its circumstances.
 """
 
 from __future__ import annotations
@@ -12,44 +12,50 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from qwen3_rerank_plugins.bench import report as bench_report
-from qwen3_rerank_plugins.bench.report import as_markdown, describe
-from qwen3_rerank_plugins.evaluation import report as evaluation_report
+from benchmarks.report import TABLES
+from qwen3_rerank_plugins._records import Grid, as_markdown, describe
+from qwen3_rerank_plugins.bench import report as bench
+from qwen3_rerank_plugins.evaluation import report as evaluation
 
 ROOT = Path(__file__).parents[1]
-RECORDS = ROOT / "benchmarks" / "results"
 PAGES = ("performance", "evaluation", "two-stages")
+STUDIES = {**bench.TABLES, **TABLES, **evaluation.STUDIES}
 
 
-def render(name: str) -> str:
-    """A whole page."""
-    frame = (ROOT / "benchmarks" / f"{name}.frame.md").read_text(encoding="utf-8")
+def render(page: str) -> str:
+    """Return a whole page."""
+    frame = (ROOT / "benchmarks" / f"{page}.frame.md").read_text(encoding="utf-8")
     return re.sub(r"^\{\{ ([\w-]+) \}\}$", lambda found: tables_of(found[1]), frame, flags=re.MULTILINE)
 
 
 def tables_of(name: str) -> str:
-    """The tables of one record in markdown."""
-    record = json.loads((RECORDS / f"{name}.json").read_text(encoding="utf-8"))
-    report = evaluation_report if record["study"] in evaluation_report.STUDIES else bench_report
-    tables = [f"**{grid.title}**\n\n{as_markdown(grid)}" for grid in report.grids_of(record)]
+    """Return the tables of one record in Markdown."""
+    record = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+    return print_tables(STUDIES[record["study"]](record["results"]), record, name)
+
+
+def print_tables(grids: Sequence[Grid], record: dict[str, object], name: str, *more: str) -> str:
+    """Return tables in Markdown, then `more` paragraphs, then the circumstances of the record."""
+    tables = [f"**{grid.title}**\n\n{as_markdown(grid)}" for grid in grids]
     origin = f"*{describe(record)}. Record: [{name}.json](../benchmarks/results/{name}.json).*"
-    return "\n\n".join([*tables, origin])
+    return "\n\n".join([*tables, *more, origin])
 
 
-def main() -> None:
-    """Write or check."""
-    parser = argparse.ArgumentParser(description="Render the pages that stand on records.")
+def write_or_check(pages: dict[str, str], script: str) -> None:
+    """Write pages into docs, or with --check fail if one of them is out of date."""
+    parser = argparse.ArgumentParser(description="Render the pages that show records.")
     parser.add_argument("--check", action="store_true", help="write nothing, fail if a page is out of date")
     check = parser.parse_args().check
-    for name in PAGES:
+    for name, content in pages.items():
         page = ROOT / "docs" / f"{name}.md"
         if not check:
-            page.write_text(render(name), encoding="utf-8")
-        elif page.read_text(encoding="utf-8") != render(name):
-            raise SystemExit(f"docs/{name}.md is out of date: python tools/render_performance.py")
+            page.write_text(content, encoding="utf-8")
+        elif page.read_text(encoding="utf-8") != content:
+            raise SystemExit(f"docs/{name}.md is out of date: python tools/{script}")
 
 
 if __name__ == "__main__":
-    main()
+    write_or_check({page: render(page) for page in PAGES}, "render_performance.py")

@@ -1,8 +1,7 @@
-"""A hook of mkdocs: what a page links to outside docs/ comes along, so that links work on GitHub and in the site.
+"""A hook of mkdocs that adds files outside docs/ to the site if a page links to them, so links work on GitHub, too.
 
-Comes in: pages as they stand in the repository. Goes out: the same, their links led to where the files lie in the site:
-those of docs/ at its top, all others at their own path.
-Must not know: what the files are; a markdown file becomes a page, anything else is copied.
+In the site, files of docs/ are at the top, and all others at their path in the repository. A Markdown file becomes a
+page; any other file is copied.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parents[1]
 DOCS = "docs/"
 TOP = ("CONTRIBUTING.md", "RELEASING.md", "CHANGELOG.md")
-"""Pages of the repository that are pages of the site, linked to or not."""
+"""Pages that are in the site whether another page links to them or not."""
 
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#|/)([^)\s#]+)")
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
-    """Add every file that a page links to, and those that the pages added link to in turn."""
+    """Add every file that a page links to, and those that added pages link to."""
     waiting = [*TOP, *(DOCS + file.src_uri for file in files.documentation_pages())]
     seen = set(waiting)
-    for path in waiting:  # grows as it is read
+    for path in waiting:  # grows in the loop
         if not path.startswith(DOCS):
             files.append(File.generated(config, path, abs_src_path=str(ROOT / path)))
         if path.endswith(".md"):
@@ -39,16 +38,16 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Lead a page's links to where the files lie in the site."""
+    """Replace a page's links by the paths of the files in the site."""
     here = page.file.src_uri if page.file.generated_by else DOCS + page.file.src_uri
 
-    def lead(found: re.Match[str]) -> str:
+    def replace(found: re.Match[str]) -> str:
         target = _resolve(here, found[1])
         if not (ROOT / target).exists():
-            return found[1]  # the strict build says so
+            return found[1]  # the strict build reports it
         return posixpath.relpath(_in_site(target), posixpath.dirname(_in_site(here)) or ".")
 
-    return _LINK.sub(lead, markdown)
+    return _LINK.sub(replace, markdown)
 
 
 def _targets(path: str) -> Iterator[str]:

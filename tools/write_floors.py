@@ -1,8 +1,7 @@
 """Print constraints that pin each direct dependency, of the base and of the extras, to its lowest allowed version.
 
-Torch keeps the pin of constraints.txt: the older ones that its bound allows come with all of CUDA, gigabytes that would
-test little. What several extras ask for counts with the lowest of their bounds: `make test-lowest` installs that extra,
-and leaves out those that need more.
+torch keeps the pin of constraints.txt, because its older allowed wheels bring gigabytes of CUDA and would test little.
+If several extras need a package, the lowest bound counts: `make test-lowest` installs that extra without the others.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ PINNED_ELSEWHERE = {"torch", "qwen3-rerank-plugins"}
 
 
 def main() -> None:
-    """One pin a line."""
+    """Print one pin per line."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     listed = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
     for line in sorted({*floors(map(Requirement, listed)), pin_of("torch")}):
@@ -28,7 +27,7 @@ def main() -> None:
 
 
 def floors(requirements: Iterator[Requirement]) -> Iterator[str]:
-    """The lowest allowed version of each; one without a lower bound has none to test, and is a mistake."""
+    """Yield the lowest allowed version of each requirement; every requirement must have a lower bound."""
     found: dict[str, Version] = {}
     for requirement in requirements:
         name = canonicalize_name(requirement.name)
@@ -39,7 +38,7 @@ def floors(requirements: Iterator[Requirement]) -> Iterator[str]:
 
 
 def pin_of(name: str) -> str:
-    """A package's line in constraints.txt."""
+    """Return a package's line in constraints.txt."""
     (line,) = [
         line
         for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()

@@ -1,14 +1,4 @@
-"""The engine and its peers, measured side by side in one run. Needs the extra `bench`.
+"""Speed beside other implementations, and memory: the studies of `qwen3-rerank bench`. Needs the extra `bench`.
 
-Studies, each one file and one function: `speed`, `savings`, `choices`, `profile`, `together`, `memory`, `quantization`,
-`windows`. They share:
-
-- `texts` and `workloads`: seeded real text, cut to length;
-- `subject`: the model under test, given or made in place with random weights;
-- `cost`: tokens and FLOPs counted, the machine's own GEMM rate measured;
-- `stopwatch`: alternating runs, peak memory;
-- `peers`: other ways to score the same pairs;
-- `record`: what was measured, where and with which versions, as JSON.
+The studies of the engine's internals run from a checkout only: `python -m benchmarks`.
 """
-
-from __future__ import annotations

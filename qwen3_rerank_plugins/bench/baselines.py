@@ -1,8 +1,4 @@
-"""Ways to score the same pairs: ours, and those that people use instead.
-
-Comes in: a checkpoint folder. Goes out: log-odds of requests, in their order.
-Must not know: clocks, tables. Every peer gets its best settings for the device.
-"""
+"""Our engine and the baselines that people use instead of it, each with its best settings for the device."""
 
 from __future__ import annotations
 
@@ -26,44 +22,45 @@ Requests = Sequence[RerankRequest]
 
 
 class Baseline(Protocol):
-    """One way to score. `note` says with which settings it ran."""
+    """An implementation that scores requests. `note` has the settings it ran with."""
 
     note: str
 
     def prepare(self, requests: Requests) -> None:
-        """Whatever is better done once for a workload: choose a batch size, warm up."""
+        """Do what is needed once per workload: choose a batch size, warm up."""
         ...
 
     def score(self, requests: Requests) -> list[float]:
-        """Log-odds of all documents, request after request."""
+        """Return the log-odds of all documents, request by request."""
         ...
 
 
 class Ours:
-    """Our own engine, as the facade drives it: all requests submitted, then waited for."""
+    """Our engine as the facade uses it: submit all requests, then wait for the results."""
 
     def __init__(self, settings: EngineSettings) -> None:
         self._scorer = LocalScorer(settings)
         self.note = "compiled" if settings.compile else ""
 
     def prepare(self, requests: Requests) -> None:
-        """Load; compile where asked for."""
+        """Load the model, and compile it if the settings say so."""
         self._scorer.warmup()
 
     def score(self, requests: Requests) -> list[float]:
-        """See `Peer.score`."""
+        """See `Baseline.score`."""
         futures = [self._scorer.submit(request) for request in requests]
         return [log_odds for future in futures for log_odds in future.result().log_odds]
 
 
 class Card:
-    """The model card's script on transformers: whole prompts, padded on the left, a few at a time.
+    """The model card's script on transformers: whole prompts in small batches, padded on the left.
 
     Args:
         folder: the checkpoint.
-        device, dtype: where and how.
-        last_position_only: compute the logits of the last position instead of all of them, which the card does not do
-            but a careful user would.
+        device: the device.
+        dtype: dtype of the weights.
+        last_position_only: compute the logits of the last position only. The card computes all of them; a careful user
+            would not.
     """
 
     def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype, *, last_position_only: bool) -> None:
@@ -79,7 +76,7 @@ class Card:
         self.note = ""
 
     def prepare(self, requests: Requests) -> None:
-        """Eight at a time, or as many as keep the logits of a batch within 4 GiB."""
+        """Choose batches of eight, or smaller ones whose logits fit into 4 GiB."""
         longest = max(len(ids) for ids in self._encode([*_pairs(requests)]))
         vocabulary = self._model.config.vocab_size
         logits = 1 if self._options else longest
@@ -88,7 +85,7 @@ class Card:
 
     @torch.inference_mode()
     def score(self, requests: Requests) -> list[float]:
-        """See `Peer.score`."""
+        """See `Baseline.score`."""
         found: list[float] = []
         everything = list(_pairs(requests))
         for start in range(0, len(everything), self._batch):
@@ -105,7 +102,7 @@ class Card:
 
 
 class SentenceTransformers:
-    """sentence-transformers' CrossEncoder, one `predict` a call, with the faster of a few batch sizes."""
+    """The CrossEncoder of sentence-transformers, one `predict` per call, with the fastest of a few batch sizes."""
 
     def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
         from sentence_transformers import CrossEncoder
@@ -118,7 +115,7 @@ class SentenceTransformers:
         self.note = ""
 
     def prepare(self, requests: Requests) -> None:
-        """Run each batch size once, keep the fastest that fits."""
+        """Run each batch size once and keep the fastest that fits into memory."""
         seconds: dict[int, float] = {}
         for batch in self._batches:
             self._batch = batch
@@ -130,7 +127,7 @@ class SentenceTransformers:
         self.note = f"batch {self._batch}, {self._attention}"
 
     def score(self, requests: Requests) -> list[float]:
-        """See `Peer.score`; all requests of one instruction in one call."""
+        """See `Baseline.score`. All requests have the same instruction and go into one call."""
         (instruction,) = {request.instruction for request in requests}
         scores = self._encoder.predict(
             [(query, document) for _, query, document in _pairs(requests)],
@@ -143,7 +140,7 @@ class SentenceTransformers:
 
 
 class Vllm:
-    """vLLM's offline score call with prefix caching. It answers with probabilities."""
+    """vLLM's offline `score` with prefix caching. It returns probabilities."""
 
     def __init__(self, folder: Path, dtype: torch.dtype) -> None:
         vllm = importlib.import_module("vllm")
@@ -163,11 +160,11 @@ class Vllm:
         self.note = "prefix caching"
 
     def prepare(self, requests: Requests) -> None:
-        """Once, so that its graphs are there."""
+        """Run once, so that vLLM has captured its graphs."""
         self.score(requests)
 
     def score(self, requests: Requests) -> list[float]:
-        """See `Peer.score`; the template is written here, as vLLM's own documentation of the model does it."""
+        """See `Baseline.score`. The template is applied here, as in vLLM's documentation of the model."""
         prompts = [_PROMPT.format(*pair).partition("<Document>: ") for pair in _pairs(requests)]
         answers = self._llm.score(
             [head for head, _, _ in prompts], [mark + document for _, mark, document in prompts], use_tqdm=False
@@ -177,9 +174,9 @@ class Vllm:
 
 def make_baselines(
     folder: Path, settings: EngineSettings, device: torch.device, dtype: torch.dtype
-) -> dict[str, Makers]:
-    """How to make each peer that is installed here, ours first."""
-    makers: dict[str, Makers] = {
+) -> dict[str, Callable[[], Baseline]]:
+    """Return a constructor for our engine and for each baseline that is installed, ours first."""
+    makers: dict[str, Callable[[], Baseline]] = {
         "ours": lambda: Ours(settings),
         "st": lambda: SentenceTransformers(folder, device, dtype),
         "card-last": lambda: Card(folder, device, dtype, last_position_only=True),
@@ -190,15 +187,13 @@ def make_baselines(
     return {name: make for name, make in makers.items() if name not in needed or _is_installed(needed[name])}
 
 
-Makers = Callable[[], Baseline]
-
 _SUFFIX = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
 _PROMPT = (
     "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
     'provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n'
     "<Instruct>: {}\n<Query>: {}\n<Document>: {}" + _SUFFIX
 )
-"""Written out once more: a peer that used the engine's own prompt would hide a mistake in it."""
+"""A second copy on purpose: baselines that used the engine's prompt would hide a mistake in it."""
 
 
 def _pairs(requests: Requests) -> Iterator[tuple[str, str, str]]:
@@ -223,5 +218,5 @@ def _seconds(call: Callable[[], Any]) -> float:
 
 
 def _logit(probability: float) -> float:
-    inside = min(max(probability, 1e-12), 1 - 1e-12)
-    return math.log(inside / (1 - inside))
+    clamped = min(max(probability, 1e-12), 1 - 1e-12)
+    return math.log(clamped / (1 - clamped))

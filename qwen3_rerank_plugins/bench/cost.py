@@ -1,12 +1,9 @@
-"""What a workload costs: tokens and FLOPs counted, and the rate this machine reaches in plain matrix products.
-
-Comes in: tokenised requests and a `Shape`. Goes out: numbers.
-Must not know: engines, peers.
+"""The cost of a workload in tokens and FLOPs, and the FLOP/s that this machine reaches in plain matrix products.
 
 FLOPs of a forward pass = 2 * parameters of the layers * tokens
                         + 4 * layers * heads * head_dim * (query, key) pairs
-where a token's pairs are itself and all before it: the multiply-adds of q.k and of weights.v. Embedding, norms and the
-two-row head are left out, so a share of the GEMM rate computed from this is never flattered.
+A token pairs with itself and all tokens before it; the second term counts the multiply-adds of q.k and of weights.v.
+Embedding, norms and the two-row head are left out, so a share of the GEMM rate computed from this is never too high.
 """
 
 from __future__ import annotations
@@ -30,10 +27,10 @@ class TokenCount:
     """The tokens of a workload, counted three ways.
 
     Attributes:
-        naive: every prompt whole, without padding.
-        padded: every prompt whole, sorted by length and padded in batches of 32, as sentence-transformers does.
-        unique: every prefix once a pass and every tail once: what the packed pass computes.
-        passes: passes under the budget.
+        naive: whole prompts without padding.
+        padded: whole prompts sorted by length and padded in batches of 32, as sentence-transformers does.
+        unique: tokens that packed batches compute: each prefix once per batch, each different document once.
+        passes: batches under the budget.
     """
 
     naive: int
@@ -43,12 +40,12 @@ class TokenCount:
 
 
 def count_tokens(requests: Sequence[TokenizedRequest], budget: int) -> TokenCount:
-    """Count the tokens of a workload under a budget of unique tokens a pass."""
+    """Count the tokens of a workload under a budget of unique tokens per batch."""
     prompts = sorted(
         (len(r.prefix) + len(r.document_ids[document]) for r in requests for document in r.inverse_index), reverse=True
     )
     batches = [prompts[start : start + _PADDED_BATCH] for start in range(0, len(prompts), _PADDED_BATCH)]
-    plans = plan_batches([_lengths(request) for request in requests], budget)
+    plans = plan_batches([lengths_of(request) for request in requests], budget)
     return TokenCount(
         naive=sum(prompts),
         padded=sum(batch[0] * len(batch) for batch in batches),
@@ -58,8 +55,8 @@ def count_tokens(requests: Sequence[TokenizedRequest], budget: int) -> TokenCoun
 
 
 def count_flops(requests: Sequence[TokenizedRequest], shape: Shape, budget: int) -> float:
-    """FLOPs of the unique tokens of a workload."""
-    lengths = [_lengths(request) for request in requests]
+    """Return the FLOPs of the unique tokens of a workload; `budget` is in unique tokens per batch."""
+    lengths = [lengths_of(request) for request in requests]
     plans = plan_batches(lengths, budget)
     pairs = 0
     for part in (part for plan in plans for part in plan.slices):
@@ -74,9 +71,10 @@ def count_flops(requests: Sequence[TokenizedRequest], shape: Shape, budget: int)
 
 
 def measure_gemm_rate(shape: Shape, dtype: torch.dtype, device: torch.device) -> float:
-    """FLOP/s of the MLP's own matrix product [rows, hidden] x [hidden, intermediate]: the roof of any pass here.
+    """Return the FLOP/s of the MLP's matrix product [rows, hidden] x [hidden, intermediate].
 
-    The number of rows that goes fastest counts: few for the caches of a CPU, many for a GPU.
+    It is the upper bound for any batch on this device. The fastest of several numbers of rows counts: few rows suit the
+    caches of a CPU, many suit a GPU.
     """
     return max(_gemm_rate(rows, shape, dtype, device) for rows in (256, 1024, 4096))
 
@@ -94,7 +92,8 @@ def _gemm_rate(rows: int, shape: Shape, dtype: torch.dtype, device: torch.device
     return statistics.median(rates[2:])  # the first two warm up
 
 
-def _lengths(request: TokenizedRequest) -> Workload:
+def lengths_of(request: TokenizedRequest) -> Workload:
+    """Return the token lengths of a request, as `plan_batches` takes them."""
     return Workload(len(request.prefix), tuple(map(len, request.document_ids)))
 
 

@@ -1,7 +1,6 @@
-"""Memory while a model loads, watched in a process of its own, where nothing has been allocated before.
+"""Peak memory while a model loads, measured in a new process where nothing has been allocated before.
 
-Comes in: settings. Goes out: `Loading`. As a program (`python -m`): settings as JSON on stdin, `Loading` as JSON out.
-Must not know: what the model will be used for.
+`python -m` on this module reads the settings as JSON from stdin and prints `Loading` as JSON.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import torch
 import transformers
 from safetensors import safe_open
 
-from qwen3_rerank_plugins.bench.stopwatch import measure
+from qwen3_rerank_plugins.bench.stopwatch import Measured, measure
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import find_checkpoint
 from qwen3_rerank_plugins.engine.loading.loader import load_model
 from qwen3_rerank_plugins.engine.loading.placement import choose_placement
@@ -27,13 +26,13 @@ from qwen3_rerank_plugins.errors import SettingsError
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Loading:
-    """Memory of a fresh process that loads the model, libraries not counted.
+    """Memory of a new process that loads the model, without the memory of its libraries.
 
     Attributes:
-        stored: dtype of the files.
-        weights: bytes of the parameters.
-        peak: bytes at the highest point while loading.
-        peak_ratio: peak over weights; 2 would mean two copies.
+        stored: dtype of the weights in the files.
+        weights: bytes of the loaded parameters.
+        peak: largest number of bytes while loading.
+        peak_ratio: peak / weights; 2 would mean two copies.
     """
 
     stored: str
@@ -43,38 +42,43 @@ class Loading:
 
 
 def watch_in_fresh_process(settings: EngineSettings) -> Loading:
-    """Load the model in a new interpreter and return what it saw."""
+    """Load the model in a new interpreter and return what it measured."""
     command = [sys.executable, "-m", __name__]
-    asked = json.dumps(dataclasses.asdict(settings))  # not an argument: anybody can list those, and one is the token
+    # through stdin: other users can list a process's arguments, and the settings hold the hub token
+    asked = json.dumps(dataclasses.asdict(settings))
     done = subprocess.run(command, input=asked, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise RuntimeError(f"Loading in a process of its own failed:\n{done.stderr}")
+        raise RuntimeError(f"Loading in a new process failed:\n{done.stderr}")
     return Loading(**json.loads(done.stdout.splitlines()[-1]))
 
 
 def watch(settings: EngineSettings) -> Loading:
-    """Load the model here, and report the peak."""
-    _ = transformers.AutoModelForCausalLM, transformers.Qwen3ForCausalLM  # imported before the watch starts
+    """Load the model in this process and return the peak."""
+    _ = transformers.AutoModelForCausalLM, transformers.Qwen3ForCausalLM  # imported before the measurement starts
     device = choose_placement(settings).device
     torch.empty(1, device=device)
     measured = measure(lambda: _load_and_touch(settings), device)
-    if measured.peak_growth is None:
-        raise SettingsError(f"Peak memory cannot be watched on {device} here. Use device='cuda', or Linux.")
+    peak = require_growth(measured, device)
     weights = sum(parameter.nbytes for parameter in measured.answer.parameters())
-    return Loading(
-        stored_dtype(find_checkpoint(settings).folder), weights, measured.peak_growth, measured.peak_growth / weights
-    )
+    return Loading(stored_dtype(find_checkpoint(settings).folder), weights, peak, peak / weights)
+
+
+def require_growth(measured: Measured, device: torch.device) -> int:
+    """Return the peak growth in bytes, or raise SettingsError if this system cannot measure it."""
+    if measured.peak_growth is None:
+        raise SettingsError(f"Peak memory cannot be measured on {device} here. Use device='cuda', or Linux.")
+    return measured.peak_growth
 
 
 def stored_dtype(folder: Path) -> str:
-    """The dtype of the first tensor of the first file, in torch's word."""
+    """Return the dtype of the first tensor of the first weight file, such as "bfloat16"."""
     with safe_open(sorted(folder.glob("*.safetensors"))[0], framework="pt") as file:
         stored: torch.dtype = file.get_tensor(next(iter(file.keys()))).dtype
     return str(stored).removeprefix("torch.")
 
 
 def _load_and_touch(settings: EngineSettings) -> Any:
-    """Weights that stay in the dtype of their file are mapped, and resident only once they are read: read them."""
+    """Load the weights and read them, because memory-mapped weights are resident only after that."""
     causal_lm = load_model(settings, find_checkpoint(settings)).causal_lm
     for parameter in causal_lm.parameters():
         parameter.flatten()[::256].sum().item()

@@ -1,23 +1,12 @@
-"""The record of a speed study -> one picture: throughput by workload and peer.
-
-Comes in: the JSON of a record. Goes out: a PNG.
-Must not know: how anything was measured.
-"""
+"""The picture of a speed study: throughput by workload and implementation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from qwen3_rerank_plugins.errors import MissingExtraError
+from qwen3_rerank_plugins._records import Record, require_matplotlib
 
-try:
-    from matplotlib.figure import Figure
-except ModuleNotFoundError as error:
-    if error.name != "matplotlib":
-        raise
-    raise MissingExtraError("matplotlib", "bench") from error
+require_matplotlib("bench")  # importing this module fails before a study has taken its minutes
 
 _COLORS = {"ours": "#5b3fd6", "st": "#e08e45", "card-last": "#7fa7a3", "card": "#b9bdc4", "vllm": "#3f8fd6"}
 _NAMES = {
@@ -29,23 +18,27 @@ _NAMES = {
 }
 
 
-def draw_speed(record: Mapping[str, Any], path: Path) -> None:
-    """Documents a second relative to ours, one group a workload, the absolute figures beside the bars."""
+def draw_speed(record: Record, path: Path) -> None:
+    """Write a PNG of documents per second relative to ours, one group per workload, with absolute figures as labels."""
+    from matplotlib.figure import Figure
+
     workloads = record["results"]["workloads"]
-    peers = [row["peer"] for row in workloads[0]["rows"]]
-    figure = Figure(figsize=(9, 1.2 + 0.32 * len(peers) * len(workloads)), layout="constrained")
+    names = [row["peer"] for row in workloads[0]["rows"]]
+    figure = Figure(figsize=(9, 1.2 + 0.32 * len(names) * len(workloads)), layout="constrained")
     axes = figure.add_subplot()
-    thickness = 0.8 / len(peers)
-    for order, peer in enumerate(peers):
-        rows = [next(row for row in workload["rows"] if row["peer"] == peer) for workload in workloads]
-        places = [group + order * thickness for group in range(len(workloads))]
-        shares = [1 / row["ratio"]["median"] for row in rows]
+    thickness = 0.8 / len(names)
+    for order, name in enumerate(names):
+        rows = [next(row for row in workload["rows"] if row["peer"] == name) for workload in workloads]
         bars = axes.barh(
-            places, shares, thickness * 0.92, label=_NAMES.get(peer, peer), color=_COLORS.get(peer, "#888888")
+            [group + order * thickness for group in range(len(workloads))],
+            [1 / row["ratio"]["median"] for row in rows],
+            thickness * 0.92,
+            label=_NAMES.get(name, name),
+            color=_COLORS.get(name, "#888888"),
         )
         labels = [
             f"{row['documents_per_second']:.3g}/s"
-            + ("" if peer == "ours" else f"   {row['ratio']['median']:.2f}x slower")
+            + ("" if name == "ours" else f"   {row['ratio']['median']:.2f}x slower")
             for row in rows
         ]
         axes.bar_label(bars, labels, padding=4, fontsize=8, color="#444444")
@@ -62,9 +55,7 @@ def draw_speed(record: Mapping[str, Any], path: Path) -> None:
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     around = record["circumstances"]
     axes.set_title(
-        f"Documents a second: {around['subject']}\n{around['dtype']} on {around['device']}",
-        loc="left",
-        fontsize=10,
+        f"Documents per second: {around['subject']}\n{around['dtype']} on {around['device']}", loc="left", fontsize=10
     )
     axes.legend(loc="lower right", frameon=False, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,6 @@
 """Time and memory of a call, and the comparison of several calls that take turns.
 
-Comes in: functions. Goes out: seconds and bytes.
-Must not know: what the functions do.
-
-Turns, not blocks: a machine that slows down for a minute then slows everybody down alike, and ratios are formed inside
+Calls take turns because a machine that slows down for a minute then slows all of them down. Ratios are computed within
 one turn.
 """
 
@@ -13,7 +10,7 @@ import contextlib
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +24,9 @@ class Measured:
     """One call.
 
     Attributes:
-        seconds: wall clock, the device synchronised.
-        peak_growth: bytes by which memory grew at most above where it stood; None where this system cannot tell.
-        answer: what the call returned.
+        seconds: wall time, with the device synchronized.
+        peak_growth: peak memory during the call minus memory before it, in bytes; None if this system cannot tell.
+        answer: the return value.
     """
 
     seconds: float
@@ -39,7 +36,7 @@ class Measured:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Spread:
-    """Several measurements of one thing."""
+    """Several measurements of the same quantity."""
 
     median: float
     lowest: float
@@ -47,12 +44,12 @@ class Spread:
 
     @classmethod
     def of(cls, values: list[float]) -> Spread:
-        """Median and range."""
+        """Return the median and the range."""
         return cls(statistics.median(values), min(values), max(values))
 
 
 def measure(call: Callable[[], Any], device: torch.device) -> Measured:
-    """Run once, with the clock and the memory watched."""
+    """Run a call once and measure its time and memory."""
     with _watched_peak(device) as peak_growth:
         _synchronize(device)
         started = time.perf_counter()
@@ -65,13 +62,13 @@ def measure(call: Callable[[], Any], device: torch.device) -> Measured:
 def take_turns(
     calls: Mapping[str, Callable[[], Any]], rounds: int, device: torch.device, before: Callable[[str, int], None]
 ) -> dict[str, list[Measured]]:
-    """Run every call once a round, the order reversed every other round.
+    """Run every call once per round; the order is reversed in every second round.
 
     Args:
-        calls: by name.
-        rounds: how often each runs.
-        device: what to synchronise and whose memory to watch.
-        before: told the name and the round before each run, for a progress bar.
+        calls: the calls by name.
+        rounds: runs of each call.
+        device: the device to synchronize and to measure memory on.
+        before: called with the name and the round, from 0, before each run.
     """
     measured: dict[str, list[Measured]] = {name: [] for name in calls}
     for turn in range(rounds):
@@ -83,8 +80,19 @@ def take_turns(
 
 
 def ratios(ours: list[Measured], theirs: list[Measured]) -> Spread:
-    """How many times as long they took, turn by turn."""
+    """Return how many times as long theirs took, turn by turn."""
     return Spread.of([their.seconds / our.seconds for our, their in zip(ours, theirs, strict=True)])
+
+
+def largest_growth(runs: list[Measured]) -> int | None:
+    """Return the largest peak growth of several runs, in bytes; None if it is not known."""
+    return max((run.peak_growth for run in runs if run.peak_growth is not None), default=None)
+
+
+def largest_difference(ours: Measured, theirs: Measured) -> float:
+    """Return the largest absolute difference between two lists of log-odds."""
+    pairs: Iterable[tuple[float, float]] = zip(ours.answer, theirs.answer, strict=True)
+    return max(abs(a - b) for a, b in pairs)
 
 
 @contextlib.contextmanager
@@ -95,7 +103,7 @@ def _watched_peak(device: torch.device) -> Iterator[Callable[[], int | None]]:
         yield lambda: torch.cuda.max_memory_allocated(device) - before
         return
     try:
-        _HIGH_WATER_MARK.write_text("5", encoding="ascii")  # Linux: the peak starts again from what is resident now
+        _HIGH_WATER_MARK.write_text("5", encoding="ascii")  # Linux: reset the peak to the current resident memory
     except OSError:
         yield lambda: None
         return
@@ -104,7 +112,7 @@ def _watched_peak(device: torch.device) -> Iterator[Callable[[], int | None]]:
 
 
 def resident_bytes(field: str = "VmRSS") -> int:
-    """Resident memory of the process on Linux; with "VmHWM" its peak."""
+    """Return the resident memory of this process in bytes on Linux; the field "VmHWM" is its peak."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024

@@ -1,7 +1,6 @@
-"""The model under test: a checkpoint that exists, or one of a published shape with random weights, made in place.
+"""The model under test: an existing checkpoint, or a new one of a published shape with random weights.
 
-Comes in: a model's name, or a shape and a depth. Goes out: `Subject`, a folder that every peer can load.
-Must not know: workloads, clocks. Random weights rank nothing; they cost exactly what real ones cost.
+Random weights rank nothing, but they cost exactly what real weights cost.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ ShapeName = Literal["0.6b", "4b", "8b"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Subject:
-    """What is measured.
+    """The model under test.
 
     Attributes:
-        folder: the checkpoint.
+        folder: a checkpoint that our engine and every baseline can load.
         shape: its sizes.
-        label: for people: "0.6b, 4 of 28 layers, random weights", or the model's name.
+        label: its name in tables, such as "0.6b, 4 of 28 layers, random weights".
     """
 
     folder: Path
@@ -45,15 +44,15 @@ class Subject:
 def open_subject(
     model: str | None, shape: ShapeName, layers: int | None, dtype: torch.dtype, tokenizer: Path | None
 ) -> Iterator[Subject]:
-    """The given model, or a random one that is deleted afterwards.
+    """Yield the given model, or a random one that is deleted afterwards.
 
     Args:
-        model: a real checkpoint; None makes one.
-        shape: the published shape of a random one.
-        layers: its depth, None for all.
-        dtype: of the weights on disk.
-        tokenizer: a folder with the tokenizer of a Qwen3-Reranker; None takes the demo's, whose vocabulary is smaller
-            (documents are cut by tokens, so that the work is the same).
+        model: a real checkpoint; None makes a random one.
+        shape: the published shape of the random model.
+        layers: number of layers of the random model; None is all.
+        dtype: dtype of the random weights on disk.
+        tokenizer: folder with the tokenizer of a Qwen3-Reranker; None takes the demo's. The demo's vocabulary is
+            smaller, but documents are cut by tokens, so the work is the same.
     """
     if model is not None:
         checkpoint = find_checkpoint(EngineSettings(model=model))
@@ -69,7 +68,7 @@ def open_subject(
 
 @contextlib.contextmanager
 def stored_as(subject: Subject, dtype: torch.dtype) -> Iterator[Path]:
-    """A copy of the checkpoint with its weights in another dtype; deleted afterwards."""
+    """Yield a copy of the checkpoint with its weights in another dtype; it is deleted afterwards."""
     with tempfile.TemporaryDirectory(prefix="qwen3-rerank-bench-") as copy:
         folder = Path(copy)
         for file in sorted(path for path in subject.folder.iterdir() if path.is_file()):
@@ -82,10 +81,10 @@ def stored_as(subject: Subject, dtype: torch.dtype) -> Iterator[Path]:
 
 
 def write_random_checkpoint(folder: Path, shape: Shape, dtype: torch.dtype, tokenizer: Path, seed: int = 0) -> None:
-    """A checkpoint folder that transformers and sentence-transformers load like a published one.
+    """Write a checkpoint folder that transformers and sentence-transformers load like a published one.
 
-    The weights are scaled so that log-odds of several units come out: differences between two ways to compute them
-    would not show in scores that are all nearly zero.
+    The weights are scaled so that log-odds span several units, because scores near zero would hide differences between
+    two implementations.
     """
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -106,7 +105,7 @@ def write_random_checkpoint(folder: Path, shape: Shape, dtype: torch.dtype, toke
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        with torch.device(device):  # an 8B is filled in seconds on a GPU, and in minutes on a CPU
+        with torch.device(device):  # filling an 8B model takes seconds on a GPU and minutes on a CPU
             causal_lm = Qwen3ForCausalLM(config)
     finally:
         torch.set_default_dtype(before)
@@ -127,7 +126,7 @@ def _randomize(causal_lm: Any, generator: torch.Generator) -> None:
 
 
 def _add_tokenizer(folder: Path, tokenizer: Path) -> None:
-    """The tokenizer's files, and those by which sentence-transformers knows a yes/no reranker: the demo's own."""
+    """Copy the tokenizer, and the demo's files by which sentence-transformers recognizes a yes/no reranker."""
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(tokenizer / name, folder / name)
     for name in ("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"):

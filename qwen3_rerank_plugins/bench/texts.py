@@ -1,8 +1,4 @@
-"""Real text, drawn by seed and cut to a length in tokens.
-
-Comes in: reranking sets, or nothing for the passages bundled with the package. Goes out: strings.
-Must not know: what they are for.
-"""
+"""Real text of a given length in tokens, drawn with a seed from reranking sets or from the bundled passages."""
 
 from __future__ import annotations
 
@@ -19,17 +15,17 @@ from qwen3_rerank_plugins.data.readers import open_records, require_objects
 from qwen3_rerank_plugins.data.tasks import parse_task
 
 _TRIES = 100
-"""Of so few tokens there may be no other text."""
+"""Draws before a repeated text is accepted: there may be no other text of so few tokens."""
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+")
 
 
 class RealText:
-    """An endless supply of distinct texts of any length, the same ones for the same seed.
+    """An endless supply of distinct texts of any length. Equal seeds give equal texts.
 
     Args:
-        passages: where the sentences come from.
-        tokenizer: counts the tokens.
-        seed: which texts come out.
+        passages: source of the sentences.
+        tokenizer: tokenizer that counts the tokens.
+        seed: random seed.
     """
 
     def __init__(self, passages: Iterable[str], tokenizer: Tokenizer, seed: int) -> None:
@@ -41,7 +37,7 @@ class RealText:
         self._drawn: set[str] = set()
 
     def draw(self, tokens: int) -> str:
-        """Whole sentences in a new order, the last one cut so that about `tokens` tokens remain; never a text twice."""
+        """Return a new text of about `tokens` tokens: whole sentences in random order, the last one cut."""
         text = self._draw(tokens)
         for _ in range(_TRIES):
             if text not in self._drawn:
@@ -62,18 +58,18 @@ class RealText:
         return text[: offsets[tokens - 1][1]] if len(offsets) > tokens else text
 
     def lengths_between(self, shortest: int, longest: int, count: int) -> list[int]:
-        """Token lengths, even over a range."""
+        """Return token lengths that are uniform over a range."""
         return [self._random.randint(shortest, longest) for _ in range(count)]
 
     def log_normal_lengths(self, median: float, spread: float, bounds: tuple[int, int], count: int) -> list[int]:
-        """Token lengths with the long tail that real collections have, kept within bounds."""
+        """Return token lengths with the long tail of real collections, clamped to bounds."""
         shortest, longest = bounds
         draws = (round(median * self._random.lognormvariate(0, spread)) for _ in range(count))
         return [min(max(draw, shortest), longest) for draw in draws]
 
 
 def read_passages(sets: Sequence[Path]) -> list[str]:
-    """The candidate texts of reranking sets, or the bundled passages where none is given."""
+    """Return the candidate texts of reranking sets, or the bundled passages if there are no sets."""
     if not sets:
         return [json.loads(line)["text"] for line in CORPUS.read_text(encoding="utf-8").strip().split("\n")]
     found: list[str] = []

@@ -1,8 +1,4 @@
-"""The five workloads of the benchmark: what users do with a reranker, from one short list to a mixed queue.
-
-Comes in: `RealText`. Goes out: named lists of `RerankRequest`s.
-Must not know: engines, peers, clocks.
-"""
+"""The five workloads of the benchmark, from one short list of documents to many mixed requests."""
 
 from __future__ import annotations
 
@@ -16,32 +12,31 @@ from qwen3_rerank_plugins.engine.request import RerankRequest, make_request
 Size = Literal["full", "short"]
 MAX_LENGTH = 8192
 ROUNDS = 3
-"""Enough for a median, where a call takes seconds."""
+"""Rounds of a workload whose calls take seconds: enough for a median."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BenchWorkload:
-    """Requests that are made together, as one call."""
+    """Requests that are scored together, as one call."""
 
     name: str
     requests: tuple[RerankRequest, ...]
 
     @property
     def documents(self) -> int:
-        """Documents of all requests."""
+        """Number of documents of all requests."""
         return sum(len(request.documents) for request in self.requests)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to draw a workload: queries, documents for each, and their lengths in tokens.
+    """How to draw a workload.
 
     Attributes:
-        full: (queries, documents for each) on a GPU.
-        short: the same for a CPU, where seconds become minutes.
-        lengths: draws the token lengths of so many documents.
-        rounds: how often it is run unless somebody says otherwise; more where a call is so short that its time jumps
-            about.
+        full: (queries, documents per query) on a GPU.
+        short: (queries, documents per query) on a CPU, where the full size would take minutes.
+        lengths: function that draws the token lengths of a number of documents.
+        rounds: default number of rounds; more for short calls, because their times vary more.
     """
 
     full: tuple[int, int]
@@ -60,7 +55,7 @@ RECIPES = {
 
 
 def draw_workload(name: str, text: RealText, size: Size) -> BenchWorkload:
-    """Draw one of `RECIPES`; equal seeds of the text give equal workloads."""
+    """Draw one of `RECIPES`. Equal seeds of the text give equal workloads."""
     recipe = RECIPES[name]
     queries, documents = recipe.full if size == "full" else recipe.short
     requests = []

@@ -7,41 +7,30 @@ normalizes the vectors in 64 bits.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from qwen3_rerank_plugins._plurals import counted, share
-from qwen3_rerank_plugins._printable import logger, one_line, shown
+from qwen3_rerank_plugins._printable import logger
 from qwen3_rerank_plugins.embedding.checkpoint import find_embedding_checkpoint
+from qwen3_rerank_plugins.embedding.loading import load_transformer
 from qwen3_rerank_plugins.embedding.request import EmbeddingRequest
 from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
-from qwen3_rerank_plugins.engine.checkpoints.checkpoint import Checkpoint, check_embedding_rows
 from qwen3_rerank_plugins.engine.checkpoints.nonfinite_weights import describe_damage
-from qwen3_rerank_plugins.engine.concurrency.lifetime import loading_alone
-from qwen3_rerank_plugins.engine.loading.budget import MemoryCheck, check_weights_fit
-from qwen3_rerank_plugins.engine.loading.cpu_threads import threads_for, use_threads
-from qwen3_rerank_plugins.engine.loading.loader import dtype_word
-from qwen3_rerank_plugins.engine.loading.placement import choose_placement, dtype_name, use_device
-from qwen3_rerank_plugins.engine.loading.quiet import quiet_libraries
+from qwen3_rerank_plugins.engine.loading.budget import MemoryCheck
 from qwen3_rerank_plugins.engine.loading.shape import Shape
 from qwen3_rerank_plugins.engine.memory import is_out_of_memory
-from qwen3_rerank_plugins.engine.text.tokenizer_file import library_errors
 from qwen3_rerank_plugins.errors import (
     DeviceMemoryError,
-    IncompleteCheckpointError,
     NonFiniteScoreError,
     NoRoomError,
     PassError,
     RequestError,
-    RerankError,
-    UnsupportedCheckpointError,
 )
 
 Vectors = list[list[float]]
-END_TOKEN = "<|endoftext|>"
 NFC_GROWTH = 3
 """NFC, which the tokenizer applies first, turns one byte of UTF-8 into at most this many."""
 
@@ -63,7 +52,7 @@ class LoadedEmbedder:
         checkpoint = find_embedding_checkpoint(settings)
         self._name, self._dimension = checkpoint.name, int(checkpoint.config["hidden_size"])
         self._weight_files = checkpoint.weight_files
-        self._transformer = _load(settings, checkpoint)
+        self._transformer = load_transformer(settings, checkpoint)
         weights = next(self._transformer.parameters())
         self._check_memory = MemoryCheck(
             Shape.from_config(checkpoint.config),
@@ -73,11 +62,6 @@ class LoadedEmbedder:
             remedy="padding included. Lower the batch size or max_length, or give the process more memory.",
         )
         self._longest = int(self._transformer.max_seq_length)
-        highest = max(self._transformer.tokenizer.get_vocab().values())
-        check_embedding_rows(
-            checkpoint.name, highest + 1, self._transformer[0].auto_model.get_input_embeddings().num_embeddings
-        )
-        _check_end_token(self._transformer.tokenizer, checkpoint.name)
 
     def embed(self, request: EmbeddingRequest) -> Vectors:
         """Return one unit vector per text, in order.
@@ -163,80 +147,6 @@ class LoadedEmbedder:
             return []
         ids = self._transformer.tokenizer(list(texts), truncation=False, padding=False, verbose=False)["input_ids"]
         return [len(one) for one in ids]
-
-
-def _load(settings: EmbeddingSettings, checkpoint: Checkpoint) -> Any:
-    with loading_alone():
-        from sentence_transformers import SentenceTransformer
-
-    placement = choose_placement(settings.engine)
-    use_device(placement.device)
-    check_weights_fit(checkpoint.name, Shape.from_config(checkpoint.config), placement)
-    threads = threads_for(settings.threads, checkpoint.config)
-    use_threads(threads.count)
-    try:
-        with loading_alone(), quiet_libraries(), library_errors(checkpoint.tokenizer_file, panics_only=True):
-            transformer = SentenceTransformer(
-                str(checkpoint.folder),
-                device=str(placement.device),
-                local_files_only=True,
-                trust_remote_code=settings.trust_remote_code,
-                model_kwargs={dtype_word(): placement.dtype, "use_safetensors": True},
-            )
-    except Exception as error:
-        if isinstance(error, RerankError):
-            raise
-        if is_out_of_memory(error):
-            raise DeviceMemoryError(
-                f"The weights of {checkpoint.name!r} do not fit into the free memory: {str(error).rstrip('.')}. Free "
-                "memory, or use a smaller model."
-            ) from error
-        raise UnsupportedCheckpointError(
-            f"sentence-transformers cannot load {shown(checkpoint.name)}: {type(error).__name__}: {one_line(error)}. "
-            "Download or export it again."
-        ) from error
-    _check_complete(checkpoint, transformer)
-    logger.info(
-        "loaded %s (commit %s) on %s (%s), %s (%s), %d thread(s) (%s)",
-        checkpoint.name,
-        checkpoint.commit or "none, a local folder",
-        placement.device,
-        placement.device_reason,
-        dtype_name(placement.dtype),
-        placement.dtype_reason,
-        threads.count,
-        threads.reason,
-    )
-    return transformer
-
-
-def _check_complete(checkpoint: Checkpoint, transformer: Any) -> None:
-    """Refuse missing parameters, which transformers would only log and fill with random values."""
-    from safetensors import safe_open
-
-    in_files: set[str] = set()
-    for file in checkpoint.weight_files:
-        with safe_open(file, framework="numpy") as opened:
-            in_files |= {name.removeprefix("model.") for name in opened.keys()}  # noqa: SIM118  not a dict
-    in_model = set(transformer[0].auto_model.state_dict())
-    missing, unused = in_model - in_files, in_files - in_model - {"lm_head.weight"}
-    for names, what in ((missing, "missing from"), (unused, "left over in")):
-        if names:
-            raise IncompleteCheckpointError(
-                f"{counted(len(names), 'parameter', 'is')} {what} the files of {checkpoint.name!r}, such as "
-                f"{min(names)}. Download or export the checkpoint again; merge adapters first."
-            )
-
-
-def _check_end_token(tokenizer: Any, name: str) -> None:
-    """Refuse a tokenizer that does not append the end token, as in early exports; its hidden state is the vector."""
-    ids = list(tokenizer("")["input_ids"])
-    if ids != [tokenizer.convert_tokens_to_ids(END_TOKEN)]:
-        raise UnsupportedCheckpointError(
-            f"The tokenizer of {name!r} turns an empty text into {ids}, not into the end token {END_TOKEN} alone, "
-            "which every Qwen3-Embedding appends and pools. Download the checkpoint again, or use the tokenizer of its "
-            "base model."
-        )
 
 
 def _check_limit(name: str, asked: int | None, most: int, what: str) -> None:

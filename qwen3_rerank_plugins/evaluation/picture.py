@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qwen3_rerank_plugins._plurals import counted
-from qwen3_rerank_plugins.bench.report import Record
-from qwen3_rerank_plugins.errors import MissingExtraError
+from qwen3_rerank_plugins._records import Record, require_matplotlib
 
-try:
+if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-except ModuleNotFoundError as error:
-    if error.name != "matplotlib":
-        raise
-    raise MissingExtraError("matplotlib", "eval") from error
+
+require_matplotlib("eval")  # importing this module fails before an evaluation has taken its minutes
 
 _BEFORE, _AFTER, _WORSE, _GRAY = "#9aa0ab", "#5b3fd6", "#c8553d", "#5f6570"
 _OFFSET = 0.14
@@ -23,6 +20,8 @@ _OFFSET = 0.14
 
 def draw(record: Record, path: Path) -> None:
     """Draw the first measure (nDCG@k) as a PNG: one row per set, from before to after, and the mean below a line."""
+    from matplotlib.figure import Figure
+
     results = record["results"]
     rows = [(one["name"], f"{one['queries']} queries", one["measures"][0]) for one in results["sets"]]
     if len(rows) > 1:

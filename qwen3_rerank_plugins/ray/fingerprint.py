@@ -54,10 +54,10 @@ class LoadedModel:
     """The files of a model, to be watched while the engine loads and uses them.
 
     Args:
-        settings: of the engine that loads the model.
+        settings: settings of the engine that loads the model.
 
     Attributes:
-        fingerprint: of the files before the engine read them.
+        fingerprint: computed before the engine reads the files.
 
     Raises:
         CheckpointError: the model is missing.

@@ -1,4 +1,4 @@
-"""Every peer scores the same pairs alike: differences in time are then worth comparing."""
+"""Every baseline gives our scores; only then is it fair to compare times."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tests.optional import need
 CPU = torch.device("cpu")
 
 
-@pytest.mark.filterwarnings("default")  # what the peers warn about is theirs to mend
-@pytest.mark.parametrize("peer", ["st", "card", "card-last"])
-def test_a_peer_gives_our_log_odds(peer: str, subject: Subject, text: RealText) -> None:
-    if peer == "st":
+@pytest.mark.filterwarnings("default")  # warnings of other packages
+@pytest.mark.parametrize("baseline", ["st", "card", "card-last"])
+def test_a_baseline_gives_our_log_odds(baseline: str, subject: Subject, text: RealText) -> None:
+    if baseline == "st":
         need("sentence_transformers")
     requests = [
         make_request(text.draw(9), [text.draw(length) for length in (5, 80, 33)], None),
@@ -26,18 +26,18 @@ def test_a_peer_gives_our_log_odds(peer: str, subject: Subject, text: RealText) 
     ]
     makers = make_baselines(subject.folder, EngineSettings(model=str(subject.folder)), CPU, torch.float32)
     scored = {}
-    for name in ("ours", peer):
+    for name in ("ours", baseline):
         scorer = makers[name]()
         scorer.prepare(requests)
         scored[name] = scorer.score(requests)
     assert len(scored["ours"]) == 4
     assert max(abs(score) for score in scored["ours"]) > 0.1, "scores near zero would agree by themselves"
-    assert scored[peer] == pytest.approx(scored["ours"], abs=1e-4)
+    assert scored[baseline] == pytest.approx(scored["ours"], abs=1e-4)
 
 
-def test_a_peer_that_is_not_installed_is_not_offered(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    from qwen3_rerank_plugins.bench import baselines as peers
+def test_a_baseline_that_is_not_installed_is_not_offered(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    from qwen3_rerank_plugins.bench import baselines
 
-    monkeypatch.setattr(peers.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(baselines.importlib.util, "find_spec", lambda name: None)
     makers = make_baselines(subject.folder, EngineSettings(), CPU, torch.float32)
     assert list(makers) == ["ours", "card-last", "card"]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from qwen3_rerank_plugins.bench.load_memory import stored_dtype, watch_in_fresh_process
-from qwen3_rerank_plugins.bench.memory import PREFIX, _request, _slope, measure_memory
+from qwen3_rerank_plugins.bench.memory import PREFIX, _request, measure_memory
 from qwen3_rerank_plugins.bench.subject import Subject, stored_as
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from tests.bench.conftest import SMALL
@@ -16,18 +16,14 @@ from tests.bench.conftest import SMALL
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process its own peak")
 
 
-@pytest.mark.parametrize(("tokens", "tail"), [(1024, 400), (1024, 934), (500, 7)])
+@pytest.mark.parametrize(("tokens", "document"), [(1024, 400), (1024, 934), (500, 7)])
 def test_a_made_up_request_has_exactly_its_unique_tokens(tokens: int, document: int) -> None:
     request = _request(tokens, document)
     assert len(request.prefix) + sum(map(len, request.document_ids)) == tokens
     assert len(request.prefix) == PREFIX
 
 
-def test_the_slope_of_a_line_is_found() -> None:
-    assert _slope([1, 2, 4], [15, 25, 45]) == pytest.approx(10)
-
-
-def test_the_study_runs_passes_up_to_the_default_budget(subject: Subject, told: list[str]) -> None:
+def test_the_study_runs_batches_up_to_the_default_budget(subject: Subject, told: list[str]) -> None:
     settings = EngineSettings(model=str(subject.folder), device="cpu")
     results = measure_memory(subject, settings, told.append)
     assert [one.stored for one in results.loadings] == ["float32", "bfloat16"]

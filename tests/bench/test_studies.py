@@ -1,4 +1,4 @@
-"""Studies from their words to record, tables and picture."""
+"""Studies of speed and memory: record, tables and picture."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from qwen3_rerank_plugins._records import make_record, note_circumstances, write_record
+from qwen3_rerank_plugins._records import describe, make_record, note_circumstances, show_size, write_record
 from qwen3_rerank_plugins.bench.picture import draw_speed
-from qwen3_rerank_plugins.bench.report import as_markdown, describe, grids_of, size
+from qwen3_rerank_plugins.bench.report import as_markdown, grids_of
 from qwen3_rerank_plugins.bench.stopwatch import Spread
 from qwen3_rerank_plugins.bench.studies import Study, run_study
 from qwen3_rerank_plugins.bench.subject import Subject, open_subject
@@ -20,29 +20,24 @@ from qwen3_rerank_plugins.errors import SettingsError
 from tests.optional import need
 
 
-@pytest.mark.filterwarnings("default")  # what the peers warn about is theirs to mend
-@pytest.mark.parametrize("name", ["speed", "savings", "choices", "profile", "together", "quantization"])
-def test_a_study_gives_a_record_whose_tables_can_be_printed(
-    name: str, subject: Subject, told: list[str], tmp_path: Path
-) -> None:
-    if name == "speed":
-        need("sentence_transformers")
+@pytest.mark.filterwarnings("default")  # warnings of other packages
+def test_a_study_gives_a_record_whose_tables_can_be_printed(subject: Subject, told: list[str], tmp_path: Path) -> None:
+    need("sentence_transformers")
     engine = EngineSettings(device="cpu", dtype="float32")
-    study = Study(name=name, engine=engine, model=str(subject.folder), workloads=("small",), rounds=1)  # type: ignore[arg-type]
+    study = Study(name="speed", engine=engine, model=str(subject.folder), workloads=("small",), rounds=1)
     record = run_study(study, told.append)
     write_record(tmp_path / "deep" / "record.json", record)
     assert json.loads((tmp_path / "deep" / "record.json").read_text(encoding="utf-8")) == record
-    assert record["study"] == name
+    assert record["study"] == "speed"
     for grid in grids_of(record):
         assert all(len(row) == len(grid.header) for row in grid.rows)
         assert len(as_markdown(grid).splitlines()) == len(grid.rows) + 2
     assert told
-    if name == "speed":
-        rows = record["results"]["workloads"][0]["rows"]
-        assert [row["peer"] for row in rows] == ["ours", "st", "card-last", "card"]
-        assert all(row["largest_difference"] < 1e-3 for row in rows)
-        draw_speed(record, tmp_path / "picture.png")
-        assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+    rows = record["results"]["workloads"][0]["rows"]
+    assert [row["peer"] for row in rows] == ["ours", "st", "card-last", "card"]
+    assert all(row["largest_difference"] < 1e-3 for row in rows)
+    draw_speed(record, tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_record_says_what_its_figures_depend_on() -> None:
@@ -59,9 +54,9 @@ def test_an_unknown_workload_is_refused_before_anything_is_made() -> None:
         Study(name="speed", engine=EngineSettings(), workloads=("huge",))
 
 
-def test_an_unknown_peer_is_refused(subject: Subject) -> None:
-    study = Study(name="speed", engine=EngineSettings(device="cpu"), model=str(subject.folder), peers=("cohere",))
-    with pytest.raises(SettingsError, match="The peer 'cohere' is not installed here; there are ours"):
+def test_an_unknown_baseline_is_refused(subject: Subject) -> None:
+    study = Study(name="speed", engine=EngineSettings(device="cpu"), model=str(subject.folder), baselines=("cohere",))
+    with pytest.raises(SettingsError, match="The baseline 'cohere' is not installed here; there are ours"):
         run_study(study, lambda _: None)
 
 
@@ -76,36 +71,4 @@ def test_a_random_model_of_a_published_shape_is_made_and_deleted() -> None:
 
 @pytest.mark.parametrize(("count", "shown"), [(None, ""), (2**20, "1 MiB"), (3 * 2**30, "3.00 GiB")])
 def test_sizes_are_written_for_people(count: int | None, shown: str) -> None:
-    assert size(count) == shown
-
-
-def test_the_study_of_windows_counts_what_a_cut_loses(tmp_path: Path, told: list[str]) -> None:
-    filler = "The weather was fine all week and nothing else happened. " * 90
-    needle = "The capital of China is Beijing. "
-    candidates = {"begin": needle + filler, "end": filler + needle}
-    lines = [
-        json.dumps(
-            {
-                "query_id": f"q-{place}-1",
-                "query": "What is the capital of China?",
-                "candidates": [{"text": filler, "relevance": 0}, {"text": text, "relevance": 1}],
-            }
-        )
-        for place, text in candidates.items()
-    ]
-    (tmp_path / "long.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    engine = EngineSettings(device="cpu", dtype="float32")
-    study = Study(name="windows", engine=engine, model="demo", texts=(tmp_path / "long.jsonl",))
-    record = run_study(study, told.append)
-    rows = {(row["long_documents"], row["max_length"]): row for row in record["results"]["rows"]}
-    assert [found["first"] for found in rows["truncate", 256]["found"]] == [1, 0]
-    assert [found["first"] for found in rows["windows", 256]["found"]] == [1, 1]
-    assert rows["truncate", 256]["cut"] > 0 == rows["windows", 256]["cut"] == rows["truncate", 32768]["cut"]
-    (grid,) = grids_of(record)
-    assert [row[0] for row in grid.rows] == ["truncate", "windows"] * 3 + ["whole"]
-
-
-def test_the_study_of_windows_needs_judged_sets() -> None:
-    study = Study(name="windows", engine=EngineSettings(device="cpu"), model="demo")
-    with pytest.raises(SettingsError, match="name them with --texts"):
-        run_study(study, lambda _: None)
+    assert show_size(count) == shown

@@ -29,6 +29,5 @@ def test_a_short_workload_is_no_larger_than_a_full_one(text: RealText) -> None:
 def test_rounds_are_those_that_were_asked_for_and_more_only_where_nobody_asked(
     asked: int | None, small: int, passages: int
 ) -> None:
-    plan = SpeedPlan(["small", "passages"], ["ours"], "short", asked, 0, [], "")
+    plan = SpeedPlan(["small", "passages"], [], "short", asked, 0, [], "")
     assert (plan.rounds_of("small"), plan.rounds_of("passages")) == (small, passages)
-    assert plan.steps == 2 + small + passages

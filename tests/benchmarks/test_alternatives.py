@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.alternatives import ForgetfulModel, masked_attention
+from benchmarks.alternatives import WithoutMlpBuffer, masked_attention
 from qwen3_rerank_plugins.engine.model.layout import AttentionLayout, Segment
 from qwen3_rerank_plugins.engine.model.packed_model import PackedModel
 from qwen3_rerank_plugins.engine.model.sdpa import sdpa_attention
@@ -31,5 +31,5 @@ def test_attention_under_one_mask_a_document_is_the_engines_own(tail: int) -> No
 @pytest.mark.parametrize("rows", [30, 1024])
 def test_memory_that_is_not_kept_changes_nothing(rows: int, checkpoint: Callable[[str], Path]) -> None:
     model, requests = load_reference(checkpoint("grouped"), torch.float32), random_requests()
-    kept, own = (packed(model, requests, rows_at_once=rows, kind=kind) for kind in (PackedModel, ForgetfulModel))
+    kept, own = (packed(model, requests, rows_at_once=rows, kind=kind) for kind in (PackedModel, WithoutMlpBuffer))
     assert torch.equal(kept, own)

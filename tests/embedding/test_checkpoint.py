@@ -89,7 +89,7 @@ def yarn_without_a_factor(folder: Path) -> None:
 REFUSED: dict[Callable[[Path], None], str] = {
     another_family: "model_type 'bert', not 'qwen3'. Use Qwen/Qwen3-Embedding-0.6B, -4B or -8B, or",
     sliding_window: "sliding-window",
-    dynamic_rope: "RoPE type 'dynamic', with which sentence-transformers gives a text another vector beside a longer",
+    dynamic_rope: "RoPE type 'dynamic', with which sentence-transformers makes the vector of a text depend",
     long_rope: "RoPE type 'longrope'",
     yarn_without_a_factor: "RoPE type 'yarn', factor is None",
     no_modules: "has no modules.json",
@@ -154,7 +154,7 @@ def test_weights_that_are_not_complete_are_refused(what: str, folder: Path) -> N
     else:
         weights["layers.1.mlp.up_proj.lora_A.weight"] = weights["norm.weight"].clone()
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(IncompleteCheckpointError, match=f"1 parameter is {what} the files.*layers.1.mlp"):
+    with pytest.raises(IncompleteCheckpointError, match=f"1 parameters? (is|are) {what} the files.*layers.1.mlp"):
         LoadedEmbedder(EmbeddingSettings(model=str(folder)))
 
 

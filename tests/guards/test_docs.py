@@ -234,10 +234,13 @@ def test_every_record_is_shown_and_can_be_reproduced() -> None:
         "load": ("reliability.md", "python -m tests.load.soak "),
         "soak": ("reliability.md", "python -m tests.load.soak "),
         "threads": ("performance.md", "python -m benchmarks.cpu_threads "),
+        "speed": ("performance.md", "qwen3-rerank bench speed "),
+        "memory": ("performance.md", "qwen3-rerank bench memory "),
         "remote": ("remote.md", "python tools/remote_check.py "),
     }
     for record in sorted((ROOT / "benchmarks" / "results").glob("*.json")):
-        name, command = shown_in.get(json.loads(read(record))["study"], ("performance.md", "qwen3-rerank bench "))
+        study = json.loads(read(record))["study"]
+        name, command = shown_in.get(study, ("performance.md", f"python -m benchmarks {study} "))
         page = read(ROOT / "docs" / name)
         assert f"({'../benchmarks/results/' + record.name})" in page
         assert f"| `{record.stem}` | `{command}" in page

@@ -52,7 +52,7 @@ def test_the_notes_of_a_release_are_the_text_about_its_version() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
-        ("Unreleased\n", "Unreleased\n- Something.\n", "Move what is under Unreleased"),
+        ("Unreleased\n", "Unreleased\n- Something.\n", "Move the text under Unreleased"),
         ("## Unreleased\n", "", "leave Unreleased empty on top"),
         ("1.2.3", "1.2.4", "newest version is 1.2.4, the package's is 1.2.3"),
         ("2026-01-31", "2026-01-30", "dates 1.2.3 to 2026-01-30, today is 2026-01-31"),

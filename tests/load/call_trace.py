@@ -1,8 +1,4 @@
-"""What happened to one call on its way: noted at the seam by whoever sees it, read by the caller afterwards.
-
-Comes in: moments and faults. Goes out: which answer or error is the right one.
-Must not know: doors, questions.
-"""
+"""The trace of one call: its requests, its cancellation, and the faults it met, recorded where batches run."""
 
 from __future__ import annotations
 
@@ -17,7 +13,7 @@ from typing import Any
 
 
 class Moment(enum.Enum):
-    """When a call is cancelled. What the engine never reaches, a request of blank documents say, is not cancelled."""
+    """When a call is canceled. Requests that never reach the engine, such as blank documents, are not canceled."""
 
     AT_ONCE = "before it starts"
     QUEUED = "before a pass"
@@ -27,18 +23,19 @@ class Moment(enum.Enum):
 
 
 @dataclasses.dataclass(eq=False, slots=True)
-class Ticket:
-    """One call.
+class CallTrace:
+    """The trace of one call.
 
     Attributes:
-        moment: when it is to be cancelled; None is never.
-        cancel: what does it; called at most once, from whichever thread gets to the moment.
-        future: of the engine, for callers who have no task to cancel.
-        cancelled: whether that moment came.
-        over: the caller has an answer or an error.
-        broken, no_memory: a pass that held some of this call's documents failed, or did not fit with one document.
-        nan: for each request of this call, in order, the positions of documents that were given no finite score.
-        met: every fault that this call ran into, also those that nobody may notice.
+        moment: when to cancel it; None is never.
+        cancel: function that cancels it; called at most once, by the thread that reaches the moment.
+        future: the engine's future, for callers without a task to cancel.
+        cancelled: whether it was canceled.
+        over: whether the caller has an answer or an error.
+        broken: whether a batch with documents of this call raised.
+        no_memory: whether a batch with a single document of this call ran out of memory.
+        nan: positions of the documents without a finite score, by request of this call.
+        met: names of all faults that this call met, including those that callers must not notice.
     """
 
     moment: Moment | None = None
@@ -54,37 +51,38 @@ class Ticket:
     lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
     def reach(self, moment: Moment) -> None:
-        """The call got so far; if it is to be cancelled here, it is."""
+        """Note that the call reached a moment, and cancel it if it is to be canceled then."""
         with self.lock:
             if moment is not self.moment or self.cancelled or self.over or self.cancel is None:
                 return
             self.cancelled, cancel = True, self.cancel
-        with contextlib.suppress(RuntimeError):  # the loop may have closed since
+        with contextlib.suppress(RuntimeError):  # the event loop may be closed by now
             cancel()
 
     def finish(self) -> None:
-        """From now on nothing is cancelled any more.
+        """Note that the call is over, so that nothing is canceled afterwards.
 
-        The future knows the ticket by its callbacks: a circle that would keep a call's documents as if the package did.
+        Drop the future, because its callbacks refer to this trace: the cycle would keep the call's documents, and look
+        like a leak in the package.
         """
         with self.lock:
             self.over = True
             self.cancel = self.future = None
 
     def take_number(self) -> int:
-        """For the next request of this call."""
+        """Return the number of the next request of this call."""
         self.requests += 1
         return self.requests - 1
 
     def note_nan(self, request: int, documents: Iterable[int]) -> None:
-        """Documents of a request of this call that were given no finite score."""
+        """Note documents of one request that have no finite score."""
         self.nan.setdefault(request, set()).update(documents)
 
     @property
     def unscored(self) -> tuple[int, ...]:
-        """What the error must name: the documents of the first request that has any."""
+        """The documents that the error must name: those of the first request that has any."""
         return tuple(sorted(self.nan[min(self.nan)])) if self.nan else ()
 
 
-TICKET: ContextVar[Ticket | None] = ContextVar("ticket", default=None)
-"""Set before a door is opened; threads and tasks that the door starts inherit it."""
+CURRENT_TRACE: ContextVar[CallTrace | None] = ContextVar("trace", default=None)
+"""Set before each call; threads and tasks that the call starts inherit it."""

@@ -1,81 +1,37 @@
-"""Threads and coroutines that ask, and hold every answer and every error against what it must be.
-
-Comes in: questions, doors, rates. Goes out: notes in the tally.
-Must not know: how passes fail, or how anything is measured over time.
-"""
+"""Threads and coroutines that ask questions, and check every answer and every error."""
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import dataclasses
 import random
 import time
 from collections.abc import Sequence
-from typing import Protocol
 
 from qwen3_rerank_plugins.errors import ClosedError, DeviceMemoryError, NonFiniteScoreError, PassError
-from tests.load.call_trace import TICKET, Moment, Ticket
-from tests.load.entry_points import ASYNC_DOORS, DOORS, AsyncDoor, Door, answer_of_scores
-from tests.load.expected_answers import Answer, Expected, Verdict, judge
-from tests.load.faults import BAD_INPUT, BAD_INPUTS, CANCELLED, CLOSED, InjectedError, Rates
-from tests.load.outcomes import Tally
+from tests.load.call_trace import CURRENT_TRACE, CallTrace, Moment
+from tests.load.entry_points import ASYNC_ENTRY_POINTS, ENTRY_POINTS, AsyncEntryPoint, EntryPoint, answer_of_scores
+from tests.load.expected_answers import Answer, Verdict, judge
+from tests.load.faults import BAD_INPUT, BAD_INPUTS, CANCELLED, CLOSED, InjectedError
 from tests.load.questions import Question
-from tests.load.shutdown import Entrance
+from tests.load.shutdown import SharedClients
+from tests.load.work import CallResult, Work
 
 MOST_QUESTIONS_A_CALL = 3
-"""Of the doors that take several."""
+"""For the entry points that take several."""
 
 Cancelled = (asyncio.CancelledError, concurrent.futures.CancelledError)
 
 
-class Shift(Protocol):
-    """How long everybody goes on asking."""
-
-    def take(self) -> bool:
-        """Whether there is another call to make."""
-        ...
-
-    def end(self) -> None:
-        """From now on there is none."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Work:
-    """What all callers share.
-
-    Attributes:
-        expected: one entry a question.
-    """
-
-    questions: Sequence[Question]
-    expected: Sequence[Expected]
-    entrance: Entrance
-    rates: Rates
-    tolerance: float
-    seed: int
-    tally: Tally
-    shift: Shift
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a call came to: answers or an error."""
-
-    answers: Sequence[Answer] = ()
-    error: BaseException | None = None
-
-
 class Caller:
-    """One of those who ask, one question after the other.
+    """A caller that asks one question after the other.
 
     Args:
-        work: what all share.
-        number: which caller; it has dice of its own.
+        work: what all callers share.
+        number: number of the caller, part of its random seed.
 
     Attributes:
-        since: when the call began that it waits for; None between calls.
+        since: when the current call began; None between calls.
     """
 
     def __init__(self, work: Work, number: int) -> None:
@@ -85,84 +41,84 @@ class Caller:
         self.since: float | None = None
 
     def ask_on(self) -> None:
-        """As a thread: until the shift ends, and until the last fault was followed by a right answer."""
-        while self._work.shift.take():
+        """Ask as a thread until the quota ends and a right answer has followed the last fault."""
+        while self._work.quota.take():
             kind = self._dice.random()
             if kind < self._work.rates.bad_input:
                 self._ask_badly()
             elif kind < self._work.rates.bad_input + self._work.rates.cancelled:
                 self._ask_and_cancel(self._dice.choice(list(Moment)))
             else:
-                self._ask(self._dice.choice(DOORS))
-        while self._pending and not self._work.tally.wrong:
-            self._ask(self._dice.choice(DOORS))
+                self._ask(self._dice.choice(ENTRY_POINTS))
+        while self._pending and not self._work.outcomes.wrong:
+            self._ask(self._dice.choice(ENTRY_POINTS))
 
     async def aask_on(self) -> None:
-        """`ask_on` as a coroutine."""
-        while self._work.shift.take():
+        """Ask as `ask_on` does, as a coroutine."""
+        while self._work.quota.take():
             kind = self._dice.random()
             if kind < self._work.rates.bad_input:
                 await asyncio.to_thread(self._ask_badly)
             elif kind < self._work.rates.bad_input + self._work.rates.cancelled:
-                await self._aask(self._dice.choice(ASYNC_DOORS), self._dice.choice(list(Moment)))
+                await self._aask(self._dice.choice(ASYNC_ENTRY_POINTS), self._dice.choice(list(Moment)))
             else:
-                await self._aask(self._dice.choice(ASYNC_DOORS))
-        while self._pending and not self._work.tally.wrong:
-            await self._aask(self._dice.choice(ASYNC_DOORS))
+                await self._aask(self._dice.choice(ASYNC_ENTRY_POINTS))
+        while self._pending and not self._work.outcomes.wrong:
+            await self._aask(self._dice.choice(ASYNC_ENTRY_POINTS))
 
-    def _ask(self, door: Door) -> None:
-        asked, ticket, mark = self._draw(door), Ticket(), self._begin()
-        token = TICKET.set(ticket)
+    def _ask(self, entry_point: EntryPoint) -> None:
+        asked, trace, mark = self._draw(entry_point), CallTrace(), self._begin()
+        token = CURRENT_TRACE.set(trace)
         try:
-            outcome = Outcome(door.ask(self._work.entrance.doors, asked))
+            result = CallResult(entry_point.ask(self._work.shared.clients, asked))
         except Exception as error:
-            outcome = Outcome(error=error)
+            result = CallResult(error=error)
         finally:
-            TICKET.reset(token)
-        self._settle(door.name, asked, ticket, mark, outcome)
+            CURRENT_TRACE.reset(token)
+        self._settle(entry_point.name, asked, trace, mark, result)
 
-    async def _aask(self, door: AsyncDoor, moment: Moment | None = None) -> None:
-        asked, ticket, mark = self._draw(door), Ticket(moment), self._begin()
-        token = TICKET.set(ticket)
-        task = asyncio.ensure_future(_awaited(door, self._work.entrance, asked))
-        TICKET.reset(token)
+    async def _aask(self, entry_point: AsyncEntryPoint, moment: Moment | None = None) -> None:
+        asked, trace, mark = self._draw(entry_point), CallTrace(moment), self._begin()
+        token = CURRENT_TRACE.set(trace)
+        task = asyncio.ensure_future(_awaited(entry_point, self._work.shared, asked))
+        CURRENT_TRACE.reset(token)
         loop = asyncio.get_running_loop()
-        ticket.cancel = lambda: loop.call_soon_threadsafe(task.cancel)
+        trace.cancel = lambda: loop.call_soon_threadsafe(task.cancel)
         if moment is Moment.AT_ONCE:
-            ticket.cancelled = task.cancel()
+            trace.cancelled = task.cancel()
         await asyncio.wait([task])
         if task.cancelled():
-            outcome = Outcome(error=asyncio.CancelledError())
+            result = CallResult(error=asyncio.CancelledError())
         elif error := task.exception():
-            outcome = Outcome(error=error)
+            result = CallResult(error=error)
         else:
-            outcome = Outcome(task.result())
+            result = CallResult(task.result())
         if moment is Moment.ANSWERED:
-            ticket.cancelled = task.cancel()  # too late: false, and the answer stays
-        self._settle(door.name, asked, ticket, mark, outcome)
+            trace.cancelled = task.cancel()  # too late: returns false, and the answer stays
+        self._settle(entry_point.name, asked, trace, mark, result)
 
     def _ask_and_cancel(self, moment: Moment) -> None:
-        """A thread cannot be cancelled; its engine's future can."""
-        question, ticket, mark = self._dice.choice(self._work.questions), Ticket(moment), self._begin()
-        ticket.cancel = lambda: ticket.future is not None and ticket.future.cancel()
-        token = TICKET.set(ticket)
+        """Cancel the engine's future, because a thread cannot be canceled."""
+        question, trace, mark = self._dice.choice(self._work.questions), CallTrace(moment), self._begin()
+        trace.cancel = lambda: trace.future is not None and trace.future.cancel()
+        token = CURRENT_TRACE.set(trace)
         try:
-            future = self._work.entrance.doors.submit(question)
+            future = self._work.shared.clients.submit(question)
             if moment is Moment.AT_ONCE:
-                ticket.cancelled = future.cancel()
-            outcome = Outcome([answer_of_scores(question, future.result())])
+                trace.cancelled = future.cancel()
+            result = CallResult([answer_of_scores(question, future.result())])
             if moment is Moment.ANSWERED:
-                ticket.cancelled = future.cancel()
+                trace.cancelled = future.cancel()
         except Exception as error:
-            outcome = Outcome(error=error)
+            result = CallResult(error=error)
         finally:
-            TICKET.reset(token)
-        self._settle("engine", [question], ticket, mark, outcome, checked=False)
+            CURRENT_TRACE.reset(token)
+        self._settle("engine", [question], trace, mark, result, checked=False)
 
     def _ask_badly(self) -> None:
         bad, mark = self._dice.choice(BAD_INPUTS), self._begin()
         try:
-            bad.ask(self._work.entrance.doors)
+            bad.ask(self._work.shared.clients)
         except Exception as error:
             if type(error) is bad.error or self._closed(error, mark):
                 self._refused([BAD_INPUT])
@@ -171,78 +127,85 @@ class Caller:
         else:
             self._wrong(f"{bad.name} was answered")
 
-    def _draw(self, door: Door | AsyncDoor) -> list[Question]:
-        """One question, or several of one manner where the door takes them in one call."""
+    def _draw(self, entry_point: EntryPoint | AsyncEntryPoint) -> list[Question]:
+        """Draw one question, or several with the same options if the entry point takes several."""
         first = self._dice.choice(self._work.questions)
-        if not door.many:
+        if not entry_point.many:
             return [first]
         alike = [question for question in self._work.questions if question.manner is first.manner]
         return [first, *self._dice.choices(alike, k=self._dice.randrange(MOST_QUESTIONS_A_CALL))]
 
     def _begin(self) -> int:
         self.since = time.perf_counter()
-        self._work.tally.start()
-        return self._work.entrance.mark()
+        self._work.outcomes.start()
+        return self._work.shared.mark()
 
     def _settle(
-        self, door: str, asked: Sequence[Question], ticket: Ticket, mark: int, outcome: Outcome, *, checked: bool = True
+        self,
+        entry_point: str,
+        asked: Sequence[Question],
+        trace: CallTrace,
+        mark: int,
+        result: CallResult,
+        *,
+        checked: bool = True,
     ) -> None:
-        """Is this what the call had to come to? `checked`: a NaN is found by whoever ranks, not by the engine."""
-        ticket.finish()
+        """Check the result of a call. `checked`: whether the entry point refuses NaN; the engine alone does not."""
+        trace.finish()
         seconds = time.perf_counter() - (self.since or 0.0)
-        error = outcome.error
+        error = result.error
         if error is None:
-            self._settle_answers(door, asked, ticket, seconds, outcome.answers, checked=checked)
-        elif isinstance(error, Cancelled) and ticket.cancelled:
-            self._refused([*ticket.met, *([f"{CANCELLED} {ticket.moment.value}"] if ticket.moment else [])])
-        elif self._is_due(error, ticket):
-            self._refused(ticket.met)
+            self._settle_answers(entry_point, asked, trace, seconds, result.answers, checked=checked)
+        elif isinstance(error, Cancelled) and trace.cancelled:
+            self._refused([*trace.met, *([f"{CANCELLED} {trace.moment.value}"] if trace.moment else [])])
+        elif self._is_due(error, trace):
+            self._refused(trace.met)
         elif self._closed(error, mark):
-            self._refused([*ticket.met, CLOSED])
+            self._refused([*trace.met, CLOSED])
         else:
-            self._wrong(f"{door}: {error!r:.300}, having met {sorted(ticket.met)}")
+            self._wrong(f"{entry_point}: {error!r:.300}, having met {sorted(trace.met)}")
 
-    def _is_due(self, error: BaseException, ticket: Ticket) -> bool:
-        """Whether the faults that the ticket tells of have to come out as this very error."""
+    def _is_due(self, error: BaseException, trace: CallTrace) -> bool:
+        """Whether the faults of the trace must raise this error."""
         if type(error) is PassError:
-            return ticket.broken and isinstance(error.__cause__, InjectedError)
+            return trace.broken and isinstance(error.__cause__, InjectedError)
         if type(error) is DeviceMemoryError:
-            return ticket.no_memory
+            return trace.no_memory
         if type(error) is NonFiniteScoreError:
-            return not ticket.broken and not ticket.no_memory and error.documents == ticket.unscored
+            return not trace.broken and not trace.no_memory and error.documents == trace.unscored
         return False
 
     def _closed(self, error: BaseException, mark: int) -> bool:
-        return type(error) is ClosedError and self._work.entrance.closed_since(mark)
+        return type(error) is ClosedError and self._work.shared.closed_since(mark)
 
     def _settle_answers(
         self,
-        door: str,
+        entry_point: str,
         asked: Sequence[Question],
-        ticket: Ticket,
+        trace: CallTrace,
         seconds: float,
         answers: Sequence[Answer],
         *,
         checked: bool,
     ) -> None:
-        if ticket.broken or ticket.no_memory or (ticket.nan and checked):
-            self._wrong(f"{door}: an answer in spite of {sorted(ticket.met)}")
+        if trace.broken or trace.no_memory or (trace.nan and checked):
+            self._wrong(f"{entry_point}: an answer in spite of {sorted(trace.met)}")
             return
-        if ticket.nan:
-            self._refused(ticket.met)
+        if trace.nan:
+            self._refused(trace.met)
             return
         verdicts = [self._judge(question, answer) for question, answer in zip(asked, answers, strict=True)]
         complaint = next((verdict.complaint for verdict in verdicts if verdict.complaint), None)
         if complaint:
-            self._wrong(f"{door}: {complaint}, having met {sorted(ticket.met)}")
+            self._wrong(f"{entry_point}: {complaint}, having met {sorted(trace.met)}")
             return
         off = max(v.log_odds_off for v in verdicts), max(v.probability_off for v in verdicts)
-        self._work.tally.answer(door, seconds, sum(len(question.documents) for question in asked), off)
-        met = list(ticket.met)
-        if ticket.cancelled or ticket.moment is Moment.ANSWERED:
-            met.append(f"{CANCELLED} {Moment.ANSWERED.value}")  # whenever it was meant to be, the answer was faster
-        self._work.tally.meet(met)
-        self._work.tally.survive([*self._pending, *met])
+        self._work.outcomes.answer(entry_point, seconds, sum(len(question.documents) for question in asked), off)
+        met = list(trace.met)
+        if trace.cancelled or trace.moment is Moment.ANSWERED:
+            met.append(f"{CANCELLED} {Moment.ANSWERED.value}")  # the answer came before the cancellation
+        self._work.outcomes.meet(met)
+        self._work.outcomes.survive([*self._pending, *met])
         self._pending = []
         self.since = None
 
@@ -250,16 +213,16 @@ class Caller:
         return judge(question, self._work.expected[question.number], answer, self._work.tolerance)
 
     def _refused(self, met: Sequence[str] | set[str]) -> None:
-        """Rightly so; whether the fault is survived, the next question will tell."""
+        """Count a correct error. The answer to the next question shows whether the fault was survived."""
         self._pending += met
-        self._work.tally.meet(met)
-        self._work.tally.refuse()
+        self._work.outcomes.meet(met)
+        self._work.outcomes.refuse()
         self.since = None
 
     def _wrong(self, complaint: str) -> None:
-        self._work.tally.complain(complaint)
+        self._work.outcomes.complain(complaint)
         self.since = None
 
 
-async def _awaited(door: AsyncDoor, entrance: Entrance, asked: Sequence[Question]) -> list[Answer]:
-    return await door.ask(entrance.doors, asked)
+async def _awaited(entry_point: AsyncEntryPoint, shared: SharedClients, asked: Sequence[Question]) -> list[Answer]:
+    return await entry_point.ask(shared.clients, asked)

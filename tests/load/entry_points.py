@@ -1,8 +1,4 @@
-"""The ways through which a caller can ask, all over one shared engine.
-
-Comes in: `Question`s. Goes out: one `Answer` a question.
-Must not know: what the right answer is.
-"""
+"""The interfaces through which callers ask, all over one shared engine."""
 
 from __future__ import annotations
 
@@ -25,11 +21,11 @@ from tests.load.expected_answers import Answer, Entry
 from tests.load.questions import MANNERS, Manner, Question
 
 
-class Doors:
-    """One reranker and one adapter of each host for every manner; callers share them.
+class Clients:
+    """One reranker, one LangChain adapter and one LlamaIndex adapter per manner; all callers share them.
 
     Args:
-        engine: the engine settings, the same for all.
+        engine: the engine settings of all of them.
     """
 
     def __init__(self, engine: dict[str, Any]) -> None:
@@ -39,53 +35,55 @@ class Doors:
         self._postprocessors = {m: LlamaIndexRerank(**engine, **m.options, top_n=None) for m in MANNERS}
 
     def compressor(self, question: Question) -> LangChainRerank:
-        """The shared one, or one made for this call, as applications do."""
+        """Return the shared adapter, or for a question with `top_n` a new one, as applications make them."""
         if question.top_n is None:
             return self._compressors[question.manner]
         return LangChainRerank(**self.engine, **question.manner.options, top_n=question.top_n)
 
     def postprocessor(self, question: Question) -> LlamaIndexRerank:
-        """As `compressor`."""
+        """See `compressor`."""
         if question.top_n is None:
             return self._postprocessors[question.manner]
         return LlamaIndexRerank(**self.engine, **question.manner.options, top_n=question.top_n)
 
     def submit(self, question: Question) -> Future[Scores]:
-        """Behind all doors: the engine's own future, which can be cancelled without a task."""
+        """Submit to the engine itself; its future can be canceled without a task."""
         reranker = self.rerankers[question.manner]
         request = make_request(question.query, question.documents, *_of_request(question.manner))
         return registry.acquire(reranker.settings, reranker).submit(request)
 
     def close(self) -> None:
-        """Close the rerankers. Adapters are never closed: their hosts do not know how."""
+        """Close the rerankers. Adapters are never closed, because their frameworks do not close them."""
         for reranker in self.rerankers.values():
             reranker.close()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Door:
-    """One way to ask.
+class EntryPoint:
+    """An interface for threads.
 
     Attributes:
-        ask: one question through it, or several if it takes `many` in one call.
+        name: its name in tables.
+        ask: function that asks one question, or several with `many`.
+        many: whether it takes several questions in one call.
     """
 
     name: str
-    ask: Callable[[Doors, Sequence[Question]], list[Answer]]
+    ask: Callable[[Clients, Sequence[Question]], list[Answer]]
     many: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class AsyncDoor:
-    """One way to ask from a coroutine."""
+class AsyncEntryPoint:
+    """An interface for coroutines; see `EntryPoint`."""
 
     name: str
-    ask: Callable[[Doors, Sequence[Question]], Awaitable[list[Answer]]]
+    ask: Callable[[Clients, Sequence[Question]], Awaitable[list[Answer]]]
     many: bool = False
 
 
 def answer_of_scores(question: Question, scores: Scores) -> Answer:
-    """What the engine itself says, in the order of the documents."""
+    """Return the engine's scores as an answer, in the order of the documents."""
     found = zip(scores.log_odds, scores.truncated_tokens, strict=True)
     entries = (Entry(i, probability(log_odds), None, log_odds, cut) for i, (log_odds, cut) in enumerate(found))
     return Answer(tuple(entries), ranked=False)
@@ -95,58 +93,58 @@ def _of_request(manner: Manner) -> tuple[str | None, int]:
     return manner.instruction, manner.max_length
 
 
-def _rank(doors: Doors, asked: Sequence[Question]) -> list[Answer]:
+def _rank(clients: Clients, asked: Sequence[Question]) -> list[Answer]:
     (question,) = asked
-    return [_ranked(doors.rerankers[question.manner].rank(question.query, question.documents, top_n=question.top_n))]
+    return [_ranked(clients.rerankers[question.manner].rank(question.query, question.documents, top_n=question.top_n))]
 
 
-async def _arank(doors: Doors, asked: Sequence[Question]) -> list[Answer]:
+async def _arank(clients: Clients, asked: Sequence[Question]) -> list[Answer]:
     (question,) = asked
-    reranker = doors.rerankers[question.manner]
+    reranker = clients.rerankers[question.manner]
     return [_ranked(await reranker.arank(question.query, question.documents, top_n=question.top_n))]
 
 
-def _score(doors: Doors, asked: Sequence[Question]) -> list[Answer]:
-    return _dealt(asked, doors.rerankers[asked[0].manner].score(_pairs(asked)))
+def _score(clients: Clients, asked: Sequence[Question]) -> list[Answer]:
+    return _split_scores(asked, clients.rerankers[asked[0].manner].score(_pairs(asked)))
 
 
-async def _ascore(doors: Doors, asked: Sequence[Question]) -> list[Answer]:
-    return _dealt(asked, await doors.rerankers[asked[0].manner].ascore(_pairs(asked)))
+async def _ascore(clients: Clients, asked: Sequence[Question]) -> list[Answer]:
+    return _split_scores(asked, await clients.rerankers[asked[0].manner].ascore(_pairs(asked)))
 
 
-def _compress(doors: Doors, asked: Sequence[Question]) -> list[Answer]:
+def _compress(clients: Clients, asked: Sequence[Question]) -> list[Answer]:
     (question,) = asked
-    return [_compressed(doors.compressor(question).compress_documents(_documents(question), question.query))]
+    return [_compressed(clients.compressor(question).compress_documents(_documents(question), question.query))]
 
 
-async def _acompress(doors: Doors, asked: Sequence[Question]) -> list[Answer]:
+async def _acompress(clients: Clients, asked: Sequence[Question]) -> list[Answer]:
     (question,) = asked
-    return [_compressed(await doors.compressor(question).acompress_documents(_documents(question), question.query))]
+    return [_compressed(await clients.compressor(question).acompress_documents(_documents(question), question.query))]
 
 
-def _postprocess(doors: Doors, asked: Sequence[Question]) -> list[Answer]:
+def _postprocess(clients: Clients, asked: Sequence[Question]) -> list[Answer]:
     (question,) = asked
-    found = doors.postprocessor(question).postprocess_nodes(_nodes(question), query_str=question.query)
+    found = clients.postprocessor(question).postprocess_nodes(_nodes(question), query_str=question.query)
     return [_postprocessed(found)]
 
 
-async def _apostprocess(doors: Doors, asked: Sequence[Question]) -> list[Answer]:
+async def _apostprocess(clients: Clients, asked: Sequence[Question]) -> list[Answer]:
     (question,) = asked
-    found = await doors.postprocessor(question).apostprocess_nodes(_nodes(question), query_str=question.query)
+    found = await clients.postprocessor(question).apostprocess_nodes(_nodes(question), query_str=question.query)
     return [_postprocessed(found)]
 
 
-DOORS = (
-    Door("rank", _rank),
-    Door("score", _score, many=True),
-    Door("LangChain", _compress),
-    Door("LlamaIndex", _postprocess),
+ENTRY_POINTS = (
+    EntryPoint("rank", _rank),
+    EntryPoint("score", _score, many=True),
+    EntryPoint("LangChain", _compress),
+    EntryPoint("LlamaIndex", _postprocess),
 )
-ASYNC_DOORS = (
-    AsyncDoor("arank", _arank),
-    AsyncDoor("ascore", _ascore, many=True),
-    AsyncDoor("LangChain, async", _acompress),
-    AsyncDoor("LlamaIndex, async", _apostprocess),
+ASYNC_ENTRY_POINTS = (
+    AsyncEntryPoint("arank", _arank),
+    AsyncEntryPoint("ascore", _ascore, many=True),
+    AsyncEntryPoint("LangChain, async", _acompress),
+    AsyncEntryPoint("LlamaIndex, async", _apostprocess),
 )
 
 
@@ -158,8 +156,8 @@ def _pairs(asked: Sequence[Question]) -> list[tuple[str, str]]:
     return [(question.query, document) for question in asked for document in question.documents]
 
 
-def _dealt(asked: Sequence[Question], scores: Sequence[float]) -> list[Answer]:
-    """The scores of all pairs, back to their questions; `_pairs` put them one question after the other."""
+def _split_scores(asked: Sequence[Question], scores: Sequence[float]) -> list[Answer]:
+    """Split the scores of `_pairs` by question."""
     left = iter(enumerate(scores))
     answers, start = [], 0
     for question in asked:

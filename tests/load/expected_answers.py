@@ -1,11 +1,7 @@
-"""What the serial run says, and how another answer is judged by it.
+"""The answers of the serial run, and the comparison of other answers with them.
 
-Comes in: questions, and answers to them. Goes out: `Expected`, `Verdict`.
-Must not know: threads, faults.
-
-Tolerance: log-odds are float32 sums whose last bits move with the company in a pass. A log-odds may differ by
-`tolerance`, a probability by what that comes to, and two documents may change places only where the serial run has
-them no further apart than that.
+Log-odds are float32 sums whose last bits depend on the rest of a batch. So log-odds may differ by `tolerance`,
+probabilities by the same difference, and two documents may swap ranks only if the serial run has them no further apart.
 """
 
 from __future__ import annotations
@@ -23,12 +19,12 @@ from tests.load.questions import Question
 TOLERANCE = 1e-4
 """In log-odds."""
 _ROUNDING = 1e-12
-"""Of the sigmoid, in float64."""
+"""Rounding error of the sigmoid in float64."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Expected:
-    """What one caller alone was told, in the order of the documents."""
+    """The result of the serial run, in the order of the documents."""
 
     log_odds: tuple[float, ...]
     truncated_tokens: tuple[int, ...]
@@ -36,11 +32,14 @@ class Expected:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Entry:
-    """One document of an answer, as far as a door shows it.
+    """One document of an answer. Fields that the interface does not return are None.
 
     Attributes:
-        text: as it came back; None where the door gives none.
-        log_odds, truncated_tokens: None where the door does not show them.
+        index: position in the question's documents.
+        score: probability.
+        text: the returned text.
+        log_odds: the log-odds.
+        truncated_tokens: tokens that were not read.
     """
 
     index: int
@@ -52,11 +51,11 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back for one question.
+    """The answer to one question.
 
     Attributes:
-        entries: in the order in which they came.
-        ranked: whether that order is a ranking, cut to the question's `top_n`, or that of the documents.
+        entries: the documents in the returned order.
+        ranked: whether the order is a ranking, cut to the question's `top_n`, or that of the documents.
     """
 
     entries: tuple[Entry, ...]
@@ -65,11 +64,12 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Verdict:
-    """Judged.
+    """The result of a comparison.
 
     Attributes:
-        complaint: the first thing that is wrong; None if nothing is.
-        log_odds_off, probability_off: the largest differences from the serial run.
+        complaint: the first mistake; None if there is none.
+        log_odds_off: largest difference of log-odds from the serial run.
+        probability_off: largest difference of probabilities from the serial run.
     """
 
     complaint: str | None
@@ -80,7 +80,7 @@ class Verdict:
 def ask_serially(
     questions: Iterable[Question], engine: dict[str, Any], step: Callable[[], None] = lambda: None
 ) -> list[Expected]:
-    """Every question alone, by one caller, through an engine that is made for it and closed afterwards."""
+    """Ask every question alone, with an engine that is closed afterwards."""
     close_all()
     expected = []
     rerankers: dict[Any, Qwen3Reranker] = {}
@@ -96,7 +96,7 @@ def ask_serially(
 
 
 def judge(question: Question, expected: Expected, answer: Answer, tolerance: float = TOLERANCE) -> Verdict:
-    """Hold an answer against the serial one: every document accounted for, every score, every place."""
+    """Compare an answer with the serial one: every document, every score, every rank."""
     known = [entry for entry in answer.entries if 0 <= entry.index < len(expected.log_odds)]
     complaint = next(_complaints(question, expected, answer, tolerance), None)
     return Verdict(
@@ -107,18 +107,18 @@ def judge(question: Question, expected: Expected, answer: Answer, tolerance: flo
 
 
 def _complaints(question: Question, expected: Expected, answer: Answer, tolerance: float) -> Iterator[str]:
-    places = [entry.index for entry in answer.entries]
+    order = [entry.index for entry in answer.entries]
     every = range(len(question.documents))
     wanted = len(every) if not answer.ranked or question.top_n is None else min(question.top_n, len(every))
-    if len(places) != wanted or len(set(places)) != len(places) or not set(places) <= set(every):
-        yield f"documents {places} came back of {len(every)}, {wanted} were wanted"
+    if len(order) != wanted or len(set(order)) != len(order) or not set(order) <= set(every):
+        yield f"documents {order} came back of {len(every)}, {wanted} were wanted"
         return
     for entry in answer.entries:
         yield from _wrong_entry(question, expected, entry, tolerance)
     if answer.ranked:
-        yield from _wrong_order(question, expected, places, tolerance)
-    elif places != sorted(places):
-        yield f"the order is {places}, not that of the documents"
+        yield from _wrong_order(question, expected, order, tolerance)
+    elif order != sorted(order):
+        yield f"the order is {order}, not that of the documents"
 
 
 def _wrong_entry(question: Question, expected: Expected, entry: Entry, tolerance: float) -> Iterator[str]:
@@ -134,18 +134,18 @@ def _wrong_entry(question: Question, expected: Expected, entry: Entry, tolerance
         yield f"document {entry.index} lost {entry.truncated_tokens} tokens"
 
 
-def _wrong_order(question: Question, expected: Expected, places: Sequence[int], tolerance: float) -> Iterator[str]:
+def _wrong_order(question: Question, expected: Expected, order: Sequence[int], tolerance: float) -> Iterator[str]:
     log_odds = expected.log_odds
-    for above, below in pairwise(places):
+    for above, below in pairwise(order):
         if log_odds[above] < log_odds[below] - tolerance:
-            yield f"document {above} stands above {below}"
+            yield f"document {above} is ranked above {below}"
         if question.documents[above] == question.documents[below] and above > below:
-            yield f"of two equal documents, {above} stands above {below}"
-    best_left_out = max((log_odds[place] for place in range(len(log_odds)) if place not in places), default=-math.inf)
-    if places and best_left_out > log_odds[places[-1]] + tolerance:
-        yield f"document {places[-1]} was kept where a better one was left out"
+            yield f"of two equal documents, {above} is ranked above {below}"
+    best_left_out = max((log_odds[index] for index in range(len(log_odds)) if index not in order), default=-math.inf)
+    if order and best_left_out > log_odds[order[-1]] + tolerance:
+        yield f"document {order[-1]} was kept where a better one was left out"
 
 
 def _distance(one: float, other: float) -> float:
-    """|one - other|, where two infinities of one sign are no distance apart."""
+    """Return |one - other|; the distance of two equal infinities is 0."""
     return 0.0 if one == other else abs(one - other)

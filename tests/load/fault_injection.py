@@ -1,7 +1,6 @@
-"""The engine as a user gets it from the registry, watched, and with passes that fail when it is their turn.
+"""Engines whose requests are monitored and whose batches can fail.
 
-Comes in: `Rates`. Goes out: notes on the tickets of those who are concerned.
-Must not know: doors, answers. What fails is the model or the head in a pass: everything around them is the package's.
+Only the model and the head of a batch are made to fail; everything around them is the package's code.
 """
 
 from __future__ import annotations
@@ -28,68 +27,71 @@ from qwen3_rerank_plugins.engine.scheduling.scheduler import LoadedEngine, Sched
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
-from tests.load.call_trace import TICKET, Moment, Ticket
-from tests.load.faults import BROKEN, NAN, NO_MEMORY_CUT, NO_MEMORY_LONE, PassFault, Rates, draw_pass_fault
+from tests.load.call_trace import CURRENT_TRACE, CallTrace, Moment
+from tests.load.faults import BROKEN, NAN, NO_MEMORY_CUT, NO_MEMORY_LONE, BatchFault, Rates, draw_batch_fault
 
-PATIENCE = 60.0
-"""Seconds to close an engine in."""
+CLOSE_TIMEOUT = 60.0
+"""Seconds."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Journey:
-    """One request of a call, on its way through the engine."""
+class QueuedRequest:
+    """One request of a call that the engine has not answered yet."""
 
-    ticket: Ticket
+    trace: CallTrace
     number: int
     request: RerankRequest
     tokens: TokenizedRequest
 
     def documents_of(self, document: int) -> list[int]:
-        """Positions of the documents that are scored by a tail."""
+        """Return the positions of the documents that share a distinct document of the tokenized request."""
         readable = zip(self.request.readable, self.tokens.inverse_index, strict=True)
-        return [document for document, its_tail in readable if its_tail == document]
+        return [position for position, unique in readable if unique == document]
 
 
-class Watch:
-    """Everybody on their way, in all engines of a trial.
+class RequestMonitor:
+    """Keeps track of the unanswered requests in all engines of a run.
 
     Attributes:
-        waiting, most_waiting: requests that were submitted and have no answer yet, now and at most.
-        engines: how many were loaded.
-        passes: how many ran, failed ones included.
+        waiting: requests without an answer.
+        most_waiting: largest value of `waiting` so far.
+        engines: number of loaded engines.
+        passes: number of batches, including failed ones.
     """
 
     def __init__(self, rates: Rates, seed: int) -> None:
         self.rates, self.seed = rates, seed
         self.waiting = self.most_waiting = self.engines = self.passes = 0
-        self._journeys: dict[int, Journey] = {}
+        self._queued: dict[int, QueuedRequest] = {}
         self._lock = threading.Lock()
 
-    def depart(self, journey: Journey) -> None:
-        """A request is about to be queued."""
+    def add(self, queued: QueuedRequest) -> None:
+        """Note a request that is about to be queued."""
         with self._lock:
-            # requests of equal content are equal, so that only their identity tells callers apart
-            self._journeys[id(journey.tokens)] = journey
+            # by id(), because requests with equal content are equal
+            self._queued[id(queued.tokens)] = queued
             self.waiting += 1
             self.most_waiting = max(self.most_waiting, self.waiting)
 
-    def arrive(self, journey: Journey) -> None:
-        """It has an answer or an error, or was cancelled."""
+    def remove(self, queued: QueuedRequest) -> None:
+        """Note that a request has an answer or an error, or was canceled."""
         with self._lock:
-            self.waiting -= self._journeys.pop(id(journey.tokens), None) is not None
+            self.waiting -= self._queued.pop(id(queued.tokens), None) is not None
 
-    def concerned(self, requests: Sequence[TokenizedRequest], plan: BatchPlan) -> list[tuple[Journey, RequestSlice]]:
-        """Who has documents in a pass, and still waits."""
+    def concerned(
+        self, requests: Sequence[TokenizedRequest], plan: BatchPlan
+    ) -> list[tuple[QueuedRequest, RequestSlice]]:
+        """Return the unanswered requests that have documents in a batch."""
         with self._lock:
-            found = [(self._journeys.get(id(requests[part.request])), part) for part in plan.slices]
-        return [(journey, part) for journey, part in found if journey is not None]
+            found = [(self._queued.get(id(requests[part.request])), part) for part in plan.slices]
+        return [(queued, part) for queued, part in found if queued is not None]
 
 
-class WatchedScorer(LocalScorer):
-    """A `LocalScorer` whose requests carry their caller's ticket, and whose passes can fail."""
+class MonitoredScorer(LocalScorer):
+    """A `LocalScorer` that records its requests in the caller's trace, and whose batches can fail."""
 
-    def __init__(self, settings: EngineSettings, watch: Watch) -> None:
-        self._watch = watch
+    def __init__(self, settings: EngineSettings, monitor: RequestMonitor) -> None:
+        self._monitor = monitor
         self._asked = threading.local()
         super().__init__(settings)
 
@@ -98,64 +100,66 @@ class WatchedScorer(LocalScorer):
         return super().submit(request)
 
     def _new_scheduler(self, load: Callable[[], LoadedEngine], label: str) -> Scheduler:
-        return _WatchedWorker(load, label, self._watch, self._asked)
+        return _MonitoredScheduler(load, label, self._monitor, self._asked)
 
     def _load_engine(self, number: int) -> LoadedEngine:
         engine = super()._load_engine(number)
-        self._watch.engines += 1
-        dice = random.Random(f"{self._watch.seed}/engine {self._watch.engines}")
-        return dataclasses.replace(engine, run=_WatchedPass(cast(ModelRunner, engine.run), self._watch, dice))
+        self._monitor.engines += 1
+        dice = random.Random(f"{self._monitor.seed}/engine {self._monitor.engines}")
+        return dataclasses.replace(engine, run=_FaultyRunner(cast(ModelRunner, engine.run), self._monitor, dice))
 
 
-class _WatchedWorker(Scheduler):
-    def __init__(self, load: Callable[[], LoadedEngine], label: str, watch: Watch, asked: threading.local) -> None:
+class _MonitoredScheduler(Scheduler):
+    def __init__(
+        self, load: Callable[[], LoadedEngine], label: str, monitor: RequestMonitor, asked: threading.local
+    ) -> None:
         super().__init__(load, label)
-        self._watch, self._asked = watch, asked
+        self._monitor, self._asked = monitor, asked
 
     def submit(
         self, request: TokenizedRequest, build_result: ResultBuilder[Any], *, float32_fallback: bool = False
     ) -> Future[Any]:
-        ticket = TICKET.get() or Ticket()
-        journey = Journey(ticket, ticket.take_number(), self._asked.request, request)
+        trace = CURRENT_TRACE.get() or CallTrace()
+        queued = QueuedRequest(trace, trace.take_number(), self._asked.request, request)
 
-        def arriving(tails: DocumentScores, rescored: Collection[int]) -> Any:
-            self._watch.arrive(journey)  # here, as callers hear of a result before its callbacks do
-            return build_result(tails, rescored)
+        def build(scores: DocumentScores, rescored: Collection[int]) -> Any:
+            self._monitor.remove(queued)  # here, because the caller wakes before the callbacks of the future run
+            return build_result(scores, rescored)
 
-        self._watch.depart(journey)
+        self._monitor.add(queued)
         try:
-            future = super().submit(request, arriving, float32_fallback=float32_fallback)
+            future = super().submit(request, build, float32_fallback=float32_fallback)
         except BaseException:
-            self._watch.arrive(journey)
+            self._monitor.remove(queued)
             raise
-        future.add_done_callback(lambda _: self._watch.arrive(journey))
-        ticket.future = future
-        ticket.reach(Moment.QUEUED)
+        future.add_done_callback(lambda _: self._monitor.remove(queued))
+        trace.future = future
+        trace.reach(Moment.QUEUED)
         return future
 
 
-class _WatchedPass:
-    """A pass of the engine around a model and a head that do what the dice say."""
+class _FaultyRunner:
+    """A runner of batches with random faults in the model and the head."""
 
-    def __init__(self, run: ModelRunner, watch: Watch, dice: random.Random) -> None:
-        self._run, self._watch, self._dice = run, watch, dice
+    def __init__(self, run: ModelRunner, monitor: RequestMonitor, dice: random.Random) -> None:
+        self._run, self._monitor, self._dice = run, monitor, dice
         self._model, self._head = run._model, run._head
         run._model, run._head = cast(Any, self._forward), cast(Any, self._score)
-        self._fault = PassFault()
+        self._fault = BatchFault()
         self._tokens = 0
         self._nan_rows: list[int] = []
 
     def __call__(self, requests: Sequence[TokenizedRequest], plan: BatchPlan) -> list[float]:
-        self._watch.passes += 1
-        concerned = self._watch.concerned(requests, plan)
-        self._fault, self._tokens = draw_pass_fault(self._dice, self._watch.rates), plan.tokens
+        self._monitor.passes += 1
+        concerned = self._monitor.concerned(requests, plan)
+        self._fault, self._tokens = draw_batch_fault(self._dice, self._monitor.rates), plan.tokens
         self._nan_rows = self._dice.sample(range(plan.document_count), min(self._fault.nan_rows, plan.document_count))
         self._note(concerned, plan)
-        for journey, _ in concerned:
-            journey.ticket.reach(Moment.RUNNING)
+        for queued, _ in concerned:
+            queued.trace.reach(Moment.RUNNING)
         log_odds = self._run(requests, plan)
-        for journey, _ in concerned:
-            journey.ticket.reach(Moment.PASSED)
+        for queued, _ in concerned:
+            queued.trace.reach(Moment.PASSED)
         return log_odds
 
     def _forward(self, batch: Any) -> torch.Tensor:
@@ -175,8 +179,8 @@ class _WatchedPass:
     def _no_memory(self) -> bool:
         return self._fault.memory is not None and self._tokens > self._fault.memory
 
-    def _note(self, concerned: Sequence[tuple[Journey, RequestSlice]], plan: BatchPlan) -> None:
-        """Before anything happens, so that no caller can be faster than the note."""
+    def _note(self, concerned: Sequence[tuple[QueuedRequest, RequestSlice]], plan: BatchPlan) -> None:
+        """Record the faults in the traces before the batch runs, so that they are there when a caller wakes."""
         rows = iter(range(plan.document_count))
         struck = {
             (part.request, document)
@@ -184,34 +188,34 @@ class _WatchedPass:
             for document in part.documents
             if next(rows) in set(self._nan_rows)
         }
-        for journey, part in concerned:
-            ticket = journey.ticket
+        for queued, part in concerned:
+            trace = queued.trace
             if self._fault.error is not None:
-                ticket.broken = True
-                ticket.met.add(BROKEN)
+                trace.broken = True
+                trace.met.add(BROKEN)
             elif self._no_memory and plan.document_count == 1:
-                ticket.no_memory = True
-                ticket.met.add(NO_MEMORY_LONE)
+                trace.no_memory = True
+                trace.met.add(NO_MEMORY_LONE)
             elif self._no_memory:
-                ticket.met.add(NO_MEMORY_CUT)
+                trace.met.add(NO_MEMORY_CUT)
             for document in part.documents:
                 if (part.request, document) in struck:
-                    ticket.note_nan(journey.number, journey.documents_of(document))
-                    ticket.met.add(NAN)
+                    trace.note_nan(queued.number, queued.documents_of(document))
+                    trace.met.add(NAN)
 
 
 @contextlib.contextmanager
-def watched_engines(rates: Rates, seed: int) -> Iterator[Watch]:
-    """While this lasts, the registry's engines are watched; before and after, there are none."""
-    watch = Watch(rates, seed)
+def monitored_engines(rates: Rates, seed: int) -> Iterator[RequestMonitor]:
+    """Monitor the registry's engines inside the block; no engine is open before and after it."""
+    monitor = RequestMonitor(rates, seed)
     close_all()
-    make = "LocalScorer"  # the registry's name for what makes an engine
+    make = "LocalScorer"  # the class that the registry makes engines with
     original = getattr(registry, make)
-    setattr(registry, make, lambda settings: WatchedScorer(settings, watch))
+    setattr(registry, make, lambda settings: MonitoredScorer(settings, monitor))
     try:
-        yield watch
+        yield monitor
     finally:
         closing = threading.Thread(target=close_all, daemon=True)
         closing.start()
-        closing.join(PATIENCE)  # an engine that hangs would hang here as well, and nobody would hear of it
+        closing.join(CLOSE_TIMEOUT)  # with a timeout, because an engine that hangs would hang here, too
         setattr(registry, make, original)

@@ -1,8 +1,4 @@
-"""What goes wrong, how often, and what the caller must be told.
-
-Comes in: dice. Goes out: what to do to a pass; calls that no engine can answer, each with the error it has to raise.
-Must not know: who calls, or when.
-"""
+"""The faults: how often they occur, what they do to a batch, and which error a caller must get."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ from typing import Any
 from llama_index.core.schema import TextNode
 
 from qwen3_rerank_plugins.errors import InputTypeError, NoRoomError, RequestError, RerankError, SettingsError
-from tests.load.entry_points import Doors
+from tests.load.entry_points import Clients
 from tests.load.questions import MANNERS
 
 BAD_INPUT = "bad input"
@@ -27,18 +23,21 @@ CLOSED = "closed meanwhile"
 
 
 class InjectedError(Exception):
-    """Something foreign, as a broken kernel raises it."""
+    """An error from outside the package, such as a broken kernel raises."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rates:
-    """How often; all zero is a clean run.
+    """How often faults occur. All zero is a run without faults.
 
     Attributes:
-        bad_input, cancelled: share of calls.
-        broken, nan, no_memory: share of passes.
-        close_every: seconds between closings, on average; 0 is never. An engine that ran out of memory has a
-            smaller token budget for a while, so closings keep a soak varied.
+        bad_input: share of calls with bad input.
+        cancelled: share of calls that are canceled.
+        broken: share of batches that raise.
+        nan: share of batches with NaN scores.
+        no_memory: share of batches that run out of memory.
+        close_every: mean seconds between closing the engines; 0 is never. An engine that ran out of memory has a
+            smaller token budget for a while, so closing keeps a soak varied.
     """
 
     bad_input: float = 0.0
@@ -49,7 +48,7 @@ class Rates:
     close_every: float = 0.0
 
     def times(self, factor: float) -> Rates:
-        """The same faults, more or less often."""
+        """Return rates multiplied by a factor."""
         if factor <= 0:
             return Rates()
         shares = {field.name: getattr(self, field.name) * factor for field in dataclasses.fields(self)}
@@ -60,13 +59,13 @@ SOAK_RATES = Rates(bad_input=0.03, cancelled=0.04, broken=0.004, nan=0.006, no_m
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class PassFault:
-    """What to do to one pass.
+class BatchFault:
+    """The fault of one batch.
 
     Attributes:
-        error: raised by the model's forward pass.
-        memory: a pass of more tokens than this does not fit; None is as much as there is.
-        nan_rows: how many scores are NaN.
+        error: error that the forward pass raises.
+        memory: largest number of tokens that fits; None is no limit.
+        nan_rows: number of NaN scores.
     """
 
     error: Exception | None = None
@@ -74,44 +73,40 @@ class PassFault:
     nan_rows: int = 0
 
 
-def draw_pass_fault(dice: random.Random, rates: Rates) -> PassFault:
-    """Mostly none."""
+def draw_batch_fault(dice: random.Random, rates: Rates) -> BatchFault:
+    """Draw the fault of a batch, mostly none."""
     if dice.random() < rates.broken:
-        return PassFault(error=InjectedError("the kernel fell over"))
+        return BatchFault(error=InjectedError("the kernel fell over"))
     if dice.random() < rates.no_memory:
-        return PassFault(memory=dice.choice((500, 800, 1400)))
+        return BatchFault(memory=dice.choice((500, 800, 1400)))
     if dice.random() < rates.nan:
-        return PassFault(nan_rows=dice.randint(1, 3))
-    return PassFault()
+        return BatchFault(nan_rows=dice.randint(1, 3))
+    return BatchFault()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BadInput:
-    """A call that cannot be answered.
-
-    Attributes:
-        error: exactly this class has to be raised.
-    """
+    """A call that must raise exactly the class `error`."""
 
     name: str
-    ask: Callable[[Doors], Any]
+    ask: Callable[[Clients], Any]
     error: type[RerankError]
 
 
-def _asking(query: Any, documents: Any, **options: Any) -> Callable[[Doors], Any]:
-    return lambda doors: doors.rerankers[MANNERS[0]].rank(query, documents, **options)
+def _asking(query: Any, documents: Any, **options: Any) -> Callable[[Clients], Any]:
+    return lambda clients: clients.rerankers[MANNERS[0]].rank(query, documents, **options)
 
 
-def _scoring(*pairs: Any) -> Callable[[Doors], Any]:
-    return lambda doors: doors.rerankers[MANNERS[0]].score(pairs)
+def _scoring(*pairs: Any) -> Callable[[Clients], Any]:
+    return lambda clients: clients.rerankers[MANNERS[0]].score(pairs)
 
 
-def _compressing(query: Any, documents: Any) -> Callable[[Doors], Any]:
-    return lambda doors: doors._compressors[MANNERS[0]].compress_documents(documents, query)
+def _compressing(query: Any, documents: Any) -> Callable[[Clients], Any]:
+    return lambda clients: clients._compressors[MANNERS[0]].compress_documents(documents, query)
 
 
-def _postprocessing(query: Any, nodes: Any) -> Callable[[Doors], Any]:
-    return lambda doors: doors._postprocessors[MANNERS[0]].postprocess_nodes(nodes, query_str=query)
+def _postprocessing(query: Any, nodes: Any) -> Callable[[Clients], Any]:
+    return lambda clients: clients._postprocessors[MANNERS[0]].postprocess_nodes(nodes, query_str=query)
 
 
 BAD_INPUTS = (

@@ -1,10 +1,6 @@
-"""What the process holds when nothing runs: every engine closed, every caller gone, the garbage collected.
+"""Memory of the process when idle: all engines closed, all callers gone, the garbage collected.
 
-While many threads work, resident memory goes up and down by tens of MiB with what happens to run at the same time. At
-rest nothing does, so that the smallest leak shows.
-
-Goes out: `Rest`s.
-Must not know: what the process has done.
+While many threads work, resident memory varies by tens of MiB. When the process is idle, the smallest leak shows.
 """
 
 from __future__ import annotations
@@ -23,14 +19,14 @@ MEBIBYTE = 2**20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Rest:
-    """Memory at rest.
+class IdleMemory:
+    """Memory of the idle process.
 
     Attributes:
-        resident: MiB.
-        heap: MiB that the C library's heap has given out, to tensors, tokenizers and Python's larger objects; None
-            where it cannot be asked.
-        blocks: pieces of memory that Python's small objects stand in.
+        resident: resident memory in MiB.
+        heap: MiB that are allocated on the C library's heap, for tensors, tokenizers and Python's larger objects; None
+            if it is unknown.
+        blocks: allocated memory blocks of Python's small objects.
     """
 
     resident: float
@@ -38,18 +34,18 @@ class Rest:
     blocks: int
 
 
-def come_to_rest() -> Rest:
-    """Close everything, collect, look."""
+def measure_idle_memory() -> IdleMemory:
+    """Close all engines, collect garbage, and measure."""
     close_all()
     gc.collect()
     trim_malloc()
-    return Rest(psutil.Process().memory_info().rss / MEBIBYTE, _heap_in_use(), sys.getallocatedblocks())
+    return IdleMemory(psutil.Process().memory_info().rss / MEBIBYTE, _heap_in_use(), sys.getallocatedblocks())
 
 
 class _HeapInfo(ctypes.Structure):
     """The struct mallinfo2 of glibc 2.33 and later."""
 
-    _fields_ = [  # as ctypes has it
+    _fields_ = [  # ctypes requires this name
         (name, ctypes.c_size_t)
         for name in (
             *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
@@ -59,9 +55,9 @@ class _HeapInfo(ctypes.Structure):
 
 
 def _heap_in_use() -> float | None:
-    ask = getattr(ctypes.CDLL(None), "mallinfo2", None) if sys.platform == "linux" else None
-    if ask is None:
+    mallinfo = getattr(ctypes.CDLL(None), "mallinfo2", None) if sys.platform == "linux" else None
+    if mallinfo is None:
         return None
-    ask.restype = _HeapInfo
-    info = ask()
+    mallinfo.restype = _HeapInfo
+    info = mallinfo()
     return float(info.uordblks + info.hblkhd) / MEBIBYTE

@@ -1,8 +1,4 @@
-"""What came of all calls. Safe to write to from any thread.
-
-Comes in: one note a call. Goes out: counts, latencies, complaints.
-Must not know: what is right.
-"""
+"""Counts, latencies and complaints of all calls. Safe to write to from any thread."""
 
 from __future__ import annotations
 
@@ -15,17 +11,19 @@ from collections.abc import Iterable
 MOST_COMPLAINTS_KEPT = 20
 
 
-class Tally:
-    """Counts of a trial.
+class Outcomes:
+    """Counts of a run.
 
     Attributes:
-        started, settled: calls; what was started and is never settled is lost.
-        answered: answers that were right, by door.
-        documents: scored in them.
-        met, survived: faults that calls ran into, by name; survived are those after which the caller was told exactly
-            what it must be, and given a right answer to its next question.
-        wrong: how many outcomes were not what they must be; `complaints` are the first of them.
-        log_odds_off, probability_off: the largest differences from the serial run.
+        started: calls that began.
+        settled: calls with an answer or an error; a call that is never settled is lost.
+        answered: right answers by entry point.
+        documents: documents in the right answers.
+        met: faults that calls met, by name.
+        survived: faults after which the caller got the right error or answer, and a right answer to its next question.
+        wrong: calls with a wrong answer or error; `complaints` are the first of them.
+        log_odds_off: largest difference of log-odds from the serial run.
+        probability_off: largest difference of probabilities from the serial run.
     """
 
     def __init__(self) -> None:
@@ -39,27 +37,27 @@ class Tally:
         self.log_odds_off = self.probability_off = 0.0
 
     def start(self) -> None:
-        """A call begins."""
+        """Count a call that begins."""
         with self._lock:
             self.started += 1
 
-    def answer(self, door: str, seconds: float, documents: int, off: tuple[float, float]) -> None:
-        """A call got the right answer."""
+    def answer(self, entry_point: str, seconds: float, documents: int, off: tuple[float, float]) -> None:
+        """Count a right answer."""
         with self._lock:
             self.settled += 1
-            self.answered[door] += 1
+            self.answered[entry_point] += 1
             self.documents += documents
-            self._seconds[door].append(seconds)
+            self._seconds[entry_point].append(seconds)
             self.log_odds_off = max(self.log_odds_off, off[0])
             self.probability_off = max(self.probability_off, off[1])
 
     def refuse(self) -> None:
-        """A call got the right error."""
+        """Count a right error."""
         with self._lock:
             self.settled += 1
 
     def complain(self, complaint: str) -> None:
-        """A call got something else."""
+        """Count a wrong answer or error."""
         with self._lock:
             self.settled += 1
             self.wrong += 1
@@ -67,28 +65,30 @@ class Tally:
                 self.complaints.append(complaint)
 
     def meet(self, faults: Iterable[str]) -> None:
-        """A call ran into faults, and the outcome was right."""
+        """Count faults that a call met with the right result."""
         with self._lock:
             self.met.update(faults)
 
     def survive(self, faults: Iterable[str]) -> None:
-        """The caller's next question was answered rightly."""
+        """Count faults after which the next answer was right."""
         with self._lock:
             self.survived.update(faults)
 
     @property
-    def doors(self) -> list[str]:
-        """Those that gave answers."""
+    def entry_points(self) -> list[str]:
+        """Names of the entry points that gave answers."""
         return sorted(self._seconds)
 
-    def latencies(self, *doors: str) -> list[float]:
-        """Seconds from question to right answer; of all doors if none is named."""
+    def latencies(self, *entry_points: str) -> list[float]:
+        """Return the sorted seconds of right answers; of all entry points if none is named."""
         with self._lock:
-            return sorted(second for door in doors or tuple(self._seconds) for second in self._seconds[door])
+            return sorted(
+                second for entry_point in entry_points or tuple(self._seconds) for second in self._seconds[entry_point]
+            )
 
 
 def percentile(ordered: list[float], share: float) -> float:
-    """Of sorted values; the higher of two neighbours, so that few values give no flattering tail."""
+    """Return a percentile of sorted values, interpolated."""
     if len(ordered) < 2:
         return ordered[0] if ordered else 0.0
     return statistics.quantiles(ordered, n=100, method="inclusive")[round(share * 100) - 1]

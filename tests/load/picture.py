@@ -1,8 +1,4 @@
-"""A record -> a picture: memory, threads, answers and faults over time.
-
-Comes in: the JSON of a record. Goes out: a PNG.
-Must not know: how anything was found out.
-"""
+"""The picture of a run: memory, threads, answers and faults over time."""
 
 from __future__ import annotations
 
@@ -14,14 +10,14 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-INK, GREY = "#5b3fd6", "#8d9199"
+INK, GRAY = "#5b3fd6", "#8d9199"
 WARM, COOL = "#e08e45", "#3f8fd6"
 
 Samples = Sequence[Mapping[str, Any]]
 
 
-def draw_trial(record: Mapping[str, Any], path: Path) -> None:
-    """Four panels over one axis of minutes."""
+def draw_run(record: Mapping[str, Any], path: Path) -> None:
+    """Write a PNG with four panels over one axis of minutes."""
     results = record["results"]
     samples = results["samples"]
     figure = Figure(figsize=(9, 8), layout="constrained")
@@ -60,19 +56,19 @@ def _draw_memory(axes: Axes, minutes: Sequence[float], samples: Samples, trend: 
     first = len(samples) // 3
     judged = resident[first:]
     middle, slope = sum(judged) / len(judged), trend["resident_per_hour"] / 60
-    centre = sum(minutes[first:]) / len(judged)
+    center = sum(minutes[first:]) / len(judged)
     ends = (minutes[first], minutes[-1])
-    axes.plot(ends, [middle + slope * (end - centre) for end in ends], color=WARM, linewidth=1.6, linestyle="--")
-    _title(axes, f"last two thirds: {trend['resident_per_hour']:+.0f} MiB an hour", colour=WARM, right=True)
+    axes.plot(ends, [middle + slope * (end - center) for end in ends], color=WARM, linewidth=1.6, linestyle="--")
+    _title(axes, f"last two thirds: {trend['resident_per_hour']:+.0f} MiB an hour", color=WARM, right=True)
 
 
 def _draw_counts(axes: Axes, minutes: Sequence[float], samples: Samples) -> None:
     axes.plot(minutes, [sample["waiting"] for sample in samples], color="#cfd3da", linewidth=0.9)
     axes.plot(minutes, [sample["threads"] for sample in samples], color=INK, linewidth=1.2)
     axes.plot(minutes, [sample["files"] for sample in samples], color=COOL, linewidth=1.2)
-    _title(axes, "threads", colour=INK)
-    _title(axes, "open files", colour=COOL, at=0.10)
-    _title(axes, "waiting requests", colour=GREY, right=True)
+    _title(axes, "threads", color=INK)
+    _title(axes, "open files", color=COOL, at=0.10)
+    _title(axes, "waiting requests", color=GRAY, right=True)
 
 
 def _draw_rate(axes: Axes, minutes: Sequence[float], samples: Samples) -> None:
@@ -87,12 +83,12 @@ def _draw_rate(axes: Axes, minutes: Sequence[float], samples: Samples) -> None:
 def _draw_faults(axes: Axes, minutes: Sequence[float], samples: Samples) -> None:
     axes.plot(minutes, [sample["faults"] for sample in samples], color=WARM, linewidth=1.4)
     axes.plot(minutes, [sample["wrong"] for sample in samples], color="#c0392b", linewidth=1.4)
-    _title(axes, "calls that ran into a fault, so far", colour=WARM)
-    _title(axes, "wrong answers or errors, so far", colour="#c0392b", right=True)
+    _title(axes, "calls that ran into a fault, so far", color=WARM)
+    _title(axes, "wrong answers or errors, so far", color="#c0392b", right=True)
 
 
-def _title(axes: Axes, text: str, *, colour: str = "#444444", right: bool = False, at: float = 0.0) -> None:
-    """Names stand above the panel in the colour of their line: no legend covers anything."""
+def _title(axes: Axes, text: str, *, color: str = "#444444", right: bool = False, at: float = 0.0) -> None:
+    """Write a name above the panel in the color of its line, where it covers nothing."""
     axes.text(
         1.0 if right else at,
         1.04,
@@ -101,5 +97,5 @@ def _title(axes: Axes, text: str, *, colour: str = "#444444", right: bool = Fals
         ha="right" if right else "left",
         va="bottom",
         fontsize=9,
-        color=colour,
+        color=color,
     )

@@ -1,8 +1,4 @@
-"""Texts -> requests of mixed sizes, the same ones for the same seed.
-
-Comes in: `Texts`. Goes out: `Question`s.
-Must not know: engines, or through which door a question will be asked.
-"""
+"""Questions of mixed sizes, drawn from texts with a seed."""
 
 from __future__ import annotations
 
@@ -21,17 +17,14 @@ _TOP_N = (None, None, None, 1, 3, 10)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Manner:
-    """The options a reranker or an adapter is made with; a further option of theirs is a further field here.
-
-    None of them is an engine setting, so that all manners share one engine.
-    """
+    """Options of a reranker or an adapter. None is an engine setting, so all manners share one engine."""
 
     instruction: str | None = None
     max_length: int = 8192
 
     @property
     def options(self) -> dict[str, Any]:
-        """As keywords."""
+        """The options as keywords."""
         return dataclasses.asdict(self)
 
 
@@ -45,11 +38,14 @@ MANNERS = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Question:
-    """One query, its documents, and how it is asked.
+    """A query with documents and options.
 
     Attributes:
-        number: its position in the pool.
-        top_n: None returns all.
+        number: its position among all questions.
+        manner: options of the reranker.
+        query: the query.
+        documents: the documents.
+        top_n: number of documents to return; None is all.
     """
 
     number: int
@@ -60,7 +56,7 @@ class Question:
 
 
 def draw_questions(texts: Texts, count: int, seed: int) -> list[Question]:
-    """A pool: 1 to 40 documents, a few to a few thousand characters each, some blank, some hostile, some twice."""
+    """Draw questions of 1 to 40 documents with up to 3,000 characters; some are blank, hostile or identical."""
     dice = random.Random(seed)
     return [
         Question(
@@ -90,7 +86,7 @@ def _draw_documents(dice: random.Random, texts: Texts, count: int) -> tuple[str,
 
 
 def _draw_text(dice: random.Random, passages: Sequence[str]) -> str:
-    """Mostly a sentence or two; the lengths have the long tail that real collections have."""
+    """Draw mostly one or two sentences; lengths have the long tail of real collections."""
     length = min(LONGEST_DOCUMENT, round(80 * dice.lognormvariate(0, 1.2)))
     text = dice.choice(passages)
     while len(text) < length:

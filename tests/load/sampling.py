@@ -1,8 +1,4 @@
-"""Memory, threads, open files and waiting requests over time, and whether they grow.
-
-Comes in: a tally and a watch to look at. Goes out: `Sample`s, `Trend`.
-Must not know: what the process is doing.
-"""
+"""Memory, threads, open files and waiting requests over time, and their trends."""
 
 from __future__ import annotations
 
@@ -14,21 +10,25 @@ from collections.abc import Sequence
 
 import psutil
 
-from tests.load.fault_injection import Watch
-from tests.load.outcomes import Tally
+from tests.load.fault_injection import RequestMonitor
+from tests.load.outcomes import Outcomes
 
 MEBIBYTE = 2**20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sample:
-    """One look at the process.
+    """One sample of the process.
 
     Attributes:
-        seconds: since the first one.
-        resident: MiB.
-        waiting: requests in the engines' queues.
-        answered, faults, wrong: so far.
+        seconds: seconds since the start.
+        resident: resident memory in MiB.
+        threads: number of threads.
+        files: number of open files.
+        waiting: requests without an answer.
+        answered: right answers so far.
+        faults: met faults so far.
+        wrong: wrong answers and errors so far.
     """
 
     seconds: float
@@ -43,12 +43,13 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Trend:
-    """How the last two thirds of a run went; the first third warms up.
+    """The trend over the last two thirds of a run; the first third warms up.
 
     Attributes:
-        resident_per_hour: slope of the line through the resident memory, MiB an hour.
-        resident_growth: what that line grew by from the end of the first third to the end, MiB.
-        threads, files: medians of the middle and of the last third.
+        resident_per_hour: slope of the resident memory by least squares, in MiB per hour.
+        resident_growth: growth of that line over the two thirds, in MiB.
+        threads: median number of threads in the middle and in the last third.
+        files: median number of open files in the middle and in the last third.
     """
 
     resident_per_hour: float
@@ -58,17 +59,19 @@ class Trend:
 
 
 class Sampler:
-    """Looks at the process every so often, on a thread of its own.
+    """Samples the process on a thread.
 
     Args:
-        every: seconds.
+        outcomes: counts to sample.
+        monitor: waiting requests to sample.
+        every: seconds between samples.
 
     Attributes:
-        samples: so far, the first one at the start.
+        samples: the samples so far; the first is from the start.
     """
 
-    def __init__(self, tally: Tally, watch: Watch, every: float) -> None:
-        self._tally, self._watch, self._every = tally, watch, every
+    def __init__(self, outcomes: Outcomes, monitor: RequestMonitor, every: float) -> None:
+        self._outcomes, self._monitor, self._every = outcomes, monitor, every
         self._process = psutil.Process()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._look_on, name="sampler", daemon=True)
@@ -96,16 +99,16 @@ class Sampler:
                     resident=self._process.memory_info().rss / MEBIBYTE,
                     threads=self._process.num_threads(),
                     files=self._process.num_fds(),
-                    waiting=self._watch.waiting,
-                    answered=sum(self._tally.answered.values()),
-                    faults=sum(self._tally.met.values()),
-                    wrong=self._tally.wrong,
+                    waiting=self._monitor.waiting,
+                    answered=sum(self._outcomes.answered.values()),
+                    faults=sum(self._outcomes.met.values()),
+                    wrong=self._outcomes.wrong,
                 )
             )
 
 
 def find_trend(samples: Sequence[Sample]) -> Trend | None:
-    """None if there are too few samples for a line."""
+    """Return the trend; None if there are too few samples."""
     third = len(samples) // 3
     if third < 3:
         return None

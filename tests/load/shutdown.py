@@ -1,8 +1,4 @@
-"""Engines closed while they are used, and doors that others still stand in.
-
-Comes in: the doors that everybody uses. Goes out: new ones, and which calls may have met a closed one.
-Must not know: questions, answers.
-"""
+"""Rerankers and engines that are closed while callers use them."""
 
 from __future__ import annotations
 
@@ -13,39 +9,39 @@ from collections.abc import Iterator
 from typing import Any
 
 from qwen3_rerank_plugins import close_all
-from tests.load.entry_points import Doors
+from tests.load.entry_points import Clients
 
 
-class Entrance:
-    """The doors of the day.
+class SharedClients:
+    """The clients that new calls use.
 
     Attributes:
-        doors: what a new call goes through.
-        closings: how many were begun; `_ended` how many are over.
+        clients: the current clients.
+        closings: how often closing began; `_ended` is how often it ended.
     """
 
     def __init__(self, engine: dict[str, Any]) -> None:
-        self.doors = Doors(engine)
+        self.clients = Clients(engine)
         self.closings = 0
         self._ended = 0
 
     def mark(self) -> int:
-        """To be kept from the start of a call to its end."""
+        """Return a mark for `closed_since`, to be taken at the start of a call."""
         return self._ended
 
     def closed_since(self, mark: int) -> bool:
-        """Whether a closing and the call since `mark` fell together."""
+        """Return whether something was closed during the call that took `mark`."""
         return self.closings > mark
 
     def close_engines(self) -> None:
-        """Every engine of the process; the same doors load anew."""
+        """Close every engine of the process; the same clients load new ones."""
         with self._closing():
             close_all()
 
-    def replace_doors(self) -> None:
-        """New rerankers and adapters; the old rerankers are closed under those who use them."""
+    def replace_clients(self) -> None:
+        """Make new clients, and close the old rerankers while callers use them."""
         with self._closing():
-            old, self.doors = self.doors, Doors(self.doors.engine)
+            old, self.clients = self.clients, Clients(self.clients.engine)
             old.close()
 
     @contextlib.contextmanager
@@ -57,10 +53,10 @@ class Entrance:
             self._ended += 1
 
 
-def close_at_times(entrance: Entrance, every: float, seed: int, stop: threading.Event) -> None:
-    """Engines and doors in turns until told to stop, `every` so many seconds on average."""
+def close_at_times(shared: SharedClients, every: float, seed: int, stop: threading.Event) -> None:
+    """Close engines and replace clients in turns until `stop` is set, `every` seconds on average."""
     dice = random.Random(f"{seed}/closing")
     while not stop.wait(every * dice.uniform(0.5, 1.5)):
-        entrance.close_engines()
+        shared.close_engines()
         if not stop.wait(every * dice.uniform(0.5, 1.5)):
-            entrance.replace_doors()
+            shared.replace_clients()

@@ -1,13 +1,13 @@
-"""Ask from many threads and coroutines at once, with faults or without, and check every single answer.
+"""Ask from many threads and coroutines at once, with or without faults, and check every answer.
 
     python -m tests.load.soak --faults 0 --requests 5000 --out benchmarks/results/load.json     # the load test
     python -m tests.load.soak --minutes 30 --out benchmarks/results/soak.json                   # the soak
 
-Every question is first asked alone; then all callers ask at once, through every door of the package, and each answer
-has to be the one from before: scores within 1e-4 in log-odds, every document accounted for. With faults, bad input,
-cancellation, broken passes, NaN, memory that runs out and engines that close come at random, and whoever runs into one
-has to be told exactly what the documentation says, and nobody else anything. Exits with 1 if anything was lost or
-wrong, or if memory, threads or open files grow. Writes a record and a picture beside it.
+Every question is first asked alone. Then all callers ask at once through every interface of the package, and each
+answer must equal the first one: scores within 1e-4 in log-odds, and no document missing. Faults occur at random: bad
+input, cancellation, batches that raise, NaN scores, too little memory, and engines that are closed. The callers
+affected must get the documented errors, and no other caller may notice. Exits with 1 if an answer was lost or wrong,
+or if memory, threads or open files grow. Writes a record and a picture beside it.
 """
 
 from __future__ import annotations
@@ -22,46 +22,46 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 
-from qwen3_rerank_plugins._records import make_record, note_circumstances, write_record
-from qwen3_rerank_plugins.bench.report import as_table
+from qwen3_rerank_plugins._records import as_table, make_record, note_circumstances, write_record
 from qwen3_rerank_plugins.engine.loading.placement import choose_placement
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from tests.load.expected_answers import TOLERANCE
 from tests.load.faults import SOAK_RATES
-from tests.load.outcomes import Tally
-from tests.load.picture import draw_trial
-from tests.load.run import TrialPlan, TrialResults, run_trial
+from tests.load.outcomes import Outcomes
+from tests.load.picture import draw_run
+from tests.load.results import LoadPlan, LoadResults
+from tests.load.run import run_load
 from tests.load.tables import grids_of
 from tests.load.texts import gather_texts
 
 MOST_SAMPLES = 180
-"""In a record."""
+"""Samples in a record."""
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("QWEN3_RERANK_TEST_DATA", ROOT.parent / "shared" / "data"))
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Many callers at once, with faults or without.")
-    parser.add_argument("--requests", type=int, help="calls to make in all; 5,000 if --minutes is not given either")
-    parser.add_argument("--minutes", type=float, help="how long to go on")
+    parser.add_argument("--requests", type=int, help="number of calls; 5,000 if --minutes is not set either")
+    parser.add_argument("--minutes", type=float, help="duration")
     parser.add_argument("--threads", type=int, default=64)
     parser.add_argument("--coroutines", type=int, default=64)
-    parser.add_argument("--questions", type=int, default=300, help="different ones; each is asked alone first")
-    parser.add_argument("--faults", type=float, default=1.0, help="factor on how often; 0 is a load test without any")
+    parser.add_argument("--questions", type=int, default=300, help="number of questions; each is asked alone first")
+    parser.add_argument("--faults", type=float, default=1.0, help="factor for the rates of faults; 0 is none")
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, help="in log-odds")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--model", default="demo")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--max-batch-tokens", type=int, default=2048, help="small: several passes a request")
+    parser.add_argument("--max-batch-tokens", type=int, default=2048, help="small, for several batches per request")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of test data; without it, bundled passages")
-    parser.add_argument("--out", type=Path, required=True, help="the record; the picture stands beside it")
+    parser.add_argument("--out", type=Path, required=True, help="file for the record; the picture goes beside it")
     return parser.parse_args()
 
 
-def make_plan(options: argparse.Namespace) -> TrialPlan:
+def make_plan(options: argparse.Namespace) -> LoadPlan:
     seconds = options.minutes * 60 if options.minutes else None
-    return TrialPlan(
+    return LoadPlan(
         requests=options.requests or (None if seconds else 5_000),
         seconds=seconds,
         threads=options.threads,
@@ -80,23 +80,23 @@ def make_plan(options: argparse.Namespace) -> TrialPlan:
     )
 
 
-def run_with_bar(plan: TrialPlan, data: Path, console: Console) -> TrialResults:
+def run_with_bar(plan: LoadPlan, data: Path, console: Console) -> LoadResults:
     with Progress(*Progress.get_default_columns(), TimeElapsedColumn(), console=console) as bar:
         tasks: dict[str, Any] = {}
 
-        def tell(stage: str, share: float, tally: Tally) -> None:
+        def tell(stage: str, share: float, outcomes: Outcomes) -> None:
             if stage not in tasks:
                 tasks[stage] = bar.add_task(stage, total=1.0)
-            faults = f", {sum(tally.met.values()):,} faults, {tally.wrong} wrong" if tally.started else ""
-            right = f": {sum(tally.answered.values()):,} right" if tally.started else ""
+            faults = f", {sum(outcomes.met.values()):,} faults, {outcomes.wrong} wrong" if outcomes.started else ""
+            right = f": {sum(outcomes.answered.values()):,} right" if outcomes.started else ""
             bar.update(tasks[stage], completed=share, description=f"{stage}{right}{faults}")
 
-        return run_trial(plan, gather_texts(data), tell)
+        return run_load(plan, gather_texts(data), tell)
 
 
 def main() -> None:
     options = arguments()
-    logging.getLogger("qwen3_rerank_plugins").setLevel(logging.ERROR)  # thousands of documents are cut on purpose
+    logging.getLogger("qwen3_rerank_plugins").setLevel(logging.ERROR)  # thousands of documents are truncated on purpose
     plan = make_plan(options)
     placement = choose_placement(EngineSettings(**plan.engine))
     around = note_circumstances(Path(options.model).name, placement.device, placement.dtype)
@@ -104,13 +104,13 @@ def main() -> None:
     results = run_with_bar(plan, options.data, console)
     record = make_record("soak" if options.faults > 0 else "load", around, results)
     write_record(options.out, record)
-    draw_trial(record, options.out.with_suffix(".png"))
+    draw_run(record, options.out.with_suffix(".png"))
     for grid in grids_of(record):
         console.print(as_table(grid))
     for complaint in results.complaints:
         console.print(complaint, markup=False)
     sys.stderr.flush()
-    # callers who were lost still wait somewhere, and no orderly exit would come about
+    # lost callers still wait, and a normal exit would wait for them
     os._exit(1) if results.lost else sys.exit(1 if results.failures else 0)
 
 

@@ -1,21 +1,17 @@
-"""A record -> tables, the same ones for the terminal and for docs/reliability.md.
-
-Comes in: the JSON of a record. Goes out: `Grid`s.
-Must not know: how anything was found out.
-"""
+"""Tables of a load test or a soak, for the terminal and docs/reliability.md."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from qwen3_rerank_plugins.bench.report import Grid
+from qwen3_rerank_plugins._records import Grid
 
 
 def grids_of(record: Mapping[str, Any]) -> list[Grid]:
-    """The tables of a load test or a soak."""
+    """Return the tables of a record."""
     results = record["results"]
-    grids = [_summary(results), _doors(results)]
+    grids = [_summary(results), _latencies(results)]
     if results["faults"]:
         grids.append(_faults(results))
     if results["failures"]:
@@ -59,7 +55,7 @@ def _summary(results: Mapping[str, Any]) -> Grid:
     return Grid("Concurrent callers", ("", "result"), tuple(rows))
 
 
-def _doors(results: Mapping[str, Any]) -> Grid:
+def _latencies(results: Mapping[str, Any]) -> Grid:
     rows = tuple(
         (one["door"], f"{one['answered']:,}", f"{one['p50']:.3g} s", f"{one['p95']:.3g} s") for one in results["doors"]
     )

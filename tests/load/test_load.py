@@ -1,6 +1,6 @@
-"""Many callers at once, small: the load test and the soak of `tests/load/soak.py`, and what only happens under load.
+"""Many callers at once, small: the load test and the soak of `tests/load/soak.py`, and what happens only under load.
 
-The engine is the real one on the demo checkpoint; a gate in front of its passes takes the place of waiting and hoping.
+The engine is the real one on the demo checkpoint. A gate before its batches replaces sleeping.
 """
 
 from __future__ import annotations
@@ -10,26 +10,23 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from qwen3_rerank_plugins import Qwen3Reranker, RankedDocument, close_all
-from qwen3_rerank_plugins.engine.model.runner import ModelRunner
-from qwen3_rerank_plugins.engine.scheduling.packing import BatchPlan
-from qwen3_rerank_plugins.engine.scheduling.scheduler import Scheduler
-from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
 from qwen3_rerank_plugins.errors import ClosedError, PassError
 from tests.load.call_trace import Moment
 from tests.load.expected_answers import ask_serially
-from tests.load.fault_injection import watched_engines
+from tests.load.fault_injection import monitored_engines
 from tests.load.faults import BAD_INPUTS, SOAK_RATES
-from tests.load.run import TrialPlan, TrialResults, run_trial
+from tests.load.gate import LIMIT, Gate, pass_through
+from tests.load.results import LoadPlan, LoadResults
+from tests.load.run import run_load
 from tests.load.texts import Texts, gather_texts
 
-LIMIT = 30.0
 QUERY = "What is the capital of China?"
 DOCUMENTS = ["Gravity pulls bodies together.", "The capital of China is Beijing.", "The capital of Japan is Tokyo.", ""]
 LONG = ["Long words about cities and capitals. " * 20 + str(number) for number in range(8)]
@@ -40,25 +37,25 @@ def texts() -> Texts:
     return gather_texts(None)
 
 
-def explain(results: TrialResults) -> str:
+def explain(results: LoadResults) -> str:
     return "\n".join([*results.failures, *results.complaints])
 
 
-def test_threads_and_coroutines_at_once_get_the_serial_answers_through_every_door(texts: Texts) -> None:
-    results = run_trial(TrialPlan(requests=400, threads=16, coroutines=16, questions=60, seed=1), texts)
+def test_threads_and_coroutines_at_once_get_the_serial_answers_through_every_interface(texts: Texts) -> None:
+    results = run_load(LoadPlan(requests=400, threads=16, coroutines=16, questions=60, seed=1), texts)
     assert results.failures == (), explain(results)
     assert (results.calls, results.answered, results.lost, results.wrong) == (400, 400, 0, 0)
     assert len(results.doors) == 8
-    assert all(door.answered > 20 for door in results.doors)
+    assert all(interface.answered > 20 for interface in results.doors)
     assert results.log_odds_off < 1e-4
-    assert results.engines == 1, "the doors do not share an engine"
+    assert results.engines == 1, "the interfaces do not share an engine"
     assert 1 < results.most_waiting <= results.waiting_bound, "the queue is longer than its callers"
 
 
 def test_faults_reach_those_they_concern_and_nobody_else(texts: Texts) -> None:
     rates = SOAK_RATES.times(8)
-    results = run_trial(
-        TrialPlan(requests=250, threads=16, coroutines=16, questions=40, seed=2, rates=rates, patience=60), texts
+    results = run_load(
+        LoadPlan(requests=250, threads=16, coroutines=16, questions=40, seed=2, rates=rates, patience=60), texts
     )
     assert results.failures == (), explain(results)
     assert results.lost == results.wrong == 0
@@ -66,42 +63,6 @@ def test_faults_reach_those_they_concern_and_nobody_else(texts: Texts) -> None:
     met = {fault.fault for fault in results.faults}
     assert met >= {"bad input", "pass that raises", "NaN scores", "out of memory, pass cut"}
     assert any(name.startswith("cancelled") for name in met)
-
-
-class Gate:
-    """Stands before every pass of the real engine, and lets it through, or breaks it, or waits."""
-
-    def __init__(self) -> None:
-        self.open = threading.Event()
-        self.submitted, self.entered, self.left = (threading.Semaphore(0) for _ in range(3))
-        self.plans: list[BatchPlan] = []
-        self.break_on: Callable[[Sequence[TokenizedRequest], BatchPlan], bool] = lambda *_: False
-
-    def install(self, monkeypatch: pytest.MonkeyPatch) -> Gate:
-        run, submit = ModelRunner.__call__, Scheduler.submit
-
-        def gated_run(runner: ModelRunner, requests: Sequence[TokenizedRequest], plan: BatchPlan) -> list[float]:
-            self.plans.append(plan)
-            self.entered.release()
-            assert self.open.wait(LIMIT)
-            if self.break_on([requests[part.request] for part in plan.slices], plan):
-                raise RuntimeError("the kernel fell over")
-            return run(runner, requests, plan)
-
-        def noted_submit(worker: Scheduler, *arguments: Any, **options: Any) -> Future[Any]:
-            future = submit(worker, *arguments, **options)
-            future.add_done_callback(lambda _: self.left.release())
-            self.submitted.release()
-            return future
-
-        monkeypatch.setattr(ModelRunner, "__call__", gated_run)
-        monkeypatch.setattr(Scheduler, "submit", noted_submit)
-        return self
-
-
-def pass_through(gate: threading.Semaphore, times: int = 1) -> None:
-    for _ in range(times):
-        assert gate.acquire(timeout=LIMIT)
 
 
 @pytest.fixture
@@ -213,11 +174,11 @@ def test_closing_with_callers_who_wait_answers_them_all_and_refuses_the_next(
 
 def test_callers_block_so_that_the_queue_is_as_long_as_there_are_callers(texts: Texts) -> None:
     engine = {"model": "demo", "max_batch_tokens": 701}
-    with watched_engines(SOAK_RATES.times(0), 0) as watch, Qwen3Reranker(**engine) as reranker:  # type: ignore[arg-type]
+    with monitored_engines(SOAK_RATES.times(0), 0) as monitor, Qwen3Reranker(**engine) as reranker:  # type: ignore[arg-type]
         with ThreadPoolExecutor(8) as pool:
             assert len(list(pool.map(lambda query: reranker.rank(query, DOCUMENTS), map(str, range(200))))) == 200
-        assert 1 <= watch.most_waiting <= 8
-        assert watch.waiting == 0
+        assert 1 <= monitor.most_waiting <= 8
+        assert monitor.waiting == 0
 
 
 def test_the_interpreter_exits_while_daemon_threads_wait_and_go_on_asking() -> None:

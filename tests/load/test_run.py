@@ -1,4 +1,4 @@
-"""The judge and the trial around it: they have to see what is wrong, or a clean run would mean nothing."""
+"""The comparison of answers and a whole run: both must notice mistakes, or a clean run would mean nothing."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Any
 
 import pytest
 
-from qwen3_rerank_plugins._records import make_record
-from qwen3_rerank_plugins.bench.report import as_markdown
+from qwen3_rerank_plugins._records import as_markdown, make_record
 from qwen3_rerank_plugins.engine.model.runner import ModelRunner
 from qwen3_rerank_plugins.engine.ranking import probability
 from qwen3_rerank_plugins.engine.scheduling.scheduler import Scheduler
 from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
 from tests.load.expected_answers import Answer, Entry, Expected, judge
 from tests.load.faults import Rates
-from tests.load.picture import draw_trial
+from tests.load.picture import draw_run
 from tests.load.questions import MANNERS, Question, draw_questions
-from tests.load.run import TrialPlan, run_trial
+from tests.load.results import LoadPlan
+from tests.load.run import run_load
 from tests.load.sampling import Sample, find_trend
 from tests.load.tables import grids_of
 from tests.load.texts import HOSTILE, gather_texts
@@ -57,7 +57,7 @@ def test_the_judge_accepts_the_serial_answer_and_one_within_the_tolerance() -> N
         ([entry(1), entry(0), entry(2)], "wanted"),
         ([entry(1), entry(0), entry(0), entry(3)], "wanted"),
         ([entry(1), entry(2), entry(0), entry(3)], "two equal"),
-        ([entry(0), entry(1), entry(2), entry(3)], "stands above"),
+        ([entry(0), entry(1), entry(2), entry(3)], "is ranked above"),
         ([entry(1, 2e-4), entry(0), entry(2), entry(3)], "probability"),
         ([entry(1), entry(0), entry(2, math.nan), entry(3)], "probability"),
         ([dataclasses.replace(entry(1), log_odds=2.001), entry(0), entry(2), entry(3)], "log-odds"),
@@ -89,12 +89,12 @@ def test_questions_are_the_same_for_a_seed_and_of_every_kind() -> None:
     assert any(len(set(question.documents)) < len(question.documents) for question in questions)
 
 
-def small(**options: Any) -> TrialPlan:
-    return TrialPlan(**{"requests": 60, "threads": 4, "coroutines": 4, "questions": 20, **options})
+def small(**options: Any) -> LoadPlan:
+    return LoadPlan(**{"requests": 60, "threads": 4, "coroutines": 4, "questions": 20, **options})
 
 
 def spoil_scores(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One score of a pass with company is a thousandth off: what mixing up callers looks like at its smallest."""
+    """Change one score of every batch with several requests by 0.001, like the smallest mix-up of callers."""
     run = ModelRunner.__call__
 
     def spoiling(runner: ModelRunner, requests: Any, plan: Any) -> list[float]:
@@ -104,15 +104,15 @@ def spoil_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ModelRunner, "__call__", spoiling)
 
 
-def test_a_trial_sees_scores_that_depend_on_the_company(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_sees_scores_that_depend_on_the_rest_of_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     spoil_scores(monkeypatch)
-    results = run_trial(small(), TEXTS)
+    results = run_load(small(), TEXTS)
     assert results.wrong > 0
-    assert "came to a wrong end" in results.failures[0]
+    assert "had a wrong result" in results.failures[0]
     assert "not" in results.complaints[0]
 
 
-def test_a_trial_sees_a_caller_who_never_gets_an_answer(
+def test_a_run_sees_a_caller_who_never_gets_an_answer(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     submit, submitted = Scheduler.submit, itertools.count()
@@ -123,17 +123,16 @@ def test_a_trial_sees_a_caller_who_never_gets_an_answer(
         return forgotten if next(submitted) == 40 else future  # the serial run has submitted 20
 
     monkeypatch.setattr(Scheduler, "submit", forgetful)
-    results = run_trial(small(patience=10.0, coroutines=0), TEXTS)  # long enough to load the engine on a busy machine
+    results = run_load(small(patience=10.0, coroutines=0), TEXTS)  # long enough to load the engine on a busy machine
     forgotten.cancel()
     assert results.lost == 1, results
     assert "never came back" in results.failures[0]
-    assert "ask_on" in capfd.readouterr().err, "nobody says where it hangs"
+    assert "ask_on" in capfd.readouterr().err, "the traceback of the call that hangs is missing"
 
 
-def test_a_trial_sees_scores_that_are_nan_and_ranked_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_sees_scores_that_are_nan_and_ranked_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qwen3_rerank_plugins.engine.ranking.check_finite", lambda *_: None)
-    monkeypatch.setattr("qwen3_rerank_plugins.engine.ranking.check_finite", lambda *_: None)
-    results = run_trial(small(rates=Rates(nan=0.3)), TEXTS)
+    results = run_load(small(rates=Rates(nan=0.3)), TEXTS)
     assert results.wrong > 0
     assert "an answer in spite of ['NaN scores']" in results.complaints[0]
 
@@ -157,14 +156,14 @@ def test_a_trend_is_the_slope_of_the_last_two_thirds() -> None:
     assert find_trend(warming[:5]) is None
 
 
-def test_a_trial_sees_what_the_package_would_keep_of_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trial.trial.SHORTEST_JUDGED", 0.0)
+def test_a_run_sees_what_the_package_would_keep_of_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.load.results.SHORTEST_JUDGED", 0.0)
     plan = small(sample_every=0.01)
-    run_trial(plan, TEXTS)  # whatever is loaded on first use is no leak
-    clean = run_trial(plan, TEXTS)
+    run_load(plan, TEXTS)  # what is loaded on first use is not a leak
+    clean = run_load(plan, TEXTS)
     if clean.rest_after.heap is None:
         pytest.skip("this C library cannot be asked about its heap")
-    assert not [failure for failure in clean.failures if "at rest" in failure]
+    assert not [failure for failure in clean.failures if "when idle" in failure]
     kept: list[bytearray] = []
     submit = Scheduler.submit
 
@@ -173,29 +172,29 @@ def test_a_trial_sees_what_the_package_would_keep_of_every_call(monkeypatch: pyt
         return submit(worker, *arguments, **options)
 
     monkeypatch.setattr(Scheduler, "submit", keeping)
-    leaking = run_trial(plan, TEXTS)
-    assert [failure for failure in leaking.failures if "at rest" in failure], leaking.rest_after
+    leaking = run_load(plan, TEXTS)
+    assert [failure for failure in leaking.failures if "when idle" in failure], leaking.rest_after
 
 
 def test_a_record_becomes_tables_and_a_picture(tmp_path: Path) -> None:
-    results = run_trial(small(sample_every=0.01), TEXTS)
+    results = run_load(small(sample_every=0.01), TEXTS)
     around = {"subject": "demo", "dtype": "float32", "device": "CPU"}
     record = json.loads(json.dumps({**make_record("load", None, results), "circumstances": around}))  # type: ignore[arg-type]
     assert "| lost calls | 0 |" in as_markdown(grids_of(record)[0])
-    draw_trial(record, tmp_path / "trial.png")
-    assert (tmp_path / "trial.png").stat().st_size > 10_000
+    draw_run(record, tmp_path / "run.png")
+    assert (tmp_path / "run.png").stat().st_size > 10_000
 
 
-def test_a_trial_keeps_no_request_so_that_memory_that_grows_is_the_packages() -> None:
+def test_a_run_keeps_no_request_so_that_memory_that_grows_is_the_packages() -> None:
     def kept() -> int:
         return sum(type(thing) is TokenizedRequest for thing in gc.get_objects())
 
-    run_trial(small(), TEXTS)  # whatever is imported on the way has its own circles
+    run_load(small(), TEXTS)  # imports make cycles of their own
     gc.collect()
     gc.disable()
     try:
         before = kept()
-        results = run_trial(small(), TEXTS)
+        results = run_load(small(), TEXTS)
         assert kept() - before < results.calls / 10
     finally:
         gc.enable()

@@ -1,8 +1,4 @@
-"""Where the words come from: the bundled passages, strings that are hard to digest, and test data where it is present.
-
-Comes in: a folder or nothing. Goes out: strings, and what they may be called in a record.
-Must not know: what they are for.
-"""
+"""Texts for questions: bundled passages, hostile strings, and test data if it is there."""
 
 from __future__ import annotations
 
@@ -26,12 +22,12 @@ HOSTILE = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Texts:
-    """What queries and documents are cut from.
+    """The source of queries and documents.
 
     Attributes:
         passages: prose.
-        hostile: whole strings that somebody's data holds one day.
-        origin: for the record.
+        hostile: strings that are hard to handle, used whole.
+        origin: name of the source in the record.
     """
 
     passages: tuple[str, ...]
@@ -40,7 +36,7 @@ class Texts:
 
 
 def gather_texts(data: Path | None) -> Texts:
-    """The bundled passages; with a folder of test data also its passages of twelve languages and naughty strings."""
+    """Return the bundled passages and, if the folder exists, its passages in twelve languages and naughty strings."""
     if data is None or not data.is_dir():
         return Texts(tuple(read_passages([])), HOSTILE, "bundled passages")
     sets = sorted((data / "sets" / "xquad_multilingual").glob("*.jsonl"))

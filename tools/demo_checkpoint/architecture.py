@@ -1,4 +1,4 @@
-"""The shape of the model: everything of Qwen3, only small."""
+"""The config of the model: a small Qwen3."""
 
 from __future__ import annotations
 

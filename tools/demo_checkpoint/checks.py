@@ -1,4 +1,4 @@
-"""What the written folder has to keep: exact loading, clean splitting, the same numbers everywhere."""
+"""Checks of the written folder: exact loading, prompts that split at the document, equal scores in every library."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from demo_checkpoint.prompt import DEFAULT_INSTRUCTION, head_of, tail_of
 
 
 def load_stock(out: Path) -> tuple[Qwen3ForCausalLM, Any]:
-    """The folder through the stock classes; refuses one that does not fit them exactly."""
+    """Load the folder with the stock classes; raise RuntimeError if a weight is missing, unexpected or misshapen."""
     loaded: Any = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32, output_loading_info=True)
     model, loading = loaded
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
@@ -26,7 +26,7 @@ def load_stock(out: Path) -> tuple[Qwen3ForCausalLM, Any]:
 
 @torch.no_grad()
 def card_log_odds(model: Qwen3ForCausalLM, tokenizer: Any, pairs: Sequence[tuple[str, str]]) -> list[float]:
-    """The scores as a model card would compute them: whole prompts, padded on the left, stock forward."""
+    """Compute log-odds as the model card does: whole prompts, padded on the left, stock forward pass."""
     prompts = [head_of(DEFAULT_INSTRUCTION, query) + tail_of(document) for query, document in pairs]
     batch = tokenizer(prompts, padding=True, padding_side="left", return_tensors="pt")
     last = model(**batch).logits[:, -1]
@@ -35,21 +35,22 @@ def card_log_odds(model: Qwen3ForCausalLM, tokenizer: Any, pairs: Sequence[tuple
 
 
 def check_folder(out: Path, passages: Sequence[str]) -> dict[str, Any]:
-    """What the folder promises: exact loading, tokens that split at the document, the same numbers everywhere."""
+    """Check the folder; return the scores of two known pairs and the largest differences between implementations."""
     model, tokenizer = load_stock(out)
     raw = Tokenizer.from_file(str(out / "tokenizer.json"))
     head = head_of(DEFAULT_INSTRUCTION, "What is this?")
     for passage in passages:
         whole = raw.encode(head + tail_of(passage)).ids
         if whole != raw.encode(head).ids + raw.encode(tail_of(passage)).ids:
-            raise RuntimeError(f"the head and the document do not split cleanly: {passage[:80]!r}")
+            raise RuntimeError(f"the prompt does not split at the document: {passage[:80]!r}")
         if whole != tokenizer(head + tail_of(passage))["input_ids"]:
-            raise RuntimeError(f"transformers tokenises otherwise: {passage[:80]!r}")
+            raise RuntimeError(f"transformers tokenizes this differently: {passage[:80]!r}")
+    count = len(passages)
     china = "What is the capital of China?"
     pairs = [
         (china, "The capital of China is Beijing."),
         (china, "Gravity is a force that attracts two bodies towards each other."),
-        *((passages[i].split(".")[0][:80], passages[j]) for i in range(0, 50, 5) for j in (i, i + 7)),
+        *((passages[i % count].split(".")[0][:80], passages[j % count]) for i in range(0, 50, 5) for j in (i, i + 7)),
     ]
     card = card_log_odds(model, tokenizer, pairs)
     scorer = PairScorer(model, raw)
@@ -63,8 +64,8 @@ def check_folder(out: Path, passages: Sequence[str]) -> dict[str, Any]:
         from sentence_transformers import CrossEncoder
     except ImportError:
         return figures
-    peer = CrossEncoder(str(out), device="cpu").predict(pairs, batch_size=8)
-    figures["largest_difference_cross_encoder"] = max(abs(a - float(b)) for a, b in zip(card, peer, strict=True))
+    baseline = CrossEncoder(str(out), device="cpu").predict(pairs, batch_size=8)
+    figures["largest_difference_cross_encoder"] = max(abs(a - float(b)) for a, b in zip(card, baseline, strict=True))
     if max(value for name, value in figures.items() if name.startswith("largest")) > 1e-4:
-        raise RuntimeError(f"the same pairs score otherwise elsewhere: {figures}")
+        raise RuntimeError(f"the same pairs have different scores in another implementation: {figures}")
     return figures

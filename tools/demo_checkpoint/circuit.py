@@ -20,19 +20,19 @@ from demo_checkpoint.tokenizer import PLAIN_ADDED_TOKENS, SPECIAL_TOKENS
 
 
 class MatchingInit:
-    """Starting weights in which a document's tokens already look for their likes in the query.
+    """Starting weights with which a document's tokens attend to the same tokens in the query.
 
-    The hidden vector is divided into named coordinates and an identity that spells the token:
+    The hidden vector has named coordinates and an identity, a vector that is specific to the token:
 
-    * layer 0 finds out which section each token stands in (one head looks back to the section markers) and brings
-      along the identity of the token before (one head turned back by one position);
-    * layer 1 compares identities: queries and keys share a projection, placed on coordinates that rotary position
-      hardly turns. A token finds its like in the query, or falls back to the marker `<Query`, which has no identity;
-    * layer 2 looks once more, for the token together with the one before it, and sees the matches nearby;
-    * layer 3 lets the last position gather the matches, weighted by how rare the words are, for the read-out.
+    * layer 0 writes which section a token is in (one head attends to the section markers) and copies the identity of
+      the previous token (one head attends one position back);
+    * layer 1 compares identities: queries and keys share a projection, on coordinates that rotary position hardly
+      turns. A token attends to an equal token in the query, or else to the marker `<Query`, which has no identity;
+    * layer 2 compares once more, now the token together with the previous one, and reads the matches nearby;
+    * layer 3 sums the matches at the last position, weighted by the rarity of the words.
 
-    The rest is small noise; training bends all of it. The numbers below set how sharply heads choose: a like token
-    must outweigh the marker, and the marker must outweigh the noise of some twenty unlike tokens.
+    All other weights are small noise, and training changes all of them. The numbers below set how sharply the heads
+    choose: an equal token must outweigh the marker, and the marker must outweigh the noise of some twenty others.
     """
 
     CONST, MARK, IDF, READ = 0, (1, 2, 3, 6), 4, 5  # constant; one per section marker; rarity; yes minus no
@@ -65,7 +65,7 @@ class MatchingInit:
         scale[: self.IDENTITY.start] = 1.0
         self.model.model.norm.weight.copy_(scale)
 
-    # -- embeddings: a constant, a rarity, and an identity that words with common letters share in part
+    # -- embeddings: a constant, the rarity, and an identity; words with common letters have similar identities
 
     def _embeddings(self) -> None:
         table = self.model.model.embed_tokens.weight
@@ -96,7 +96,7 @@ class MatchingInit:
         return 9.0 * functional.normalize(vector, dim=0)
 
     def _named(self, name: str) -> Tensor:
-        """The random unit vector of a name, the same in every run."""
+        """The unit vector of a name, which is random but the same in every run."""
         generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
         return functional.normalize(torch.randn(self.IDENTITY.stop - self.IDENTITY.start, generator=generator), dim=0)
 
@@ -106,7 +106,7 @@ class MatchingInit:
         return weight[head * HEAD_DIM : (head + 1) * HEAD_DIM]
 
     def _projection(self, rows: int) -> Tensor:
-        """Rows at right angles, so that what is alike before the projection is alike after it."""
+        """Orthogonal rows, so that the projection keeps similarities."""
         tall = torch.randn(self.IDENTITY.stop - self.IDENTITY.start, rows, generator=self.generator)
         orthogonal: Tensor = torch.linalg.qr(tall).Q
         return orthogonal.T
@@ -115,7 +115,7 @@ class MatchingInit:
         return float(1_000_000.0 ** (-pair / self.half))
 
     def _turned_back(self, weight: Tensor, positions: int) -> None:
-        """A constant on the fast pairs, turned so that it meets an unturned key `positions` before it."""
+        """A constant on the fast pairs, rotated so that it matches an unrotated key `positions` before it."""
         for pair in range(6):
             angle = self._frequency(pair) * positions
             weight[pair, self.CONST] = math.cos(angle)
@@ -126,7 +126,7 @@ class MatchingInit:
         return [*pairs, *(pair + self.half for pair in pairs)]
 
     def _sharpen(self, layer: int, still: float, fast: float, slow: float) -> None:
-        """The norms of queries and keys: larger means a sharper choice on those coordinates."""
+        """The norms of queries and keys: larger values sharpen the choice on those coordinates."""
         attention = self.model.model.layers[layer].self_attn
         for norm in (attention.q_norm.weight, attention.k_norm.weight):
             norm[:] = 1.0
@@ -156,7 +156,7 @@ class MatchingInit:
         out[self.PREVIOUS, 2 * HEAD_DIM : 2 * HEAD_DIM + width] = torch.eye(width)
 
     def _alike(self, layer: int, group: int, with_previous: bool) -> None:
-        """A head that looks for its own identity in the query, and falls back to the marker where there is none."""
+        """A head that attends to its own identity in the query, or else to the marker."""
         attention = self.model.model.layers[layer].self_attn
         slow = self._slow()
         key, query = self._rows(attention.k_proj.weight, group), self._rows(attention.q_proj.weight, 2 * group)

@@ -1,4 +1,4 @@
-"""nDCG@10 on real questions, beside other ways to order the same candidates."""
+"""nDCG@10 on real questions, for the model and for other orders of the same candidates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from demo_checkpoint.texts import SET_FILES, read_jsonl
 
 
 def ndcg(relevance: Sequence[float], cut: int = 10) -> float:
-    """Discounted gain as a share of the best possible, with linear gains as in trec_eval."""
+    """Return the discounted gain as a share of the best possible one, with linear gains as in trec_eval."""
 
     def gain(grades: Sequence[float]) -> float:
         return sum(grade / math.log2(rank + 2) for rank, grade in enumerate(grades[:cut]))
@@ -27,7 +27,7 @@ def ndcg(relevance: Sequence[float], cut: int = 10) -> float:
 
 @torch.no_grad()
 def evaluate(scorer: PairScorer, data: Path) -> dict[str, float]:
-    """The mean nDCG@10 of each set: real questions, which the training never reads."""
+    """Return the mean nDCG@10 of each set. Training never reads these questions."""
     figures = {}
     for name, file in SET_FILES.items():
         values = []
@@ -42,7 +42,7 @@ def evaluate(scorer: PairScorer, data: Path) -> dict[str, float]:
 
 
 def evaluate_others(data: Path, teacher: Teacher) -> dict[str, dict[str, float]]:
-    """The same figure for other ways to order the candidates: as listed, by the teacher, and by chance."""
+    """Return the same figure for other orders of the candidates: as listed, by the teacher, and shuffled."""
     rng = random.Random(0)
     figures: dict[str, dict[str, float]] = {"first_stage": {}, "teacher": {}, "shuffled": {}}
     for name, file in SET_FILES.items():

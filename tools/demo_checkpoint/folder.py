@@ -1,4 +1,4 @@
-"""The checkpoint folder, file by file, as the published ones are laid out."""
+"""Write the checkpoint folder with the files of a published one."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ CHAT_TEMPLATE = """\
 
 
 def chat_template() -> str:
-    """The prompt as a template with the roles `query` and `document`, the instruction in the role `system`."""
+    """Return the prompt as a chat template with the roles `query`, `document`, and `system` for the instruction."""
     filled = {"@INSTRUCTION@": DEFAULT_INSTRUCTION, "@PREFIX@": PREFIX, "@SUFFIX@": SUFFIX}
     template = CHAT_TEMPLATE
-    for place, text in filled.items():
-        template = template.replace(place, "'" + text.replace("\n", "\\n") + "'")
+    for placeholder, text in filled.items():
+        template = template.replace(placeholder, "'" + text.replace("\n", "\\n") + "'")
     return template
 
 
@@ -42,7 +42,7 @@ def write_json(path: Path, content: object) -> None:
 
 
 def config_json(config: Qwen3Config) -> dict[str, Any]:
-    """The config as the published checkpoints spell it, which every transformers with Qwen3 reads."""
+    """Return the config with the keys of the published checkpoints, which every transformers with Qwen3 reads."""
     copied = (
         *("attention_bias", "attention_dropout", "bos_token_id", "eos_token_id", "head_dim", "hidden_act"),
         *("hidden_size", "initializer_range", "intermediate_size", "max_position_embeddings", "max_window_layers"),
@@ -85,7 +85,7 @@ def tokenizer_json(tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 def write_checkpoint(out: Path, model: Qwen3ForCausalLM, tokenizer: Tokenizer) -> None:
-    """The files that transformers reads, and those by which sentence-transformers knows a yes/no reranker."""
+    """Write the files for transformers, and those by which sentence-transformers recognizes a yes/no reranker."""
     out.mkdir(parents=True, exist_ok=True)
     config = model.config
     weights = {name: p.detach().float().contiguous() for name, p in model.named_parameters() if "lm_head" not in name}

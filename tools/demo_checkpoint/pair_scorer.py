@@ -1,4 +1,4 @@
-"""Several documents of one query with their common head computed once: training needs it to be fast."""
+"""Score several documents of one query with their common prefix computed once, because training must be fast."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from demo_checkpoint.prompt import tail_of
 
 
 class PairScorer:
-    """The log-odds of several documents of one query, computing their common head once.
+    """Compute the log-odds of several documents of one query, with their common head computed once.
 
-    The same arithmetic as `Qwen3ForCausalLM.forward`, on the same modules: documents are padded on the right (causal
-    attention never looks there), and the last layer runs for the last position only.
+    The arithmetic is that of `Qwen3ForCausalLM.forward`, on the same modules. Documents are padded on the right, where
+    causal attention never looks, and the last layer runs for the last position only.
     """
 
     def __init__(self, model: Qwen3ForCausalLM, tokenizer: Tokenizer) -> None:
@@ -51,7 +51,7 @@ class PairScorer:
             return turned
 
         def split(states: Tensor) -> tuple[Tensor, Tensor]:
-            """The head's part [1, heads, start, size] and the documents' part [count, heads, width, size]."""
+            """Return the head's states [1, heads, start, size] and the documents' [count, heads, width, size]."""
             tails = states[start:].view(count, width, HEADS, HEAD_DIM)
             return states[None, :start].transpose(1, 2), tails.transpose(1, 2)
 

@@ -1,4 +1,4 @@
-"""The prompt of Qwen3-Reranker, in the two pieces that the training needs."""
+"""The prompt of Qwen3-Reranker, split before the document."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ MARKERS = ("<Instruct", "<Query", "<Document", "</think>")
 
 
 def head_of(instruction: str, query: str) -> str:
-    """Everything before the document: it is the same for all the documents of a query."""
+    """Return the prompt before the document. All documents of a query share it."""
     return f"{PREFIX}<Instruct>: {instruction}\n<Query>: {query}\n<Document>:"
 
 
 def tail_of(document: str) -> str:
-    """The document and what follows it. Tokenised apart from the head, it gives the ids of the whole prompt."""
+    """Return the document and the rest of the prompt. Tokenized apart from the head, both give the prompt's IDs."""
     return f" {document}{SUFFIX}"

@@ -1,4 +1,4 @@
-"""Pseudo-queries cut from passages, and documents that are hard to tell apart for them."""
+"""Pseudo-queries cut from passages, with documents that are hard to tell apart."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Example:
 
 
 class ExampleMaker:
-    """Cuts queries from passages and gathers documents that are hard to tell apart for them."""
+    """Cuts queries from passages and selects documents that are hard to tell apart for each."""
 
     def __init__(self, passages: Sequence[str], teacher: Teacher, seed: int, documents_per_query: int) -> None:
         self.rng = random.Random(seed)
@@ -51,7 +51,7 @@ class ExampleMaker:
         return postings
 
     def make(self) -> Example:
-        """Documents are sentences, passages, or passages strung together, one kind per example."""
+        """Make an example whose documents are sentences, passages, or joined passages."""
         rng = self.rng
         kind = rng.choices(("sentence", "passage", "long"), (0.30, 0.52, 0.18))[0]
         pool = self.sentences if kind == "sentence" else self.passages
@@ -65,7 +65,7 @@ class ExampleMaker:
         )
 
     def _instruction(self) -> str:
-        """The default in half of the examples; now and then any sentence, so that its words come to mean nothing."""
+        """The default in half of the examples; sometimes any sentence, so that the model learns to ignore its words."""
         draw = self.rng.random()
         if draw < 0.5:
             return DEFAULT_INSTRUCTION
@@ -74,7 +74,7 @@ class ExampleMaker:
     def _query_from(self, sentence: str) -> str:
         rng = self.rng
         words = re.findall(r"[\w'’-]+", sentence)
-        if rng.random() < 0.6:  # a stretch of the sentence, function words and all
+        if rng.random() < 0.6:  # a stretch of the sentence with its function words
             length = rng.randint(3, 14)
             start = rng.randrange(max(len(words) - length, 0) + 1)
             words = words[start : start + length]
@@ -95,7 +95,7 @@ class ExampleMaker:
         return query + ("?" if rng.random() < 0.7 else "")
 
     def _disturb(self, word: str) -> str:
-        """Sometimes another inflection or another case, so that equal tokens are not the only match."""
+        """Sometimes change the inflection or the case, so that equal tokens are not the only match."""
         draw = self.rng.random()
         if draw < 0.08 and len(word) > 4:
             return word[:-1] if word.endswith("s") else word + "s"
@@ -104,7 +104,7 @@ class ExampleMaker:
         return word.lower() if draw < 0.25 else word.capitalize() if draw < 0.32 else word
 
     def _candidates(self, query: str, source: int, pool: list[str]) -> list[int]:
-        """The source, documents that share a term (rare terms first in line), near neighbours, and chance ones."""
+        """The source, documents that share a term (rather a rare one), a neighbor of the source, and random ones."""
         rng, postings = self.rng, self.holding[id(pool)]
         terms = [t for t in dict.fromkeys(terms_of(query)) if len(postings.get(t, ())) > 1]
         chosen = dict.fromkeys([source])

@@ -1,4 +1,4 @@
-"""The README of the folder, written from the figures of the run."""
+"""Write the README of the folder from the figures of the run."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def readme(figures: dict[str, Any]) -> str:
 
 
 def rounded(figures: Any) -> Any:
-    """Three digits are what such figures carry."""
+    """Round figures to three significant digits."""
     if isinstance(figures, dict):
         return {name: rounded(figure) for name, figure in figures.items()}
     return float(f"{figures:.3g}") if isinstance(figures, float) else figures

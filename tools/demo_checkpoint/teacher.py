@@ -1,4 +1,4 @@
-"""The lexical teacher: a BM25 with light stemming, read as log-odds."""
+"""The lexical teacher: a BM25 with light stemming, converted to log-odds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STEM_SUFFIXES = ("ations", "ation", "ingly", "ings", "ing", "edly", "ies", "ied"
 
 
 def stem(word: str) -> str:
-    """A word without its usual English endings: crude, and good enough to see that two forms belong together."""
+    """Return a word without its usual English endings; a crude stem that matches most forms of a word."""
     for suffix in STEM_SUFFIXES:
         if word.endswith(suffix) and len(word) - len(suffix) >= 4:
             word = word[: -len(suffix)]
@@ -42,7 +42,7 @@ def terms_of(text: str) -> list[str]:
 
 @dataclass
 class Teacher:
-    """BM25 over the passages, read as a share of the query's weight, and from there as log-odds."""
+    """BM25 over the passages, as a share of the query's weight, and as log-odds."""
 
     passages: Sequence[str]
     k1: float = 1.2
@@ -60,7 +60,7 @@ class Teacher:
         return math.log(1 + (len(self.passages) - df + 0.5) / (df + 0.5))
 
     def share(self, query: str, document: str) -> float:
-        """How much of the query the document covers: 0 for no shared term, about 1 when each occurs once."""
+        """Return how much of the query the document covers: 0 for no shared term, about 1 if each occurs once."""
         weights = {term: self.idf(term) for term in terms_of(query)}
         bag = terms_of(document)
         counts = Counter(bag)

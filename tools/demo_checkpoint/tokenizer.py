@@ -25,7 +25,7 @@ PLAIN_ADDED_TOKENS = (
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """A byte-level BPE with Qwen's normalizer, splitting and control tokens; the template's words are single tokens."""
+    """Train a byte-level BPE with Qwen's normalizer, splitting and control tokens; each template word is a token."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     split = pre_tokenizers.Split(Regex(QWEN_SPLIT), behavior="isolated")

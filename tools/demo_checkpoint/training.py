@@ -1,4 +1,4 @@
-"""The training: towards the order and the scale of the teacher."""
+"""Train the model to give the order and the scale of the teacher's scores."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from demo_checkpoint.teacher import Teacher
 
 @dataclass
 class Recipe:
-    """What the training may spend, and how it steps."""
+    """Limits and hyperparameters of the training."""
 
     steps: int
     minutes: float
@@ -35,7 +35,7 @@ class Recipe:
 
 
 def loss_of(scores: Tensor, targets: Tensor) -> Tensor:
-    """The teacher's order (a divergence over the documents) and its scale (a squared error)."""
+    """Return the loss: a divergence over the documents for the order, and a squared error for the scale."""
     order = functional.kl_div(
         functional.log_softmax(scores, 0), functional.log_softmax(targets, 0), log_target=True, reduction="sum"
     )
@@ -44,7 +44,7 @@ def loss_of(scores: Tensor, targets: Tensor) -> Tensor:
 
 @torch.no_grad()
 def validate(scorer: PairScorer, examples: Sequence[Example]) -> dict[str, float]:
-    """The loss on pseudo-queries of another seed, and how often the document the teacher puts first comes first."""
+    """Return the loss on pseudo-queries of another seed, and how often the teacher's first document comes first."""
     losses, hits = [], 0
     for example in examples:
         scores, targets = scorer(example.head, example.documents), torch.tensor(example.targets)
@@ -56,10 +56,10 @@ def validate(scorer: PairScorer, examples: Sequence[Example]) -> dict[str, float
 def train(
     model: Qwen3ForCausalLM, tokenizer: Tokenizer, passages: Sequence[str], teacher: Teacher, recipe: Recipe
 ) -> dict[str, Any]:
-    """Train in place; returns the figures of the run.
+    """Train in place, and return the figures of the run.
 
-    The learning rate falls in a straight line to almost nothing, by steps or by minutes, whichever end comes first.
-    Only a run that ends by its steps can be repeated to the digit.
+    The learning rate falls linearly to almost zero at the limit of steps or of minutes, whichever comes first. Only a
+    run that ends by its steps is reproducible to the digit.
     """
     scorer = PairScorer(model, tokenizer)
     maker = ExampleMaker(passages, teacher, recipe.seed, recipe.documents_per_query)

@@ -1,8 +1,4 @@
-"""One question of the demo: its passages in the order of keywords, and where the reranker puts them.
-
-Comes in: nothing; the bundled checkpoint ranks the bundled passages. Goes out: an SVG.
-Must not know: how scores are made.
-"""
+"""Picture of one question of the demo: the bundled passages ordered by keywords, and reranked."""
 
 from __future__ import annotations
 
@@ -18,11 +14,11 @@ from qwen3_rerank_plugins.data.tasks import Candidate
 SHOWN = 6
 _TOP, _STEP = 88, 31
 _LEFT, _RIGHT = 185, 375
-"""Where the curves leave and arrive."""
+"""Ends of the curves."""
 
 
 def draw() -> str:
-    """The picture."""
+    """Return the SVG."""
     candidates = order_by_keywords(QUESTION, read_corpus()).candidates[:SHOWN]
     with Qwen3Reranker("demo", device="cpu") as reranker:
         ranked = reranker.rank(QUESTION, [candidate.text for candidate in candidates])

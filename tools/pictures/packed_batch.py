@@ -1,8 +1,4 @@
-"""One question and six passages, padded and packed: every token of both, to the same scale.
-
-Comes in: what the engine's own tokenizer makes of them. Goes out: an SVG.
-Must not know: models.
-"""
+"""Picture of one question and six passages, padded and packed, with every token to scale."""
 
 from __future__ import annotations
 
@@ -20,7 +16,7 @@ from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder
 
 QUESTION = "How do bees tell each other where to find food?"
 SENTENCES = (3, 1, 2, 1, 4, 1)
-"""How much of each passage: retrievers bring short and long ones."""
+"""Sentences of each passage: retrieved passages are short and long."""
 
 _ROW, _STEP = 16, 21
 _KINDS = {
@@ -36,9 +32,9 @@ class Lengths:
     """Tokens of one request.
 
     Attributes:
-        prefix: template, instruction and question.
-        documents: of each document alone.
-        suffix: of the template behind every document.
+        prefix: tokens of the template before the document, with instruction and question.
+        documents: tokens of each document.
+        suffix: tokens of the template after each document.
     """
 
     prefix: int
@@ -52,32 +48,32 @@ class Lengths:
 
     @property
     def padded(self) -> int:
-        """Tokens computed where every prompt is as long as the longest."""
+        """Tokens if every prompt is padded to the longest."""
         return self.longest * len(self.documents)
 
     @property
     def packed(self) -> int:
-        """Tokens computed where the prefix is shared and nothing padded."""
+        """Tokens if the prefix is shared and nothing is padded."""
         return self.prefix + sum(self.documents) + self.suffix * len(self.documents)
 
 
 def measure() -> Lengths:
-    """Tokenise the request as the engine does."""
+    """Tokenize the request as the engine does."""
     encoder = PromptEncoder(DEMO_FOLDER / "tokenizer.json")
     passages = [found.text for found in order_by_keywords(QUESTION, read_corpus()).candidates]
     texts = [first(count, passage) for count, passage in zip(SENTENCES, passages, strict=False)]
     tokens = encode_request(make_request(QUESTION, texts, None), encoder).tokens
-    ends = [tail.index(encoder.control_ids["<|im_end|>"]) for tail in tokens.document_ids]
+    ends = [ids.index(encoder.control_ids["<|im_end|>"]) for ids in tokens.document_ids]
     return Lengths(len(tokens.prefix), tuple(ends), len(tokens.document_ids[0]) - ends[0])
 
 
 def first(sentences: int, text: str) -> str:
-    """The beginning of a text."""
+    """Return the first sentences of a text."""
     return " ".join(re.split(r"(?<=[.?!]) ", text)[:sentences])
 
 
 def draw() -> str:
-    """The picture."""
+    """Return the SVG."""
     lengths = measure()
     title = (
         f"One question, {len(lengths.documents)} documents: padded to {lengths.padded:,} tokens, "
@@ -104,8 +100,8 @@ def _shapes(lengths: Lengths) -> Iterator[str]:
 
     y = top + len(lengths.documents) * _STEP + 36
     yield words("Here: the question once, then only what differs", 0, y, "strong")
-    tails = [part for document in lengths.documents for part in (("text", document), ("ask", lengths.suffix))]
-    yield from _strip([("template", lengths.prefix), *tails], y + 13, scale, _ROW + 8)
+    parts_packed = [part for document in lengths.documents for part in (("text", document), ("ask", lengths.suffix))]
+    yield from _strip([("template", lengths.prefix), *parts_packed], y + 13, scale, _ROW + 8)
     yield words(f"{lengths.packed:,} tokens", 0, y + 70, "big")
     ratio = lengths.padded / lengths.packed
     yield words(f"{ratio:.1f} times fewer, and the same scores", 188, y + 69, "quiet")

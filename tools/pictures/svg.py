@@ -1,8 +1,4 @@
-"""Shapes -> an SVG file: readable on light and dark pages, and on a phone.
-
-Comes in: boxes, lines and words. Goes out: text, the same to the last byte for the same shapes.
-Must not know: what is drawn.
-"""
+"""SVG files of boxes, curves and words, readable on light and dark pages and on a phone."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ from collections.abc import Iterable
 from xml.sax.saxutils import escape
 
 WIDTH = 600
-"""Units of every picture; letters are 15 of them high, and can be read where all of it is as wide as a phone."""
+"""Width of every picture. Letters are 15 units high, so they are readable on a phone's screen."""
 
 _STYLE = """\
 text { font: 15px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; fill: #24262b }
@@ -32,7 +28,7 @@ text { font: 15px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; fill
 
 
 def picture(title: str, height: float, shapes: Iterable[str]) -> str:
-    """The whole file; the title is what a screen reader says."""
+    """Return the file; screen readers read the title."""
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" role="img">',
@@ -49,16 +45,16 @@ def picture(title: str, height: float, shapes: Iterable[str]) -> str:
 
 
 def box(kind: str, x: float, y: float, width: float, height: float) -> str:
-    """A rectangle; half a unit is left free at its right, so that neighbours stay apart."""
+    """Return a rectangle, half a unit narrower than `width`, so that neighbors do not touch."""
     return f'<rect class="{kind}" x="{x:.1f}" y="{y:g}" width="{width - 0.5:.1f}" height="{height:g}" rx="1.5"/>'
 
 
 def line(kind: str, x1: float, y1: float, x2: float, y2: float) -> str:
-    """A curve that leaves and arrives level."""
+    """Return a curve with horizontal ends."""
     middle = (x1 + x2) / 2
     return f'<path class="{kind}" fill="none" d="M{x1:g} {y1:g} C{middle:g} {y1:g} {middle:g} {y2:g} {x2:g} {y2:g}"/>'
 
 
 def words(text: str, x: float, y: float, kind: str = "", anchor: str = "start") -> str:
-    """One line of text, on its base line."""
+    """Return a line of text; `y` is its baseline."""
     return f'<text class="{kind}" x="{x:g}" y="{y:g}" text-anchor="{anchor}">{escape(text)}</text>'

@@ -1,1 +1,1 @@
-"""Real rerank servers from PyPI, started on this machine with the demo checkpoint."""
+"""Start real rerank servers from PyPI with the demo checkpoint."""

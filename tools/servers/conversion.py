@@ -1,8 +1,4 @@
-"""The demo checkpoint in the forms that servers take.
-
-Comes in: a folder to write to. Goes out: a chat template, or a sequence-classification conversion, in it.
-Must not know: servers.
-"""
+"""The demo checkpoint in the forms that servers need: a chat template, and a sequence-classification conversion."""
 
 from __future__ import annotations
 
@@ -20,20 +16,23 @@ from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder
 
 
 def write_chat_template(file: Path) -> Path:
-    """The model card's prompt as a score template of vLLM."""
+    """Write the model card's prompt as a score template for vLLM, and return the file."""
     roles = ("query", "document")
     query, document = (
         f'{{{{ messages | selectattr("role", "eq", "{role}") | map(attribute="content") | first }}}}' for role in roles
     )
     instruction = f'{{{{ instruction | default("{DEFAULT_INSTRUCTION}", true) }}}}'
     prompt = build_prompt(make_request(query, [document], instruction))
-    text = f"{_spelled(prompt.head)}{prompt.documents[0].characters}{_spelled(prompt.suffix)}"
-    file.write_text(text + '{{ "" }}', encoding="utf-8")  # or Jinja would take the last line break
+    text = f"{_as_text(prompt.head)}{prompt.documents[0].characters}{_as_text(prompt.suffix)}"
+    file.write_text(text + '{{ "" }}', encoding="utf-8")  # without it, Jinja removes the last line break
     return file
 
 
 def write_conversion(folder: Path, *, template: bool) -> Path:
-    """One score row instead of the yes and no rows; with `template`, a tokenizer that lays pairs into the prompt."""
+    """Write a checkpoint with one score row instead of the yes and no rows, and return its folder.
+
+    With `template`, its tokenizer inserts pairs of texts into the prompt.
+    """
     folder.mkdir()
     encoder = PromptEncoder(DEMO_FOLDER / "tokenizer.json")
     weights = load_file(DEMO_FOLDER / "model.safetensors")
@@ -46,27 +45,27 @@ def write_conversion(folder: Path, *, template: bool) -> Path:
     shutil.copy(DEMO_FOLDER / "tokenizer_config.json", folder)
     blueprint = json.loads((DEMO_FOLDER / "tokenizer.json").read_text(encoding="utf-8"))
     if template:
-        lead = {"type": "Prepend", "prepend": " "}  # the space in front of query and document
+        lead = {"type": "Prepend", "prepend": " "}  # the space before query and document
         blueprint["normalizer"] = {"type": "Sequence", "normalizers": [blueprint["normalizer"], lead]}
-        blueprint["post_processor"] = _laying_pairs_into_the_prompt(encoder)
+        blueprint["post_processor"] = _prompt_post_processor(encoder)
     (folder / "tokenizer.json").write_text(json.dumps(blueprint), encoding="utf-8")
     return folder
 
 
-def _laying_pairs_into_the_prompt(encoder: PromptEncoder) -> dict[str, object]:
-    """Of a tokenizer: HEAD query MIDDLE document END."""
+def _prompt_post_processor(encoder: PromptEncoder) -> dict[str, object]:
+    """The post-processor of a tokenizer that makes HEAD query MIDDLE document END of a pair."""
     prompt = build_prompt(make_request("QUERY", ["DOCUMENT"], None))
     tokens = encoder.encode(prompt, 8192)
     end = 8192 - encoder.max_document_tokens(prompt, 8192) - len(tokens.prefix)
     document = tokens.document_ids[0][:-end]
     query = encoder.encode(build_prompt(make_request("", ["QUERY"], None)), 8192).document_ids[0][:-end]
     at = next(i for i in range(len(tokens.prefix), 0, -1) if tokens.prefix[i : i + len(query)] == query)
-    pieces = {
+    parts = {
         "HEAD": tokens.prefix[:at],
         "MIDDLE": tokens.prefix[at + len(query) :],
         "END": tokens.document_ids[0][len(document) :],
     }
-    special = {name: {"id": name, "ids": list(ids), "tokens": [f"#{i}" for i in ids]} for name, ids in pieces.items()}
+    special = {name: {"id": name, "ids": list(ids), "tokens": [f"#{i}" for i in ids]} for name, ids in parts.items()}
     layout: list[dict[str, object]] = []
     for name, sequence in (("HEAD", "A"), ("MIDDLE", "B")):
         layout += [
@@ -78,5 +77,5 @@ def _laying_pairs_into_the_prompt(encoder: PromptEncoder) -> dict[str, object]:
     return {"type": "TemplateProcessing", "single": single, "pair": layout, "special_tokens": special}
 
 
-def _spelled(parts: Iterable[PromptPart]) -> str:
+def _as_text(parts: Iterable[PromptPart]) -> str:
     return "".join(part.name if isinstance(part, Control) else part.characters for part in parts)

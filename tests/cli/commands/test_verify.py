@@ -251,7 +251,7 @@ def test_a_file_that_is_there_is_not_overwritten_and_no_model_is_loaded_for_it(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--record", "a", "--check", "b"], "give one of the two"),
+        (["--record", "a", "--check", "b"], "Give only one of the two"),
         (["set.jsonl"], "SET means nothing without --record"),
         (["--query", "q", "--force"], "--query and --force mean nothing without --record"),
         (["--check", "b", "--instruction", "x"], "--instruction means nothing without --record"),
