@@ -59,7 +59,8 @@ class LoadedEmbedder:
             weights.dtype,
             None,
             weights.device,
-            remedy="padding included. Lower the batch size or max_length, or give the process more memory.",
+            included="padding",
+            lower="the batch size or max_length",
         )
         self._longest = int(self._transformer.max_seq_length)
 

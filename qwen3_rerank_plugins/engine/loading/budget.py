@@ -64,17 +64,16 @@ class MemoryCheck:
         dtype: dtype of the batches.
         rows_at_once: see `Placement.rows_at_once`.
         device: where batches run.
-        remedy: the end of the error's message, after the number of tokens that fit.
+        included: parts of the prompt or the batch that count as tokens, for the error's message.
+        lower: settings to lower, for the error's message.
     """
 
     shape: Shape
     dtype: torch.dtype
     rows_at_once: int | None
     device: torch.device
-    remedy: str = (
-        "template and query included. Lower max_length to that, and add long_documents='windows' to read whole "
-        "documents; or give the process more memory."
-    )
+    included: str = "template and query"
+    lower: str = "max_length to that, and add long_documents='windows' to read whole documents"
 
     def __call__(self, tokens: int) -> None:
         """Refuse a batch before it uses any memory.
@@ -95,7 +94,8 @@ class MemoryCheck:
         most = max(0, bisect.bisect_right(range(tokens + 1), free, key=self._bytes) - 1)
         raise DeviceMemoryError(
             f"A batch of {tokens:,} tokens needs about {needed / 2**20:,.0f} MiB, and {free / 2**20:,.0f} MiB are free "
-            f"for it on the CPU: about {most:,} tokens fit, {self.remedy}"
+            f"for it on the CPU: about {most:,} tokens fit, {self.included} included. Lower {self.lower}; or give the "
+            "process more memory."
         )
 
     def _bytes(self, tokens: int) -> int:
