@@ -13,16 +13,16 @@ from hypothesis import settings
 from tests.bundled_data import DATA, QWEN_TOKENIZER
 from tests.checkpoints import SHAPES, make_checkpoint
 from tests.embedding_checkpoints import make_embedding_checkpoint
-from tests.optional import closed_doors
+from tests.optional import left_out
 
-collect_ignore = list(closed_doors())
+collect_ignore = list(left_out())
 settings.register_profile("patient", deadline=None)  # a busy machine is no failure
 settings.load_profile("patient")
 
 
 def pytest_report_header() -> list[str]:
     """What a partial environment leaves out is said, not passed over."""
-    return [f"left out: tests/{path}, without {missing}" for path, missing in closed_doors().items()]
+    return [f"left out: tests/{path}, without {missing}" for path, missing in left_out().items()]
 
 
 @pytest.fixture(scope="session")

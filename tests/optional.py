@@ -18,16 +18,15 @@ from tests.environments import closure
 PARTIAL = "QWEN3_RERANK_TEST_PARTIAL"
 """The variable; its value names the environment."""
 
-DOORS = {
+REQUIRED = {
     "langchain": ("langchain_core",),
     "langchain/test_embeddings.py": ("sentence_transformers", "langchain_tests"),
     "langchain/test_hosts.py": ("langchain_classic", "langchain_community", "langchain_qdrant", "rank_bm25"),
     "llama_index": ("llama_index.core",),
     "cli": ("typer", "rich"),
-    "cli/test_batch.py": ("ray", "pyarrow"),
-    "cli/test_eval.py": ("pytrec_eval", "sklearn", "matplotlib"),
+    "cli/commands/test_batch.py": ("ray", "pyarrow"),
+    "cli/commands/test_eval.py": ("pytrec_eval", "sklearn", "matplotlib"),
     "ray": ("ray", "pyarrow"),
-    "batch": ("ray", "pyarrow"),
     "bench": ("rich", "matplotlib"),
     "embedding": ("sentence_transformers",),
     "parity/test_embeddings.py": ("sentence_transformers",),
@@ -48,16 +47,16 @@ DOORS = {
     ),
     "evaluation/test_mteb_adapter.py": ("mteb",),
     "benchmarks/test_model_card.py": ("mteb", "pytrec_eval", "sklearn"),
-    "engine/test_cpu_threads.py": ("sentence_transformers",),
-    "engine/test_merging.py": ("peft",),
-    "engine/test_names.py": ("sentence_transformers",),
-    "engine/test_placement.py": ("sentence_transformers",),
-    "engine/test_quantization.py": ("bitsandbytes", "rich"),
+    "engine/loading/test_cpu_threads.py": ("sentence_transformers",),
+    "engine/loading/test_lora_merge.py": ("peft",),
+    "engine/test_model_name.py": ("sentence_transformers",),
+    "engine/loading/test_placement.py": ("sentence_transformers",),
+    "engine/loading/test_quantization.py": ("bitsandbytes", "rich"),
     "remote": ("httpx", "tenacity", "uvicorn"),
     "remote/test_adapters.py": ("langchain_core", "llama_index.core"),
     "remote/test_secrets.py": ("langchain_core", "llama_index.core"),
-    "test_plain.py": ("sentence_transformers", "pytrec_eval", "sklearn", "matplotlib", "pandas", "tenacity"),
-    "engine/test_unpacking.py": ("bitsandbytes", "compressed_tensors"),
+    "test_plain_values.py": ("sentence_transformers", "pytrec_eval", "sklearn", "matplotlib", "pandas", "tenacity"),
+    "engine/loading/test_dequantize.py": ("bitsandbytes", "compressed_tensors"),
     "test_fields.py": ("pydantic",),
 }
 """Folders and files of tests, and what they cannot even be collected without."""
@@ -85,9 +84,9 @@ def need_installed(requirement: Requirement) -> None:
             pytest.skip(f"{error.name} is left out of the {os.environ[PARTIAL]} environment")
 
 
-def closed_doors() -> dict[str, str]:
-    """Those of `DOORS` that are left out here, each with what is missing."""
+def left_out() -> dict[str, str]:
+    """Those of `REQUIRED` that are left out here, each with what is missing."""
     if PARTIAL not in os.environ:
         return {}
-    missing = {path: [name for name in packages if not is_here(name)] for path, packages in DOORS.items()}
+    missing = {path: [name for name in packages if not is_here(name)] for path, packages in REQUIRED.items()}
     return {path: ", ".join(names) for path, names in missing.items() if names}
