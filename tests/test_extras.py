@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from qwen3_rerank_plugins.errors import MissingExtraError
-from tests.optional import PARTIAL, need
+from tests.optional import PARTIAL, REQUIRED, need
 
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
@@ -169,3 +169,8 @@ def test_the_suite_can_be_collected_without_any_extra() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:]
+
+
+@pytest.mark.parametrize("path", REQUIRED)
+def test_what_a_partial_environment_leaves_out_exists(path: str) -> None:
+    assert (Path(__file__).parent / path).exists()
