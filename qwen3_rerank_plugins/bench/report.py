@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from qwen3_rerank_plugins._records import Grid, Record, as_markdown, show_size, show_spread
-
-__all__ = ["TABLES", "as_markdown", "grids_of"]
+from qwen3_rerank_plugins._records import Grid, Record, show_size, show_spread
+from qwen3_rerank_plugins._records import as_markdown as as_markdown
 
 
 def grids_of(record: Record) -> list[Grid]:

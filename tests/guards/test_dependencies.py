@@ -29,12 +29,10 @@ EXTRAS = {
     "embedding": {"embeddings"},
     "remote": {"remote"},
     "ray": {"ray"},
-    "batch": {"ray"},
     "cli": {"cli"},
     "bench": {"bench"},
     "evaluation": {"eval"},
     "evaluation/mteb_adapter.py": {"eval", "mteb"},
-    "benchmarks/model_card.py": {"eval", "mteb"},
 }
 """The extras that a folder or a file may count on when it is imported; every other file has the base only."""
 

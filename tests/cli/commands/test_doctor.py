@@ -281,7 +281,7 @@ def test_a_quantised_checkpoint_is_counted_as_it_will_be_in_memory(run: Run, tmp
     assert (found["stored as"]["value"], found["weights"]["value"]) == ("bitsandbytes", same["weights"]["value"])
     assert found["sanity pair"]["passed"]
     found = examined(run, "--model", str(folder), "--quantization", "int4", code=1)
-    assert "quantized already, by bitsandbytes" in found["loading"]["note"]
+    assert "already quantized by bitsandbytes" in found["loading"]["note"]
 
 
 def test_a_classifier_has_a_score_row_instead_of_an_output_matrix(run: Run, tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ def test_another_quantization_a_rescue_in_float32_and_a_map_of_devices_are_refus
     make_fp8(base, tmp_path / "fp8")
     folder = make_bitsandbytes(base, tmp_path / "packed", load_in_8bit=True)
     for model in (folder, tmp_path / "fp8"):
-        with pytest.raises(SettingsError, match="quantized already, by"):
+        with pytest.raises(SettingsError, match="already quantized by"):
             load(model, quantization="int4")
     with (
         Qwen3Reranker(str(folder), device="cpu", on_nonfinite="float32") as reranker,
