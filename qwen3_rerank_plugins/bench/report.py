@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from qwen3_rerank_plugins._records import Grid, Record, show_size, show_spread
-from qwen3_rerank_plugins._records import as_markdown as as_markdown
+from qwen3_rerank_plugins._records import as_markdown as as_markdown  # noqa: PLC0414  # a documented path
 
 
 def grids_of(record: Record) -> list[Grid]:
