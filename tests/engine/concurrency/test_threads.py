@@ -73,7 +73,7 @@ def test_replicas_that_cannot_start_account_for_nothing_and_start_later() -> Non
 
 def test_if_one_of_two_replicas_cannot_start_its_parts_fail_the_whole_and_the_other_serves_on() -> None:
     pair = Pair()
-    first, second = (one.worker for one in pair.replicas._replicas)
+    first, second = (one.scheduler for one in pair.replicas._replicas)
     first.load().result(LIMIT)
     device = pair.devices[0]
     device.open.clear()
@@ -118,7 +118,7 @@ def test_every_call_of_the_facade_says_so_and_works_later(
     scorer = reranker._scorer()
     assert isinstance(scorer, LocalScorer)
     reranker.close()
-    assert not any(worker._line for worker in scorer._schedulers)
+    assert not any(scheduler._queue for scheduler in scorer._schedulers)
 
 
 def test_a_lane_that_has_a_thread_goes_on_with_it() -> None:
@@ -216,13 +216,12 @@ def test_a_download_that_has_no_thread_is_an_error_of_the_tree(tmp_path: Path) -
 
 def test_no_thread_of_the_package_starts_past_the_one_door() -> None:
     """`thread.start()` and executors raise bare errors and may keep what they were given."""
-    package = Path(start_thread.__code__.co_filename).parents[1]
+    package = Path(start_thread.__code__.co_filename).parents[2]
     exempt = {
         "engine/concurrency/threads.py",
         "engine/concurrency/lifetime.py",  # it handles the refusal
         "embedding/embedder.py",  # likewise
         "ray/fingerprint.py",  # likewise
-        "benchmarks/concurrency.py",  # it measures, and owns no call
     }
     starts = r"(?<!_)thread\w*\.start\(|Thread\(.*\)\.start|Timer\("
     pools = r"(=|with) ThreadPoolExecutor\(|to_thread\(|run_in_executor\("

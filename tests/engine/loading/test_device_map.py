@@ -26,7 +26,7 @@ from qwen3_rerank_plugins.engine.loading.budget import auto_budget, choose_budge
 from qwen3_rerank_plugins.engine.loading.device_map import choose_map
 from qwen3_rerank_plugins.engine.loading.loader import load_model
 from qwen3_rerank_plugins.engine.loading.shape import Shape
-from qwen3_rerank_plugins.engine.model import attention
+from qwen3_rerank_plugins.engine.model import sdpa
 from qwen3_rerank_plugins.engine.model.attention import Attention
 from qwen3_rerank_plugins.engine.model.batch import build_batch
 from qwen3_rerank_plugins.engine.model.float32 import Float32Backbone
@@ -156,7 +156,7 @@ def test_a_gpu_without_flash_attention_takes_queries_in_blocks_of_its_own(checkp
     with pretended_gpus():
         place(model, FIRST)
         whole = run(model)
-        with mock.patch.object(attention, "_BLOCK", 4):
+        with mock.patch.object(sdpa, "_BLOCK", 4):
             in_blocks = run(model)
     torch.testing.assert_close(in_blocks.as_subclass(torch.Tensor), whole.as_subclass(torch.Tensor))
     assert not torch.equal(in_blocks, whole), "blocks are rounded apart; equal bits mean that there were none"
