@@ -146,7 +146,7 @@ class Qwen3Reranker(EngineUser):
         self.on_nonfinite: OnNonfinite = one_of("on_nonfinite", on_nonfinite, get_args(OnNonfinite))
         if on_nonfinite == "float32" and quantization is not None:
             raise SettingsError(
-                "on_nonfinite='float32' needs the weights as they were, and "
+                "on_nonfinite='float32' needs unquantized weights, and "
                 f"quantization={quantization!r} rounds them. Drop one of the two."
             )
         if server and (refusal := unsupported_remotely(self.max_length, self.long_documents, self.on_nonfinite)):

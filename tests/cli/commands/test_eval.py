@@ -110,7 +110,7 @@ def test_calibrate_reads_pairs_from_stdin(run: Run, overlap: OverlapScorer) -> N
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
-    [(["--precision", "0"], "precision must be above 0"), (["--precision", "2"], "--precision"), ([], "label more")],
+    [(["--precision", "0"], "precision must be above 0"), (["--precision", "2"], "--precision"), ([], "Label more")],
 )
 def test_calibrate_refuses_bad_input_before_it_scores(
     run: Run, overlap: OverlapScorer, write: Write, arguments: list[str], complaint: str
