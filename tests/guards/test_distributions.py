@@ -38,9 +38,9 @@ BUILT = "QWEN3_RERANK_TEST_DIST"
 
 DATA = {
     "py.typed",
-    "corpus.jsonl",
-    "golden/demo.json",
-    "golden/published.json",
+    "data/corpus.jsonl",
+    "verify/demo.json",
+    "verify/published.json",
     "demo_checkpoint/1_LogitScore/config.json",
     "demo_checkpoint/README.md",  # with the sources of its texts, and their licences
     "demo_checkpoint/config.json",
