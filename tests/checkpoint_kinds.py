@@ -1,4 +1,4 @@
-"""Other kinds of checkpoints, made from a random one: classifiers, LoRA adapters, quantised weights.
+"""Other kinds of checkpoints, made from a random one: classifiers, LoRA adapters, quantized weights.
 
 Each as the library writes it that users have theirs from, so that its layout is seen and not assumed; fp8 is written by
 hand, in the layout that transformers documents, as making it takes a GPU.

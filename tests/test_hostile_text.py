@@ -137,7 +137,7 @@ def test_the_llama_index_adapter_returns_hostile_nodes_as_they_were(texts: list[
 
 
 class PlainReference(CardReference):
-    """The model card's path, with what the caller wrote tokenised by a tokenizer that knows no added token."""
+    """The model card's path, with what the caller wrote tokenized by a tokenizer that knows no added token."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)

@@ -167,7 +167,7 @@ def test_every_classifier_is_one_that_the_index_knows(dist: Distributions) -> No
     assert "Typing :: Typed" in ours
     oldest = min(re.findall(r":: 3\.(\d+)", "\n".join(ours)), key=int)
     assert dist.metadata()["Requires-Python"] == f">=3.{oldest}"
-    assert not [one for one in ours if one.startswith("License ::")], "the licence has a field of its own"
+    assert not [one for one in ours if one.startswith("License ::")], "the license has a field of its own"
 
 
 def test_no_link_of_the_page_on_the_index_is_dead(dist: Distributions) -> None:

@@ -1,4 +1,4 @@
-"""The demo checkpoint behind the small server, tokenised as servers do it: the whole prompt as one text."""
+"""The demo checkpoint behind the small server, tokenized as servers do it: the whole prompt as one text."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def test_with_the_template_on_this_side_the_halves_are_the_published_recipes() -
 def test_the_halves_have_the_ids_of_the_published_prompts_joined_or_apart(
     golden: dict[str, Any], qwen_tokenizer_file: Path
 ) -> None:
-    """Some servers join texts and then tokenise, others tokenise and then join."""
+    """Some servers join texts and then tokenize, others tokenize and then join."""
     tokenizer = Tokenizer.from_file(str(qwen_tokenizer_file))
     sent = [prompt for prompt in golden["reranker_prompts"] if prompt["document"].strip()]
     assert len(sent) >= 8

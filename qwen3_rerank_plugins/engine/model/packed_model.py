@@ -76,7 +76,7 @@ class PackedModel:
     Args:
         backbone: the loaded Qwen3Model; its parameters are never changed.
         attention: the kernel.
-        compile: compile the parts of a layer before and after attention. The first call takes a minute, later ones are
+        compile: compile the parts of a layer before and after attention. The first call takes longer, later ones are
             faster.
         rows_at_once: roughly how many tokens a layer processes at a time; None means all.
     """

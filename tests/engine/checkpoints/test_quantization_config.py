@@ -1,4 +1,4 @@
-"""What a config.json says about quantised weights: read, or refused by the name of the method."""
+"""What a config.json says about quantized weights: read, or refused by the name of the method."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def read(quantization_config: Any) -> CheckpointQuantization | None:
     return read_quantization_config("a model", {"quantization_config": quantization_config})
 
 
-def test_plain_weights_are_not_quantised() -> None:
+def test_plain_weights_are_not_quantized() -> None:
     assert read_quantization_config("a model", {}) is None
     assert read(None) is None
     assert read({}) is None

@@ -39,7 +39,7 @@ def reference(qwen_tokenizer_file: Path) -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def plain(reference: Tokenizer) -> Tokenizer:
-    """The published vocabulary, normaliser and pre-tokenizer, put together by hand: it knows no added token."""
+    """The published vocabulary, normalizer and pre-tokenizer, put together by hand: it knows no added token."""
     tokenizer = Tokenizer(reference.model)
     tokenizer.normalizer, tokenizer.pre_tokenizer = reference.normalizer, reference.pre_tokenizer
     return tokenizer
