@@ -294,7 +294,7 @@ def test_a_stage_of_ray_keeps_its_model_after_a_change_of_directory(
 
 
 _WATCHED = """
-import os, pathlib, sys, threading
+import os, sys, threading
 from qwen3_rerank_plugins import Qwen3Reranker, _registry as registry
 from qwen3_rerank_plugins.engine.concurrency import lifetime
 
@@ -315,7 +315,6 @@ for name in ("stat", "lstat", "readlink", "getcwd", "access"):  # no audit event
             seen.append((name, arguments))
         return original(*arguments, **options)
     setattr(os, name, watched)
-    setattr(pathlib.os, name, watched)
 
 held, over = threading.Event(), threading.Event()
 def hold():
