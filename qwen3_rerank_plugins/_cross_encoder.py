@@ -30,9 +30,10 @@ class Predictions:
     refused, and `batch_size` and `show_progress_bar` are ignored.
     """
 
-    @property
-    def _reranker(self) -> Qwen3Reranker:
-        raise NotImplementedError
+    if TYPE_CHECKING:  # the class that uses this mixin has it
+
+        @property
+        def _reranker(self) -> Qwen3Reranker: ...
 
     @property
     def num_labels(self) -> int:

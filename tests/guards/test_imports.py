@@ -113,13 +113,13 @@ def test_imports_inside_a_folder_have_no_cycle() -> None:
         graph = {
             name: {other for other in found if other in inside and other != name} for name, found in inside.items()
         }
-        list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
+        assert set(graphlib.TopologicalSorter(graph).static_order()) == set(graph)  # a cycle raises CycleError
 
 
 def test_rows_have_no_cycle() -> None:
     """The table allows no two units to import each other, directly or through others."""
     graph = {unit: allowed & UNITS - {unit} for unit, allowed in TABLE.items() if unit != "cli"}
-    list(graphlib.TopologicalSorter(graph).static_order())
+    assert set(graphlib.TopologicalSorter(graph).static_order()) <= UNITS  # a cycle raises CycleError
 
 
 def test_the_guard_sees_an_import_that_is_not_in_the_table(tmp_path: Path) -> None:

@@ -106,12 +106,14 @@ def test_a_future_that_is_done_after_trio_has_left_disturbs_nobody() -> None:
     late: Future[None] = Future()
     late.set_running_or_notify_cancel()  # it can no longer be cancelled
 
-    async def main() -> None:
-        with trio.move_on_after(0.01):
+    async def main() -> bool:
+        with trio.move_on_after(0.01) as scope:
             await result_of(late)
+        return scope.cancelled_caught
 
-    trio.run(main)
+    assert trio.run(main)
     late.set_result(None)
+    assert late.result() is None
 
 
 @needs_trio
