@@ -1,6 +1,6 @@
 """The operations of a decoder layer between matrix products and attention, and the choice of what runs them.
 
-Each operation reads its inputs once and writes its results once when a fused kernel runs it. `TorchKernels` computes the
+A fused kernel reads the inputs of an operation once and writes its results once. `TorchKernels` computes the
 same with torch's own operations, on any device.
 
 Shapes: R tokens, H query heads, G key/value heads, D head_dim, I intermediate size. Rows of a tensor may lie apart, so
