@@ -28,6 +28,7 @@ from qwen3_rerank_plugins.engine.settings import (
     AttentionName,
     DeviceMap,
     EngineSettings,
+    KernelsName,
     LongDocuments,
     OnNonfinite,
     Quantization,
@@ -71,6 +72,9 @@ class ScoringFields(CheckpointFields):
         default=None, description='"auto" spreads the layers of a model that is too large for one GPU over all GPUs.'
     )
     attention: AttentionName = Field(default="auto", description='"auto" is flash attention wherever it can run.')
+    kernels: KernelsName = Field(
+        default="auto", description='"auto" is fused Triton kernels wherever they can run; "torch" is plain torch.'
+    )
     quantization: Quantization | None = Field(
         default=None, description="int8, int4 or fp8 weights in the decoder layers; None keeps the original weights."
     )

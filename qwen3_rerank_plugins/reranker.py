@@ -27,6 +27,7 @@ from qwen3_rerank_plugins.engine.settings import (
     DeviceMap,
     Dtype,
     EngineSettings,
+    KernelsName,
     LongDocuments,
     OnNonfinite,
     Quantization,
@@ -66,6 +67,7 @@ class Qwen3Reranker(EngineUser):
         device_map: "auto" spreads the layers of a model that is too large for one GPU over all GPUs.
         dtype: "auto", "bfloat16", "float16" or "float32".
         attention: "auto", "varlen", "flash_attn" or "sdpa".
+        kernels: "auto", "triton" or "torch" for everything in a layer but matrix products and attention.
         quantization: None, or "int8", "int4" or "fp8" weights in the decoder layers: less memory, less exact scores.
         instruction: what "relevant" means for your task, in English, or a function that returns that for a query. None
             selects the model card's web-search instruction.
@@ -108,6 +110,7 @@ class Qwen3Reranker(EngineUser):
         device_map: DeviceMap | None = None,
         dtype: Dtype = "auto",
         attention: AttentionName = "auto",
+        kernels: KernelsName = "auto",
         quantization: Quantization | None = None,
         instruction: Instruction | None = None,
         top_n: int | None = None,

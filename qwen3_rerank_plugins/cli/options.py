@@ -73,6 +73,9 @@ class EngineOptions:
     attention: Annotated[
         settings.AttentionName, in_model(help='Attention kernel; "auto" uses flash attention where it runs.')
     ] = "auto"
+    kernels: Annotated[
+        settings.KernelsName, in_model(help='Kernels of the layers; "auto" uses fused Triton kernels where they run.')
+    ] = "auto"
     quantization: Annotated[
         settings.Quantization | None,
         in_model(

@@ -13,6 +13,7 @@ from qwen3_rerank_plugins.errors import SettingsError
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 AttentionName = Literal["auto", "varlen", "flash_attn", "sdpa"]
+KernelsName = Literal["auto", "triton", "torch"]
 Quantization = Literal["int8", "int4", "fp8"]
 LongDocuments = Literal["truncate", "error", "windows"]
 OnNonfinite = Literal["error", "float32"]
@@ -54,6 +55,8 @@ class EngineSettings:
         device_map: "auto" spreads the layers of one model over all GPUs, for a model too large for any one of them.
         dtype: "auto" is bfloat16 on CUDA with compute capability >= 8.0, float16 on older CUDA and MPS, else float32.
         attention: "auto", torch's "varlen" flash attention, the "flash_attn" package, or "sdpa".
+        kernels: "auto", "triton" (fused Triton kernels for everything between matrix products and attention), or
+            "torch". "auto" is Triton wherever it can run.
         quantization: None, "int8" or "int4" (extra "quantization"), or "fp8" (extra "fp8"): how the weights of the
             decoder layers are stored. The embeddings and the yes/no rows are never quantized.
         max_batch_tokens: unique tokens in one forward pass; "auto" derives it from free memory.
@@ -77,6 +80,7 @@ class EngineSettings:
     device_map: DeviceMap | None = None
     dtype: Dtype = "auto"
     attention: AttentionName = "auto"
+    kernels: KernelsName = "auto"
     quantization: Quantization | None = None
     max_batch_tokens: int | Literal["auto"] = "auto"
     threads: int | Literal["auto"] = "auto"
@@ -106,6 +110,7 @@ class EngineSettings:
         self._check_devices()
         one_of("dtype", self.dtype, get_args(Dtype))
         one_of("attention", self.attention, get_args(AttentionName))
+        one_of("kernels", self.kernels, get_args(KernelsName))
         if self.quantization is not None:
             one_of("quantization", self.quantization, get_args(Quantization))
         for name in ("max_batch_tokens", "threads"):
@@ -115,6 +120,11 @@ class EngineSettings:
         for name in ("compile", "local_files_only", "trust_remote_code"):
             if not isinstance(getattr(self, name), bool):
                 raise SettingsError(f"{name} must be True or False, got {getattr(self, name)!r}.")
+        if self.compile and self.kernels == "triton":
+            raise SettingsError(
+                "kernels='triton' and compile=True contradict each other: torch.compile fuses the same operations "
+                "itself. Drop one of the two."
+            )
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)

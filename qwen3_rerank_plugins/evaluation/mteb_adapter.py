@@ -112,7 +112,7 @@ def import_mteb() -> Any:
 def _describe(reranker: Qwen3Reranker) -> Any:
     settings = reranker.settings
     on_hub = settings.model.count("/") == 1 and not Path(settings.model).is_dir()
-    options = {name: getattr(settings, name) for name in ("dtype", "quantization", "attention")}
+    options = {name: getattr(settings, name) for name in ("dtype", "quantization", "attention", "kernels")}
     options = {name: value for name, value in options.items() if value not in (None, "auto")}
     described = {
         "name": f"{_ORGANIZATION}/{Path(settings.model).name}",

@@ -32,6 +32,7 @@ ALL = {
     "probe": True,
     "dtype": "float32",
     "attention": "sdpa",
+    "kernels": "torch",
     "quantization": None,
     "instruction": "Find colors",
     "top_n": 7,

@@ -27,6 +27,7 @@ EVERY_SETTING: dict[str, Any] = {
     "device": "cpu",
     "dtype": "float32",
     "attention": "sdpa",
+    "kernels": "torch",
     "quantization": "int8",
     "instruction": "Find recipes",
     "top_n": 7,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # these import torch, which --help must not wait for
 StudyName = Literal["speed", "memory"]
 ShapeChoice = Literal["0.6b", "4b", "8b"]
 SizeChoice = Literal["auto", "full", "short"]
-ENGINE = ("device", "dtype", "attention", "quantization", "compile", "threads")
+ENGINE = ("device", "dtype", "attention", "kernels", "quantization", "compile", "threads")
 """The engine options of a study."""
 
 Shape = Annotated[ShapeChoice, typer.Option(help="Published model shape, with random weights.")]

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from qwen3_rerank_plugins._task_ranker import RankedTask, TaskRanker
 
 
-@engine_options(("model", "revision", "device", "dtype", "attention", "cache_dir", "local_files_only"), model=DEMO)
+@engine_options(
+    ("model", "revision", "device", "dtype", "attention", "kernels", "cache_dir", "local_files_only"), model=DEMO
+)
 def demo(
     query: Annotated[
         list[str] | None,

@@ -10,11 +10,17 @@ rounded once.
 
 from __future__ import annotations
 
-from typing import Protocol
+import dataclasses
+import importlib.util
+import os
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from qwen3_rerank_plugins.engine.settings import KernelsName
+from qwen3_rerank_plugins.errors import SettingsError
 
 
 class LayerKernels(Protocol):
@@ -65,7 +71,10 @@ class LayerKernels(Protocol):
         ...
 
     def gather(self, key: Tensor, value: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the rows [K] of keys and values [T, G, D] in new memory, contiguous [K, G, D] each."""
+        """Return the rows [K] of keys and values [T, G, D] in new memory, contiguous [K, G, D] each.
+
+        The rows are int32 or int64, from 0 to T - 1.
+        """
         ...
 
 
@@ -105,3 +114,57 @@ class TorchKernels:
 
 def _rms_norm(states: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     return states * (states.square().mean(dim=-1, keepdim=True) + epsilon).rsqrt() * weight.float()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class KernelChoice:
+    """The fused kernels, or None for the plain layer in torch's operations; the name and the reason of the choice."""
+
+    name: Literal["triton", "torch"]
+    reason: str
+    kernels: LayerKernels | None
+
+
+def choose_kernels(asked: KernelsName, device: torch.device, dtype: torch.dtype, *, compile: bool) -> KernelChoice:
+    """Choose the kernels for a device and dtype; "auto" prefers Triton's wherever they can run.
+
+    Raises:
+        SettingsError: "triton" was asked for and cannot run here.
+    """
+    if asked == "torch":
+        return KernelChoice("torch", "asked for", None)
+    fused = "torch.compile fuses these operations itself" if compile else _load_triton(device, dtype, asked)
+    if not isinstance(fused, str):
+        return KernelChoice("triton", "asked for" if asked == "triton" else "one kernel for each operation", fused)
+    if asked == "triton":
+        raise SettingsError(f"kernels='triton' cannot run here: {fused}. Use kernels='auto'.")
+    return KernelChoice("torch", fused, None)
+
+
+def _load_triton(device: torch.device, dtype: torch.dtype, asked: KernelsName) -> LayerKernels | str:
+    """Return Triton's kernels, or why they cannot run."""
+    if obstacle := _triton_obstacle(device, dtype, interpreted=asked == "triton"):
+        return obstacle
+    try:
+        from qwen3_rerank_plugins.engine.model.triton_kernels import TritonKernels
+    except Exception as error:  # a damaged installation raises what it likes
+        return f"importing triton fails with {type(error).__name__}: {error}"
+    return TritonKernels()
+
+
+def _triton_obstacle(device: torch.device, dtype: torch.dtype, *, interpreted: bool) -> str | None:
+    if dtype not in (torch.float16, torch.bfloat16, torch.float32):
+        return f"Triton's kernels need float16, bfloat16 or float32, this is {str(dtype).removeprefix('torch.')}"
+    interpreted = interpreted and device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"
+    if device.type != "cuda" and not interpreted:
+        return f"Triton needs a CUDA device, this is {device.type}"
+    if importlib.util.find_spec("triton") is None:
+        return "the package triton is not installed"
+    if interpreted:
+        return None
+    major, minor = torch.cuda.get_device_capability(device)
+    needed = 8 if dtype == torch.bfloat16 else 7
+    if major < needed:
+        name = str(dtype).removeprefix("torch.")
+        return f"Triton needs compute capability {needed}.0 for {name}, this device has {major}.{minor}"
+    return None

@@ -19,9 +19,9 @@ from torch import Tensor
 from qwen3_rerank_plugins.engine.model import triton_programs
 
 GATE_BLOCK = 2048
-"""Columns for one program of the gate kernel: two vectors of 16 bytes for each of its 128 threads."""
-ROW_WARP, HEADS_WARP, GATHER_WARP = 512, 1024, 256
-"""Values for one warp of 32 threads: 16, 32 and 8 for each thread, so that none loads less than 16 bytes at a time."""
+"""Columns for one program of the gate kernel: two vectors of 16 bytes for each of its threads."""
+WARPS = 4
+"""Warps of 32 threads for a program whose size varies little between models."""
 
 
 def _launch_add_and_normalize(
@@ -34,7 +34,7 @@ def _launch_add_and_normalize(
         strides = _row_stride(hidden), 0 if delta is None else _row_stride(delta)
         with _current(hidden.device):
             triton_programs.add_and_normalize[(rows,)](
-                hidden, delta, weight, result, *strides, epsilon, size, block, num_warps=_warps(block, ROW_WARP)
+                hidden, delta, weight, result, *strides, epsilon, size, block, num_warps=_warps(block, 512)
             )
     return result
 
@@ -72,7 +72,7 @@ def _launch_normalize_and_rotate(
                 key_block,
                 size,
                 half_block,
-                num_warps=_warps((query_block + key_block) * 2 * half_block, HEADS_WARP),
+                num_warps=WARPS,
             )
 
 
@@ -81,7 +81,7 @@ def _launch_gate(gate: Tensor, up: Tensor) -> None:
     if rows:
         grid = (rows, triton.cdiv(size, GATE_BLOCK))
         with _current(gate.device):
-            triton_programs.gate[grid](gate, up, _row_stride(gate), _row_stride(up), size, GATE_BLOCK, num_warps=4)
+            triton_programs.gate[grid](gate, up, _row_stride(gate), _row_stride(up), size, GATE_BLOCK, num_warps=WARPS)
 
 
 def _launch_gather(key: Tensor, value: Tensor, rows: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ def _launch_gather(key: Tensor, value: Tensor, rows: Tensor) -> Tensor:
         strides = _row_stride(key), _row_stride(value)
         with _current(key.device):
             triton_programs.gather[(count,)](
-                key, value, rows, result[0], result[1], *strides, size, block, num_warps=_warps(block, GATHER_WARP)
+                key, value, rows, result[0], result[1], *strides, size, block, num_warps=_warps(block, 256)
             )
     return result
 
@@ -114,8 +114,8 @@ def _heads(heads: Tensor | None) -> tuple[int, int, int]:
 
 
 def _warps(values: int, per_warp: int) -> int:
-    """Return the number of warps for a program: a power of two from 1 to 16."""
-    return min(max(1 << (values // per_warp).bit_length() >> 1, 1), 16)
+    """Return the number of warps of 32 threads for the values of a row, both powers of two: from 1 to 16."""
+    return min(max(values // per_warp, 1), 16)
 
 
 def _current(device: torch.device) -> contextlib.AbstractContextManager[Any]:

@@ -1,13 +1,13 @@
 """The programs of the fused kernels, in Triton's language. `triton_kernels` launches them.
 
 Every program is bound by memory. It reads and writes each value once, in vectors of 16 bytes where rows are aligned.
-Names in capitals are compile-time constants. Offsets of rows are int64, because a product of many tokens has more than
-2**31 values. Nothing is reduced across tokens.
+Nothing is reduced across tokens. Offsets of rows are int64, because the product of a matrix and many tokens has more
+than 2**31 values.
+
+Names in capitals are compile-time constants. Triton evaluates annotations, so only these arguments have any.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import triton
 import triton.language as tl
@@ -15,16 +15,16 @@ import triton.language as tl
 
 @triton.jit
 def add_and_normalize(
-    hidden: Any,
-    delta: Any,
-    weight: Any,
-    result: Any,
-    hidden_stride: Any,
-    delta_stride: Any,
-    epsilon: Any,
+    hidden,
+    delta,
+    weight,
+    result,
+    hidden_stride,
+    delta_stride,
+    epsilon,
     SIZE: tl.constexpr,
     BLOCK: tl.constexpr,
-) -> None:
+):
     """One program for each row."""
     row = tl.program_id(0).to(tl.int64)
     columns = tl.arange(0, BLOCK)
@@ -40,14 +40,14 @@ def add_and_normalize(
 
 @triton.jit
 def _load_halves(
-    heads: Any,
-    row: Any,
-    stride: Any,
+    heads,
+    row,
+    stride,
     HEADS: tl.constexpr,
     HEADS_BLOCK: tl.constexpr,
     SIZE: tl.constexpr,
     HALF_BLOCK: tl.constexpr,
-) -> Any:
+):
     """Return where the first halves of a token's heads are, which of those exist, and both halves in float32."""
     head = tl.arange(0, HEADS_BLOCK)[:, None]
     column = tl.arange(0, HALF_BLOCK)[None, :]
@@ -59,7 +59,7 @@ def _load_halves(
 
 
 @triton.jit
-def _load_vector(vector: Any, SIZE: tl.constexpr, HALF_BLOCK: tl.constexpr) -> Any:
+def _load_vector(vector, SIZE: tl.constexpr, HALF_BLOCK: tl.constexpr):
     """Return both halves of a vector [SIZE] in float32, for all heads: [1, HALF_BLOCK] each."""
     column = tl.arange(0, HALF_BLOCK)[None, :]
     inside = column < SIZE // 2
@@ -70,19 +70,19 @@ def _load_vector(vector: Any, SIZE: tl.constexpr, HALF_BLOCK: tl.constexpr) -> A
 
 @triton.jit
 def _store_rotated(
-    low: Any,
-    inside: Any,
-    first: Any,
-    second: Any,
-    weight: Any,
-    epsilon: Any,
-    cos_first: Any,
-    cos_second: Any,
-    sin_first: Any,
-    sin_second: Any,
+    low,
+    inside,
+    first,
+    second,
+    weight,
+    epsilon,
+    cos_first,
+    cos_second,
+    sin_first,
+    sin_second,
     SIZE: tl.constexpr,
     HALF_BLOCK: tl.constexpr,
-) -> None:
+):
     """Normalize heads, rotate them and write them back."""
     squares = tl.sum(first * first + second * second, axis=1)
     inverse = tl.rsqrt(squares / SIZE + epsilon)[:, None]
@@ -96,24 +96,24 @@ def _store_rotated(
 
 @triton.jit
 def normalize_and_rotate(
-    query: Any,
-    key: Any,
-    query_weight: Any,
-    key_weight: Any,
-    cos: Any,
-    sin: Any,
-    query_stride: Any,
-    key_stride: Any,
-    cos_stride: Any,
-    sin_stride: Any,
-    epsilon: Any,
+    query,
+    key,
+    query_weight,
+    key_weight,
+    cos,
+    sin,
+    query_stride,
+    key_stride,
+    cos_stride,
+    sin_stride,
+    epsilon,
     QUERY_HEADS: tl.constexpr,
     QUERY_BLOCK: tl.constexpr,
     KEY_HEADS: tl.constexpr,
     KEY_BLOCK: tl.constexpr,
     SIZE: tl.constexpr,
     HALF_BLOCK: tl.constexpr,
-) -> None:
+):
     """One program for each token, whose heads share the rotation. Everything is loaded before anything is stored."""
     row = tl.program_id(0).to(tl.int64)
     if query is not None:
@@ -157,7 +157,7 @@ def normalize_and_rotate(
 
 
 @triton.jit
-def gate(gate: Any, up: Any, gate_stride: Any, up_stride: Any, SIZE: tl.constexpr, BLOCK: tl.constexpr) -> None:
+def gate(gate, up, gate_stride, up_stride, SIZE: tl.constexpr, BLOCK: tl.constexpr):
     """One program for a block of the columns of a row."""
     row = tl.program_id(0).to(tl.int64)
     columns = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -171,16 +171,16 @@ def gate(gate: Any, up: Any, gate_stride: Any, up_stride: Any, SIZE: tl.constexp
 
 @triton.jit
 def gather(
-    key: Any,
-    value: Any,
-    rows: Any,
-    key_result: Any,
-    value_result: Any,
-    key_stride: Any,
-    value_stride: Any,
+    key,
+    value,
+    rows,
+    key_result,
+    value_result,
+    key_stride,
+    value_stride,
     SIZE: tl.constexpr,
     BLOCK: tl.constexpr,
-) -> None:
+):
     """One program for the keys and values of one row of the result."""
     program = tl.program_id(0).to(tl.int64)
     row = tl.load(rows + program).to(tl.int64)
