@@ -112,7 +112,7 @@ class Ablations:
         found: dict[tuple[int, int], float] = {}
         for plan in self._opened.plan(requests):
             keys = [(part.request, unique) for part in plan.slices for unique in part.documents]
-            found.update(zip(keys, score(build_batch(requests, plan, device)).tolist(), strict=True))
+            found.update(zip(keys, score(build_batch(requests, plan).to(device)).tolist(), strict=True))
         return [found[number, unique] for number, request in enumerate(requests) for unique in request.inverse_index]
 
 

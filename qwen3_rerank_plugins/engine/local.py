@@ -17,9 +17,10 @@ from qwen3_rerank_plugins.engine.checkpoints.nonfinite_weights import describe_d
 from qwen3_rerank_plugins.engine.concurrency.lifetime import closed_at_exit, loading_alone, refuse_at_exit
 from qwen3_rerank_plugins.engine.memory import trim_malloc
 from qwen3_rerank_plugins.engine.request import RerankRequest, make_request
+from qwen3_rerank_plugins.engine.scheduling.loaded_engine import LoadedEngine
 from qwen3_rerank_plugins.engine.scheduling.queued_request import ResultBuilder
 from qwen3_rerank_plugins.engine.scheduling.replicas import Replicas, ShardCollector, request_of
-from qwen3_rerank_plugins.engine.scheduling.scheduler import LoadedEngine, Scheduler
+from qwen3_rerank_plugins.engine.scheduling.scheduler import Scheduler
 from qwen3_rerank_plugins.engine.scheduling.sharding import Shard
 from qwen3_rerank_plugins.engine.scorer import Scores, blank_scores, check_process
 from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, EngineSettings

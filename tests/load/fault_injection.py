@@ -21,9 +21,10 @@ from qwen3_rerank_plugins import close_all
 from qwen3_rerank_plugins.engine.local import LocalScorer
 from qwen3_rerank_plugins.engine.model.runner import ModelRunner
 from qwen3_rerank_plugins.engine.request import RerankRequest
+from qwen3_rerank_plugins.engine.scheduling.loaded_engine import LoadedEngine
 from qwen3_rerank_plugins.engine.scheduling.packing import BatchPlan, RequestSlice
 from qwen3_rerank_plugins.engine.scheduling.queued_request import DocumentScores, ResultBuilder
-from qwen3_rerank_plugins.engine.scheduling.scheduler import LoadedEngine, Scheduler
+from qwen3_rerank_plugins.engine.scheduling.scheduler import Scheduler
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest

@@ -12,8 +12,9 @@ from qwen3_rerank_plugins.bench.stopwatch import measure
 from qwen3_rerank_plugins.engine.loading.budget import choose_budget
 from qwen3_rerank_plugins.engine.loading.shape import Shape
 from qwen3_rerank_plugins.engine.model.attention import choose_attention
+from qwen3_rerank_plugins.engine.scheduling.loaded_engine import LoadedEngine
 from qwen3_rerank_plugins.engine.scheduling.packing import BatchPlan
-from qwen3_rerank_plugins.engine.scheduling.scheduler import LoadedEngine, Scheduler
+from qwen3_rerank_plugins.engine.scheduling.scheduler import Scheduler
 from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
 
 _GIBIBYTE = 2**30

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import Checkpoint, check_embedding_rows
 from qwen3_rerank_plugins.engine.checkpoints.model_sizes import complete_config
 from qwen3_rerank_plugins.engine.loading.budget import MemoryCheck, check_weights_fit, choose_budget
+from qwen3_rerank_plugins.engine.loading.kernel_check import with_checked_kernels
 from qwen3_rerank_plugins.engine.loading.loader import LoadedModel, load_model
 from qwen3_rerank_plugins.engine.loading.placement import choose_placement, models_on_device
 from qwen3_rerank_plugins.engine.loading.shape import Shape
 from qwen3_rerank_plugins.engine.memory import is_out_of_memory
 from qwen3_rerank_plugins.engine.model.float32 import Float32Backbone
+from qwen3_rerank_plugins.engine.model.fused_model import FusedModel
 from qwen3_rerank_plugins.engine.model.head import YesNoHead
 from qwen3_rerank_plugins.engine.model.packed_model import CPU_ROWS_AT_ONCE, PackedModel
 from qwen3_rerank_plugins.engine.model.runner import ModelRunner
 from qwen3_rerank_plugins.engine.model.sdpa import sdpa_attention
-from qwen3_rerank_plugins.engine.scheduling.scheduler import LoadedEngine, RunBatch
+from qwen3_rerank_plugins.engine.scheduling.loaded_engine import LoadedEngine, RunBatch
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder
 from qwen3_rerank_plugins.errors import ClosedError, DeviceMemoryError, RerankError, UnsupportedCheckpointError
@@ -59,22 +63,32 @@ def load_engine(
             "`qwen3-rerank doctor`."
         ) from error
     _check_vocabulary(checkpoint, encoder, loaded)
+    loaded = dataclasses.replace(loaded, placement=with_checked_kernels(loaded.placement, shape, loaded.devices))
     placement = loaded.placement
     head = YesNoHead(loaded.causal_lm, encoder.yes_id, encoder.no_id)
     loaded.release_output_matrix()
-    model = PackedModel(
-        loaded.causal_lm.model,
-        placement.attention.attend,
-        compile=settings.compile,
-        rows_at_once=placement.rows_at_once,
+    run = ModelRunner(
+        build_model(loaded, compile=settings.compile),
+        head,
+        placement.device,
+        varlen=placement.attention.gathers,
+        check_memory=MemoryCheck(shape, placement.dtype, placement.rows_at_once, placement.device),
     )
-    check = MemoryCheck(shape, placement.dtype, placement.rows_at_once, placement.device)
     return LoadedEngine(
-        ModelRunner(model, head, placement.device, check),
+        run,
         choose_budget(settings.max_batch_tokens, loaded, sharing=sharing),
         max_merged_tokens=placement.rows_at_once,
         float32_fallback=_float32_runner(loaded, head, shape),
+        pipeline=run if placement.device.type == "cuda" else None,
     )
+
+
+def build_model(loaded: LoadedModel, *, compile: bool = False) -> PackedModel | FusedModel:
+    """Return the packed forward pass over a loaded model, with the kernels of its placement."""
+    placement, backbone = loaded.placement, loaded.causal_lm.model
+    if placement.kernels.kernels is not None:
+        return FusedModel(backbone, placement.attention.attend, placement.kernels.kernels)
+    return PackedModel(backbone, placement.attention.attend, compile=compile, rows_at_once=placement.rows_at_once)
 
 
 def _float32_runner(loaded: LoadedModel, head: YesNoHead, shape: Shape) -> RunBatch | None:
@@ -85,7 +99,7 @@ def _float32_runner(loaded: LoadedModel, head: YesNoHead, shape: Shape) -> RunBa
     # few rows at once, because the fallback must fit in the memory that is left; it need not be fast
     model = PackedModel(Float32Backbone(loaded.causal_lm.model), sdpa_attention, rows_at_once=CPU_ROWS_AT_ONCE)
     check = MemoryCheck(shape, torch.float32, CPU_ROWS_AT_ONCE, placement.device)
-    return ModelRunner(model, head, placement.device, check)
+    return ModelRunner(model, head, placement.device, check_memory=check)
 
 
 def _check_vocabulary(checkpoint: Checkpoint, encoder: PromptEncoder, loaded: LoadedModel) -> None:

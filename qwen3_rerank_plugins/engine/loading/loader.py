@@ -83,7 +83,8 @@ def load_model(settings: EngineSettings, checkpoint: Checkpoint, *, sharing: int
     if settings.device_map:
         placement = dataclasses.replace(placement, device=causal_lm.get_input_embeddings().weight.device)
     logger.info(
-        "loaded %s (commit %s%s) on %s (%s), %s (%s), attention %s (%s), quantization %s (%s), %d thread(s) (%s)",
+        "loaded %s (commit %s%s) on %s (%s), %s (%s), kernels %s (%s), attention %s (%s), quantization %s (%s), "
+        "%d thread(s) (%s)",
         checkpoint.name,
         checkpoint.commit or "none, a local folder",
         f", a LoRA adapter merged into {checkpoint.adapter.base}" if checkpoint.adapter else "",
@@ -91,6 +92,8 @@ def load_model(settings: EngineSettings, checkpoint: Checkpoint, *, sharing: int
         placement.device_reason,
         dtype_name(placement.dtype),
         placement.dtype_reason,
+        placement.kernels.name,
+        placement.kernels.reason,
         placement.attention.name,
         placement.attention.reason,
         placement.quantization.name,

@@ -1,4 +1,4 @@
-"""Choose the device, dtype, attention and quantization of a model on this machine, with reasons. Nothing is loaded."""
+"""Choose the device, dtype, kernels and quantization of a model on this machine, with reasons. Nothing is loaded."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import dataclasses
 import torch
 
 from qwen3_rerank_plugins.engine.checkpoints.quantization_config import CheckpointQuantization
+from qwen3_rerank_plugins.engine.kernels.layer_kernels import KernelChoice, choose_kernels
 from qwen3_rerank_plugins.engine.loading.dequantize import choose_checkpoint_quantization
 from qwen3_rerank_plugins.engine.loading.quantization import QuantizationChoice, choose_quantization
-from qwen3_rerank_plugins.engine.model.attention import AttentionChoice, choose_attention
+from qwen3_rerank_plugins.engine.model.attention import AttentionChoice, choose_attention, gather_rows
 from qwen3_rerank_plugins.engine.model.packed_model import rows_at_once
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.errors import SettingsError
@@ -24,6 +25,7 @@ class Placement:
     device_reason: str
     dtype: torch.dtype
     dtype_reason: str
+    kernels: KernelChoice
     attention: AttentionChoice
     quantization: QuantizationChoice
 
@@ -44,7 +46,7 @@ def choose_placement(settings: EngineSettings, quantization: CheckpointQuantizat
         quantization: how the checkpoint is already quantized, if it is.
 
     Raises:
-        SettingsError: this machine does not have the device, dtype, attention or quantization that was asked for.
+        SettingsError: this machine does not have the device, dtype, kernels or quantization that was asked for.
         MissingExtraError: the library for the quantization is not installed.
     """
     settings = settings.replicas[0]
@@ -55,12 +57,14 @@ def choose_placement(settings: EngineSettings, quantization: CheckpointQuantizat
         device, device_reason = gpus[0], f"the first of {len(gpus)} that share the layers"
         weakest = min(gpus, key=torch.cuda.get_device_capability)
     dtype, dtype_reason = _choose_dtype(settings.dtype, weakest)
-    attention = choose_attention(settings.attention, weakest, dtype)
+    kernels = choose_kernels(settings.kernels, weakest, dtype, compile=settings.compile)
+    gather = kernels.kernels.gather if kernels.kernels else gather_rows
+    attention = choose_attention(settings.attention, weakest, dtype, gather)
     if quantization:
         choice = choose_checkpoint_quantization(settings, quantization, device, dtype)
     else:
         choice = choose_quantization(settings.quantization, device, dtype)
-    return Placement(device, device_reason, dtype, dtype_reason, attention, choice)
+    return Placement(device, device_reason, dtype, dtype_reason, kernels, attention, choice)
 
 
 def dtype_name(dtype: torch.dtype) -> str:

@@ -8,8 +8,12 @@ from collections.abc import Sequence
 import torch
 
 from qwen3_rerank_plugins.engine.model.layout import AttentionLayout, Segment
+from qwen3_rerank_plugins.engine.model.varlen import varlen_calls
 from qwen3_rerank_plugins.engine.scheduling.packing import BatchPlan
 from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
+
+_ALIGNMENT = 4
+"""Elements. Each uploaded tensor starts at a multiple of 16 bytes, for which kernels have one compiled version."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -17,9 +21,9 @@ class PackedBatch:
     """One forward pass over T tokens and N documents.
 
     Attributes:
-        input_ids: [T] int64, slice after slice: a prefix, then its documents.
-        positions: [T] int64; 0..P-1 in a prefix, and from P on in each of its documents.
-        last_token_indices: [N] int64, the row of each document's last token, in plan order.
+        input_ids: [T] int32, slice after slice: a prefix, then its documents.
+        positions: [T] int32; 0..P-1 in a prefix, and from P on in each of its documents.
+        last_token_indices: [N] int32, the row of each document's last token, in plan order.
         layout: which of the T tokens attend to which.
         last_layout: the same for the N last tokens only, which are all that the last layer needs.
         prompt_lengths: for each slice, its number of tokens, and a range from its shortest to its longest prompt.
@@ -33,19 +37,32 @@ class PackedBatch:
     prompt_lengths: tuple[tuple[int, range], ...]
 
     def to(self, device: torch.device) -> PackedBatch:
-        """Return a copy on another device."""
-        return PackedBatch(
-            self.input_ids.to(device),
-            self.positions.to(device),
-            self.last_token_indices.to(device),
-            AttentionLayout(self.layout.segments, device),
-            AttentionLayout(self.last_layout.segments, device),
-            self.prompt_lengths,
-        )
+        """Return a copy on another device, with the arguments of flash attention if they were computed.
+
+        All tensors move as one. From pinned memory to a GPU, the copy is only queued.
+        """
+        if device == self.layout.device:
+            return self
+        layouts = self.layout, self.last_layout
+        calls = [layout.stored(varlen_calls) or () for layout in layouts]
+        of_calls = [tensor for part in calls for call in part for tensor in call.tensors]
+        moved = iter(_move_as_one([self.input_ids, self.positions, self.last_token_indices, *of_calls], device))
+        input_ids, positions, last_token_indices = next(moved), next(moved), next(moved)
+        copies: list[AttentionLayout] = []
+        for layout, part in zip(layouts, calls, strict=True):
+            copies.append(AttentionLayout(layout.segments, device))
+            if part:
+                there = tuple(call.with_tensors([next(moved) for _ in call.tensors]) for call in part)
+                copies[-1].store(varlen_calls, there)
+        layout, last_layout = copies
+        return PackedBatch(input_ids, positions, last_token_indices, layout, last_layout, self.prompt_lengths)
 
 
-def build_batch(requests: Sequence[TokenizedRequest], plan: BatchPlan, device: torch.device) -> PackedBatch:
-    """Put the documents of a plan into one row, each slice behind its prefix, with the layout of their attention."""
+def build_batch(requests: Sequence[TokenizedRequest], plan: BatchPlan) -> PackedBatch:
+    """Put the documents of a plan into one row, each slice behind its prefix, with the layout of their attention.
+
+    The result is on the CPU, so that it can be built while a GPU works.
+    """
     ids: list[int] = []
     positions: list[int] = []
     segments: list[Segment] = []
@@ -69,11 +86,23 @@ def build_batch(requests: Sequence[TokenizedRequest], plan: BatchPlan, device: t
             last_token_indices.append(own[-1])
         lengths = [len(prefix) + len(request.document_ids[document]) for document in part.documents]
         prompt_lengths.append((len(ids) - prefix.start, range(min(lengths), max(lengths) + 1)))
+    cpu = torch.device("cpu")
     return PackedBatch(
-        input_ids=torch.tensor(ids, device=device),
-        positions=torch.tensor(positions, device=device),
-        last_token_indices=torch.tensor(last_token_indices, device=device),
-        layout=AttentionLayout(tuple(segments), device),
-        last_layout=AttentionLayout(tuple(last_segments), device),
+        input_ids=torch.tensor(ids, dtype=torch.int32),
+        positions=torch.tensor(positions, dtype=torch.int32),
+        last_token_indices=torch.tensor(last_token_indices, dtype=torch.int32),
+        layout=AttentionLayout(tuple(segments), cpu),
+        last_layout=AttentionLayout(tuple(last_segments), cpu),
         prompt_lengths=tuple(prompt_lengths),
     )
+
+
+def _move_as_one(tensors: Sequence[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
+    """Return copies of 1-D int32 tensors on another device, made by one transfer."""
+    lengths = [len(tensor) + -len(tensor) % _ALIGNMENT for tensor in tensors]
+    pin = device.type == "cuda" and tensors[0].device.type == "cpu" and torch.cuda.is_available()
+    joined = torch.empty(sum(lengths), dtype=torch.int32, device=tensors[0].device, pin_memory=pin)
+    for part, tensor in zip(torch.split(joined, lengths), tensors, strict=True):
+        part[: len(tensor)] = tensor
+    moved = joined.to(device, non_blocking=pin)
+    return [part[: len(tensor)] for part, tensor in zip(torch.split(moved, lengths), tensors, strict=True)]

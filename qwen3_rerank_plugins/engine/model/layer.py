@@ -105,7 +105,7 @@ def _inverse_root_mean_square(norm: Any, states: Tensor) -> Tensor:
 
 def _multiply(linear: Any, states: Tensor, into: Tensor | None) -> Tensor:
     """Return `linear(states)`, written to `into` if that is given and `linear` is only a matrix."""
-    if into is None or not _is_matrix(linear):
+    if into is None or not is_matrix(linear):
         product: Tensor = linear(states)
         return product
     return torch.mm(states, linear.weight.t(), out=into)
@@ -113,13 +113,13 @@ def _multiply(linear: Any, states: Tensor, into: Tensor | None) -> Tensor:
 
 def _add_product(linear: Any, states: Tensor, hidden: Tensor) -> None:
     """Add `linear(states)` to `hidden`, in one kernel where that needs no rounding."""
-    if states.dtype == hidden.dtype and _is_matrix(linear):
+    if states.dtype == hidden.dtype and is_matrix(linear):
         hidden.addmm_(states, linear.weight.t())
     else:
         hidden += linear(states)
 
 
-def _is_matrix(linear: Any) -> bool:
+def is_matrix(linear: Any) -> bool:
     """Whether `linear` has no bias and is not quantized, neither by its module nor by its tensor."""
     if type(linear) is not nn.Linear:
         return False

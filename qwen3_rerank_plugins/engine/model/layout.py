@@ -61,6 +61,7 @@ class AttentionLayout:
 
     segments: tuple[Segment, ...]
     device: torch.device
+    _derived: dict[Any, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     def parts(self, rows: int | None) -> tuple[LayoutPart, ...]:
         """Split between segments into parts of about so many query rows; None makes one part.
@@ -91,38 +92,29 @@ class AttentionLayout:
         return self.segments[-1].queries.stop
 
     @lazy_property
-    def cu_seqlens_q(self) -> torch.Tensor:
-        """[S + 1] int32: where the query rows of each segment start."""
-        return self._cumulative([len(segment.queries) for segment in self.segments])
-
-    @lazy_property
-    def cu_seqlens_k(self) -> torch.Tensor:
-        """[S + 1] int32: where the keys of each segment start among the gathered keys."""
-        return self._cumulative([segment.keys for segment in self.segments])
-
-    @lazy_property
-    def kv_indices(self) -> torch.Tensor:
-        """[sum of keys] int64: the rows to gather; those of a context repeat for every segment that attends to it."""
-        key_ranges = [torch.arange(rows.start, rows.stop) for segment in self.segments for rows in segment.key_ranges]
-        return torch.cat(key_ranges).to(self.device)
-
-    @lazy_property
-    def max_seqlen_q(self) -> int:
-        """Query rows of the longest segment."""
-        return max(len(segment.queries) for segment in self.segments)
-
-    @lazy_property
-    def max_seqlen_k(self) -> int:
-        """Key rows of the longest segment."""
-        return max(segment.keys for segment in self.segments)
-
-    @lazy_property
     def padded_groups(self) -> tuple[PaddedGroup, ...]:
         """All segments in order, with short documents grouped where little padding makes them equally long."""
         return tuple(PaddedGroup(tuple(segments), self.device) for segments in _group(self.segments))
 
-    def _cumulative(self, lengths: list[int]) -> torch.Tensor:
-        return torch.tensor([0, *lengths]).cumsum(0).to(self.device, torch.int32)
+    @property
+    def key_rows(self) -> int:
+        """Number of tokens whose keys and values exist."""
+        return self.segments[-1].own.stop
+
+    def derive(self, compute: Callable[[AttentionLayout], T]) -> T:
+        """Return `compute(self)`, which is what one kernel needs of the layout. It is computed once and stored."""
+        if compute not in self._derived:
+            self._derived[compute] = compute(self)
+        found: T = self._derived[compute]
+        return found
+
+    def stored(self, compute: Callable[[AttentionLayout], T]) -> T | None:
+        """Return what `derive(compute)` stored, or None before it was called."""
+        return self._derived.get(compute)
+
+    def store(self, compute: Callable[[AttentionLayout], T], value: T) -> None:
+        """Store what `derive(compute)` will return."""
+        self._derived[compute] = value
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

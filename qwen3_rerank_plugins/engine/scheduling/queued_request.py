@@ -26,7 +26,8 @@ class QueuedRequest:
         request: its token IDs.
         float32_fallback: whether scores that are not finite are computed again in float32.
         future: receives the result or an error.
-        remaining: documents without a score.
+        remaining: documents that no batch has taken.
+        unscored: how many documents have no score.
         scores: log-odds of the documents, NaN where there are none yet.
         to_rescore: documents to score again in float32.
         rescored: documents that were.
@@ -37,7 +38,8 @@ class QueuedRequest:
         self.float32_fallback = float32_fallback
         self.future: Future[Any] = Future()
         self.remaining = Remaining(Workload.of(request))
-        self.scores = [math.nan] * len(request.document_ids)
+        self.unscored = len(request.document_ids)
+        self.scores = [math.nan] * self.unscored
         self.to_rescore: collections.deque[int] = collections.deque()
         self.rescored: list[int] = []
         self._build_result = build_result

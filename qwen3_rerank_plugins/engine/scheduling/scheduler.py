@@ -7,53 +7,29 @@ Requests wait in a queue. Each batch takes the first request and those behind it
 just run and is not finished moves to the back of the queue. So a request that arrives while a large one runs joins or
 precedes the next batch of the large one, and newcomers never starve it. Batches are never delayed to fill them. The
 time to plan a batch depends on the batch, not on the length of the queue.
+
+While a GPU computes a batch, the thread plans the next one and builds its tensors. If a request arrives in the
+meantime, that plan is dropped and made again with the request, so nobody waits longer for it.
 """
 
 from __future__ import annotations
 
 import collections
-import dataclasses
 import itertools
 import math
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Protocol
 
 from qwen3_rerank_plugins.engine.concurrency.lifetime import inside_a_call
 from qwen3_rerank_plugins.engine.concurrency.threads import start_thread
 from qwen3_rerank_plugins.engine.scheduling.adaptive_budget import AdaptiveBudget
-from qwen3_rerank_plugins.engine.scheduling.packing import LOOKAHEAD, BatchPlan, RequestSlice, plan_batch
+from qwen3_rerank_plugins.engine.scheduling.loaded_engine import BatchPipeline, LoadedEngine
+from qwen3_rerank_plugins.engine.scheduling.packing import LOOKAHEAD, BatchPlan, RequestSlice
+from qwen3_rerank_plugins.engine.scheduling.planned_batch import PlannedBatch, PreparedBatch
 from qwen3_rerank_plugins.engine.scheduling.queued_request import QueuedRequest, Result, ResultBuilder, fail
 from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
 from qwen3_rerank_plugins.errors import ClosedError, DeviceMemoryError
-
-
-class RunBatch(Protocol):
-    """One forward pass."""
-
-    def __call__(self, requests: Sequence[TokenizedRequest], plan: BatchPlan) -> list[float]:
-        """Return the log-odds of the plan's documents, in plan order."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class LoadedEngine:
-    """The parts of a loaded model that the scheduler needs.
-
-    Attributes:
-        run: runs one batch.
-        budget: unique tokens that fit in one batch.
-        max_merged_tokens: unique tokens in a batch that holds several requests; None allows as many as fit. Once a
-            batch is large enough for the device to work at full speed, merging more requests only delays them all.
-        float32_fallback: runs one batch in float32, for scores that overflowed in 16 bits; None where the model runs in
-            float32 already.
-    """
-
-    run: RunBatch
-    budget: int
-    max_merged_tokens: int | None = None
-    float32_fallback: RunBatch | None = None
 
 
 class Scheduler:
@@ -73,6 +49,8 @@ class Scheduler:
         self._engine: LoadedEngine | None = None
         self._budget: AdaptiveBudget | None = None
         self._queue: collections.OrderedDict[QueuedRequest, None] = collections.OrderedDict()
+        self._prepared: PreparedBatch | None = None
+        self._arrivals = 0
         self._wake = threading.Condition()
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -110,6 +88,7 @@ class Scheduler:
                 start_thread(thread)
                 self._thread = thread
             self._queue[queued] = None
+            self._arrivals += 1
             self._wake.notify()
         return queued.future
 
@@ -167,38 +146,70 @@ class Scheduler:
         for queued in waiting:
             if not queued.request.document_ids:
                 queued.finish(self._action)
-        return self._run_batch([queued for queued in waiting if queued.remaining.count], self._engine)
+        return self._run_batch(waiting, self._engine)
 
     def _run_batch(self, waiting: Sequence[QueuedRequest], engine: LoadedEngine) -> Sequence[QueuedRequest]:
         if self._budget is None:
             self._budget = AdaptiveBudget(engine.budget, self._where)
-        plan = plan_batch((queued.remaining for queued in waiting), self._budget.tokens, engine.max_merged_tokens)
-        if not plan.slices:
+        prepared = self._take_prepared(self._budget.tokens)
+        batch = prepared.batch if prepared else self._plan(waiting, engine)
+        if batch is None:
             return ()
-        batched = [waiting[part.request] for part in plan.slices]
+        batched = batch.batched
         try:
-            found = engine.run([queued.request for queued in waiting], plan)
-            if len(found) != plan.document_count:
-                raise ValueError(f"{len(found)} scores for {plan.document_count} documents")
+            batch.store(self._compute(batch, prepared, engine))
         except DeviceMemoryError as error:
-            if plan.document_count == 1:
+            if batch.plan.document_count == 1:
                 fail(batched, error, self._action)
             else:
-                self._budget.ran_out(plan.tokens)
-                for queued, part in zip(batched, plan.slices, strict=True):
-                    queued.remaining.put_back(part.documents)
+                self._budget.ran_out(batch.plan.tokens)
+                batch.put_back()
             return ()
         except BaseException as error:
             fail(batched, error, self._action)
             return ()
-        self._budget.ran(plan.tokens)
-        log_odds = iter(found)
-        for queued, part in zip(batched, plan.slices, strict=True):
-            for document in part.documents:
-                queued.scores[document] = next(log_odds)
-            if not queued.remaining.count:
+        self._budget.ran(batch.plan.tokens)
+        for queued in batched:
+            if not queued.unscored:
                 self._complete(queued, engine)
         return batched
+
+    def _plan(self, waiting: Sequence[QueuedRequest], engine: LoadedEngine) -> PlannedBatch | None:
+        assert self._budget is not None
+        return PlannedBatch.take(waiting, self._budget.tokens, engine.max_merged_tokens)
+
+    def _compute(self, batch: PlannedBatch, prepared: PreparedBatch | None, engine: LoadedEngine) -> list[float]:
+        if engine.pipeline is None:
+            return engine.run(batch.requests, batch.plan)
+        tensors = prepared.tensors if prepared else engine.pipeline.prepare(batch.requests, batch.plan)
+        wait = engine.pipeline.start(tensors)
+        self._prepare_next(batch.batched, engine, engine.pipeline)
+        return wait()
+
+    def _prepare_next(self, running: Sequence[QueuedRequest], engine: LoadedEngine, pipeline: BatchPipeline) -> None:
+        """Plan the batch after the running one, in the order that the queue will have then, and build its tensors."""
+        assert self._budget is not None
+        with self._wake:
+            queue, arrivals = list(itertools.islice(self._queue, LOOKAHEAD)), self._arrivals
+        present = set(running)
+        order = [*(queued for queued in queue if queued not in present), *running]
+        batch = self._plan([queued for queued in order if not queued.future.cancelled()], engine)
+        if batch is None:
+            return
+        try:
+            tensors = pipeline.prepare(batch.requests, batch.plan)
+        except BaseException:  # it will happen again when it is the turn of this batch, and reach its callers then
+            batch.put_back()
+            return
+        self._prepared = PreparedBatch(batch, tensors, arrivals, self._budget.tokens)
+
+    def _take_prepared(self, budget: int) -> PreparedBatch | None:
+        """Return the prepared batch, or put its documents back if another batch would be planned now."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is None or prepared.is_current(self._arrivals, budget):
+            return prepared
+        prepared.batch.put_back()
+        return None
 
     def _complete(self, queued: QueuedRequest, engine: LoadedEngine) -> None:
         """Finish a request whose documents all have scores, unless some must be rescored first."""

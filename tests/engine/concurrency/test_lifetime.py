@@ -229,7 +229,7 @@ _INTERRUPTED = """
 import sys, threading
 from qwen3_rerank_plugins import Qwen3Reranker, close_all, _registry as registry
 from qwen3_rerank_plugins.engine.local import LocalScorer
-from qwen3_rerank_plugins.engine.scheduling.scheduler import LoadedEngine
+from qwen3_rerank_plugins.engine.scheduling.loaded_engine import LoadedEngine
 from qwen3_rerank_plugins.errors import ClosedError
 
 # an engine that loads at once, as it is closed and loaded hundreds of times

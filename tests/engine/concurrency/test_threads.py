@@ -16,7 +16,8 @@ from qwen3_rerank_plugins import Qwen3Reranker, close_all
 from qwen3_rerank_plugins.engine.concurrency.threads import start_thread
 from qwen3_rerank_plugins.engine.concurrency.tokenizer_threads import tokenizer_threads
 from qwen3_rerank_plugins.engine.local import LocalScorer
-from qwen3_rerank_plugins.engine.scheduling.scheduler import LoadedEngine, Scheduler
+from qwen3_rerank_plugins.engine.scheduling.loaded_engine import LoadedEngine
+from qwen3_rerank_plugins.engine.scheduling.scheduler import Scheduler
 from qwen3_rerank_plugins.errors import ClosedError, RerankError, ThreadStartError
 from tests.engine.scheduling.test_replicas import LARGE, Pair
 from tests.engine.scheduling.test_scheduler import LIMIT, Device, expected, request, submit

@@ -96,7 +96,7 @@ def run(model: Any, backbone: Any = None, attention: Attention = follows, rows: 
     requests = random_requests()
     (plan,) = plan_batches([Workload(len(one.prefix), tuple(map(len, one.document_ids))) for one in requests], 10_000)
     with torch.inference_mode():
-        batch = build_batch(requests, plan, model.model.embed_tokens.weight.device)
+        batch = build_batch(requests, plan).to(model.model.embed_tokens.weight.device)
         hidden = PackedModel(backbone or model.model, attention, rows_at_once=rows)(batch)
         return YesNoHead(model, 1, 2)(hidden)
 

@@ -29,7 +29,7 @@ def test_every_tail_reads_back_as_its_whole_prompt(asked: list[TokenizedRequest]
     work = [Workload.of(request) for request in asked]
     read_back = set()
     for plan in plan_batches(work, budget):
-        batch = build_batch(asked, plan, CPU)
+        batch = build_batch(asked, plan)
         tails = [(part.request, tail) for part in plan.slices for tail in part.documents]
         assert len(batch.last_layout.segments) == len(batch.last_token_indices) == len(tails)
         for (request, tail), segment in zip(tails, batch.last_layout.segments, strict=True):
@@ -45,14 +45,14 @@ def test_every_tail_reads_back_as_its_whole_prompt(asked: list[TokenizedRequest]
 @given(requests)
 def test_the_queries_of_the_full_layout_cover_the_row_in_order(asked: list[TokenizedRequest]) -> None:
     work = [Workload.of(request) for request in asked]
-    batch = build_batch(asked, plan_batches(work, 10_000)[0], CPU)
+    batch = build_batch(asked, plan_batches(work, 10_000)[0])
     covered = [row for segment in batch.layout.segments for row in segment.queries]
     assert covered == list(range(len(batch.input_ids)))
 
 
 def test_a_small_pass_looks_as_drawn_in_the_docs() -> None:
     request = TokenizedRequest((1, 2), ((3,), (4, 5)), (0, 1), (0, 0))
-    batch = build_batch([request], BatchPlan((RequestSlice(0, (0, 1), 5),)), CPU)
+    batch = build_batch([request], BatchPlan((RequestSlice(0, (0, 1), 5),)))
     assert batch.input_ids.tolist() == [1, 2, 3, 4, 5]
     assert batch.positions.tolist() == [0, 1, 2, 2, 3]
     assert batch.last_token_indices.tolist() == [2, 4]

@@ -15,7 +15,7 @@ from qwen3_rerank_plugins.engine.model.packed_model import PackedModel
 from qwen3_rerank_plugins.engine.model.sdpa import sdpa_attention
 from qwen3_rerank_plugins.engine.scheduling.packing import Workload, plan_batches
 from tests.checkpoints import load_reference
-from tests.engine.model.test_packed_model import CPU, random_requests
+from tests.engine.model.test_packed_model import random_requests
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -27,7 +27,7 @@ def test_it_computes_what_the_same_weights_compute_in_float32(
     requests = random_requests()
     work = [Workload.of(request) for request in requests]
     (plan,) = plan_batches(work, 10_000)
-    batch = build_batch(requests, plan, CPU)
+    batch = build_batch(requests, plan)
     with torch.inference_mode():
         expected = PackedModel(wide.model, sdpa_attention)(batch)
         assert torch.equal(PackedModel(Float32Backbone(narrow.model), sdpa_attention)(batch), expected)

@@ -44,7 +44,7 @@ def packed(
     (plan,) = plan_batches(work, 10_000)
     with torch.inference_mode():
         run = kind(model.model, sdpa_attention, compile=compile, rows_at_once=rows_at_once)
-        found = run(build_batch(requests, plan, CPU))
+        found = run(build_batch(requests, plan))
     places = [(part.request, tail) for part in plan.slices for tail in part.documents]
     return found[sorted(range(len(places)), key=places.__getitem__)]
 

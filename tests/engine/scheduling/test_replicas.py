@@ -17,10 +17,11 @@ import pytest
 from qwen3_rerank_plugins import Qwen3Reranker, close_all
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import find_checkpoint
 from qwen3_rerank_plugins.engine.local import LocalScorer
+from qwen3_rerank_plugins.engine.scheduling.loaded_engine import LoadedEngine
 from qwen3_rerank_plugins.engine.scheduling.packing import BatchPlan, Workload
 from qwen3_rerank_plugins.engine.scheduling.queued_request import DocumentScores
 from qwen3_rerank_plugins.engine.scheduling.replicas import COOLDOWN, Replicas
-from qwen3_rerank_plugins.engine.scheduling.scheduler import LoadedEngine, Scheduler
+from qwen3_rerank_plugins.engine.scheduling.scheduler import Scheduler
 from qwen3_rerank_plugins.engine.scheduling.sharding import Shard, shard_request
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest

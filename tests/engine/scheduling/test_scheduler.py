@@ -13,9 +13,10 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 
 import pytest
 
+from qwen3_rerank_plugins.engine.scheduling.loaded_engine import LoadedEngine
 from qwen3_rerank_plugins.engine.scheduling.packing import BatchPlan, Remaining
 from qwen3_rerank_plugins.engine.scheduling.queued_request import DocumentScores
-from qwen3_rerank_plugins.engine.scheduling.scheduler import LoadedEngine, Scheduler
+from qwen3_rerank_plugins.engine.scheduling.scheduler import Scheduler
 from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
 from qwen3_rerank_plugins.errors import ClosedError, DeviceMemoryError, PassError, ScoringError
 
@@ -380,7 +381,7 @@ def test_not_even_a_failing_plan_leaves_anybody_waiting(worker: Scheduler, monke
         raise MemoryError("no memory to plan in")
 
     with monkeypatch.context() as patched:
-        patched.setattr("qwen3_rerank_plugins.engine.scheduling.scheduler.plan_batch", failing)
+        patched.setattr("qwen3_rerank_plugins.engine.scheduling.planned_batch.plan_batch", failing)
         with pytest.raises(PassError, match="no memory to plan in"):
             submit(worker, request(1, 5)).result(LIMIT)
     assert submit(worker, request(2, 5)).result(LIMIT) == expected(request(2, 5))

@@ -16,7 +16,7 @@ import torch
 import triton
 from torch import Tensor
 
-from qwen3_rerank_plugins.engine.model import triton_programs
+from qwen3_rerank_plugins.engine.kernels import triton_programs
 
 GATE_BLOCK = 2048
 """Columns for one program of the gate kernel: two vectors of 16 bytes for each of its threads."""

@@ -146,7 +146,7 @@ def _load_triton(device: torch.device, dtype: torch.dtype, asked: KernelsName) -
     if obstacle := _triton_obstacle(device, dtype, interpreted=asked == "triton"):
         return obstacle
     try:
-        from qwen3_rerank_plugins.engine.model.triton_kernels import TritonKernels
+        from qwen3_rerank_plugins.engine.kernels.triton_kernels import TritonKernels
     except Exception as error:  # a damaged installation raises what it likes
         return f"importing triton fails with {type(error).__name__}: {error}"
     return TritonKernels()

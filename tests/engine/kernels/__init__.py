@@ -1,0 +1,1 @@
+"""Tests of the kernels between matrix products and attention."""
