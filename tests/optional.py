@@ -47,6 +47,7 @@ REQUIRED = {
     ),
     "evaluation/test_mteb_adapter.py": ("mteb",),
     "benchmarks/test_model_card.py": ("mteb", "pytrec_eval", "sklearn"),
+    "engine/model/test_triton_kernels.py": ("triton",),
     "engine/loading/test_cpu_threads.py": ("sentence_transformers",),
     "engine/loading/test_lora_merge.py": ("peft",),
     "engine/test_model_name.py": ("sentence_transformers",),
