@@ -22,7 +22,7 @@ import json, re, sys
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from qwen3_rerank_plugins.engine.model import triton_programs
+from qwen3_rerank_plugins.engine.kernels import triton_programs
 
 name, capability, kinds, constants, warps = json.loads(sys.argv[1])
 program = getattr(triton_programs, name)

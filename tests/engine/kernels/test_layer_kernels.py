@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 import torch
 
-from qwen3_rerank_plugins.engine.model.layer_kernels import KernelChoice, TorchKernels, choose_kernels
+from qwen3_rerank_plugins.engine.kernels.layer_kernels import KernelChoice, TorchKernels, choose_kernels
 from qwen3_rerank_plugins.errors import SettingsError
 from tests.fake_cuda import FakeCuda
 
@@ -131,7 +131,7 @@ def test_without_the_package_auto_is_torch(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_damaged_triton_is_a_reason_for_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeCuda().install(monkeypatch)
-    monkeypatch.setitem(sys.modules, "qwen3_rerank_plugins.engine.model.triton_kernels", None)
+    monkeypatch.setitem(sys.modules, "qwen3_rerank_plugins.engine.kernels.triton_kernels", None)
     assert choose("auto").reason.startswith("importing triton fails with ModuleNotFoundError")
 
 
@@ -156,9 +156,9 @@ def test_a_cpu_runs_triton_only_by_name_and_with_the_interpreter(
 def test_triton_is_not_imported_where_it_is_not_chosen() -> None:
     program = """
 import sys, torch
-from qwen3_rerank_plugins.engine.model.layer_kernels import choose_kernels
+from qwen3_rerank_plugins.engine.kernels.layer_kernels import choose_kernels
 choose_kernels("auto", torch.device("cpu"), torch.float32, compile=False)
 choose_kernels("torch", torch.device("cpu"), torch.float32, compile=False)
-assert "qwen3_rerank_plugins.engine.model.triton_kernels" not in sys.modules
+assert "qwen3_rerank_plugins.engine.kernels.triton_kernels" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -19,8 +19,8 @@ if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
     pytest.skip("the development environment has Triton on Linux with x86-64 only", allow_module_level=True)
 need("triton")
 
-from qwen3_rerank_plugins.engine.model.layer_kernels import LayerKernels, TorchKernels  # noqa: E402
-from qwen3_rerank_plugins.engine.model.triton_kernels import GATE_BLOCK, TritonKernels  # noqa: E402
+from qwen3_rerank_plugins.engine.kernels.layer_kernels import LayerKernels, TorchKernels  # noqa: E402
+from qwen3_rerank_plugins.engine.kernels.triton_kernels import GATE_BLOCK, TritonKernels  # noqa: E402
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 ULP = {torch.float32: 2e-6, torch.bfloat16: 2**-7, torch.float16: 2**-10}
