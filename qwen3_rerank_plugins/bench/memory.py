@@ -13,8 +13,11 @@ from qwen3_rerank_plugins.bench.opened import open_model
 from qwen3_rerank_plugins.bench.speed import OnStep
 from qwen3_rerank_plugins.bench.stopwatch import measure
 from qwen3_rerank_plugins.bench.subject import Subject, stored_as
+from qwen3_rerank_plugins.engine.loading.batch_memory import BatchMemory
 from qwen3_rerank_plugins.engine.loading.budget import choose_budget
+from qwen3_rerank_plugins.engine.model.batch import build_batch
 from qwen3_rerank_plugins.engine.model.runner import ModelRunner
+from qwen3_rerank_plugins.engine.model.varlen import Gathering, varlen_calls
 from qwen3_rerank_plugins.engine.scheduling.packing import plan_batches
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
@@ -24,7 +27,7 @@ PREFIX, DOCUMENT = 90, 400
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class BatchMemory:
+class BatchGrowth:
     """Memory of one batch.
 
     Attributes:
@@ -55,7 +58,7 @@ class MemoryResults:
     """
 
     loadings: tuple[Loading, ...]
-    passes: tuple[BatchMemory, ...]
+    passes: tuple[BatchGrowth, ...]
     bytes_per_token: float
     budget: int
     needed: int
@@ -80,7 +83,7 @@ def measure_memory(subject: Subject, settings: EngineSettings, tell: OnStep) -> 
     tell("loading")
     model = open_model(settings)
     placement, shape = model.loaded.placement, subject.shape
-    device, dtype, rows = placement.device, placement.dtype, placement.rows_at_once
+    device, dtype, batch_memory = placement.device, placement.dtype, BatchMemory.of(shape, placement)
     run = model.runner()
     model.loaded.release_output_matrix()
     budget = choose_budget("auto", model.loaded)
@@ -91,8 +94,8 @@ def measure_memory(subject: Subject, settings: EngineSettings, tell: OnStep) -> 
             tell(f"a batch of {tokens} tokens, documents of {min(document, tokens - PREFIX)}")
             request = _request(tokens, document)
             growth = _growth(run, device, request)
-            predicted = shape.batch_bytes(tokens, dtype, rows)
-            batches.append(BatchMemory(tokens, len(request.document_ids), growth, predicted))
+            predicted = batch_memory.bytes(tokens, _gathering(request) if placement.attention.gathers else None)
+            batches.append(BatchGrowth(tokens, len(request.document_ids), growth, predicted))
     many = [one for one in batches if one.documents > 1]
     weights, released = loadings[0].weights, shape.output_matrix_bytes(dtype)
     needed = max(weights, weights - released + max(one.growth for one in batches))
@@ -116,6 +119,13 @@ def _request(tokens: int, document: int) -> TokenizedRequest:
         tuple((number + position) % 1000 for position in range(length)) for number, length in enumerate(lengths)
     )
     return TokenizedRequest(tuple(range(PREFIX)), documents, tuple(range(len(documents))), (0,) * len(documents))
+
+
+def _gathering(request: TokenizedRequest) -> Gathering:
+    """Return what flash attention gathers for a batch of one request."""
+    lengths = lengths_of(request)
+    (plan,) = plan_batches([lengths], lengths.prefix + sum(lengths.document_lengths))
+    return Gathering.of(build_batch([request], plan).layout.derive(varlen_calls))
 
 
 def _growth(run: ModelRunner, device: torch.device, request: TokenizedRequest) -> int:

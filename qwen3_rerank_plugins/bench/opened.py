@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from qwen3_rerank_plugins.bench.cost import lengths_of
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import find_checkpoint
 from qwen3_rerank_plugins.engine.loading.budget import choose_budget
+from qwen3_rerank_plugins.engine.loading.engine import build_model
 from qwen3_rerank_plugins.engine.loading.loader import LoadedModel, load_model
 from qwen3_rerank_plugins.engine.model.attention import Attention
 from qwen3_rerank_plugins.engine.model.head import YesNoHead
@@ -53,7 +54,7 @@ class OpenedModel:
         attend: Attention | None = None,
         rows_at_once: int | str | None = "as placed",
     ) -> PackedModel:
-        """Return the packed forward pass.
+        """Return a packed forward pass without fused kernels.
 
         Args:
             kind: the class to construct.
@@ -64,9 +65,12 @@ class OpenedModel:
         rows = placement.rows_at_once if isinstance(rows_at_once, str) else rows_at_once
         return kind(self.loaded.causal_lm.model, attend or placement.attention.attend, rows_at_once=rows)
 
-    def runner(self, packed: PackedModel | None = None) -> ModelRunner:
-        """Return a runner of batches; `packed` is `self.packed()` by default."""
-        return ModelRunner(packed or self.packed(), self.head(), self.loaded.placement.device)
+    def runner(self, model: PackedModel | None = None) -> ModelRunner:
+        """Return a runner of batches, by default with the forward pass of the placement."""
+        placement = self.loaded.placement
+        return ModelRunner(
+            model or build_model(self.loaded), self.head(), placement.device, varlen=placement.attention.gathers
+        )
 
 
 def open_model(settings: EngineSettings) -> OpenedModel:

@@ -70,8 +70,9 @@ def predict_needs(
         merged: bytes of an adapter, which is in memory during loading.
     """
     from qwen3_rerank_plugins.engine.loading import budget
+    from qwen3_rerank_plugins.engine.loading.batch_memory import BatchMemory
 
-    dtype, rows = placement.dtype, placement.rows_at_once
+    dtype, batch_memory = placement.dtype, BatchMemory.of(shape, placement)
     whole = shape.weight_bytes(dtype, placement.quantization.name)
     weights = {placement.device: whole} if device_map is None else device_map.weights
     free = {device: memory.free_memory(device) for device in weights}
@@ -80,8 +81,8 @@ def predict_needs(
     tokens = settings.max_batch_tokens
     if tokens == "auto":
         left = min(max(0, free[device] - models * held) // models for device, held in weights.items())
-        tokens = budget.auto_budget(shape, dtype, rows, left)
-    largest_batch = shape.batch_bytes(tokens, dtype, rows)
+        tokens = budget.auto_budget(batch_memory, left)
+    largest_batch = batch_memory.bytes(tokens)
     return [
         Need(
             device,
@@ -126,14 +127,16 @@ def warning_about_size(settings: EngineSettings) -> str | None:
 
 def fitting_sizes(need: Need, placement: Placement) -> list[str]:
     """Return the published sizes that fit where another did not, smallest first."""
+    from qwen3_rerank_plugins.engine.loading.batch_memory import BatchMemory
     from qwen3_rerank_plugins.engine.loading.budget import SMALLEST_AUTO_BUDGET
     from qwen3_rerank_plugins.engine.loading.shape import PUBLISHED
 
-    dtype, mode, rows = placement.dtype, placement.quantization.name, placement.rows_at_once
+    dtype, mode = placement.dtype, placement.quantization.name
     return [
         name.removeprefix(_FAMILY)
         for name, shape in PUBLISHED.items()
-        if need.models * (shape.weight_bytes(dtype, mode) + shape.batch_bytes(SMALLEST_AUTO_BUDGET, dtype, rows))
+        if need.models
+        * (shape.weight_bytes(dtype, mode) + BatchMemory.of(shape, placement).bytes(SMALLEST_AUTO_BUDGET))
         <= need.free
     ]
 

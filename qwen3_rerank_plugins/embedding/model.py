@@ -19,6 +19,7 @@ from qwen3_rerank_plugins.embedding.loading import load_transformer
 from qwen3_rerank_plugins.embedding.request import EmbeddingRequest
 from qwen3_rerank_plugins.embedding.settings import EmbeddingSettings
 from qwen3_rerank_plugins.engine.checkpoints.nonfinite_weights import describe_damage
+from qwen3_rerank_plugins.engine.loading.batch_memory import BatchMemory
 from qwen3_rerank_plugins.engine.loading.budget import MemoryCheck
 from qwen3_rerank_plugins.engine.loading.shape import Shape
 from qwen3_rerank_plugins.engine.memory import is_out_of_memory
@@ -55,9 +56,7 @@ class LoadedEmbedder:
         self._transformer = load_transformer(settings, checkpoint)
         weights = next(self._transformer.parameters())
         self._check_memory = MemoryCheck(
-            Shape.from_config(checkpoint.config),
-            weights.dtype,
-            None,
+            BatchMemory(Shape.from_config(checkpoint.config), weights.dtype),
             weights.device,
             included="padding",
             lower="the batch size or max_length",

@@ -11,6 +11,7 @@ import torch
 
 from qwen3_rerank_plugins._printable import shown
 from qwen3_rerank_plugins.engine.control_groups import cgroup_memory
+from qwen3_rerank_plugins.engine.loading.batch_memory import BatchMemory
 from qwen3_rerank_plugins.engine.loading.loader import LoadedModel
 from qwen3_rerank_plugins.engine.loading.placement import Placement, dtype_name
 from qwen3_rerank_plugins.engine.loading.shape import Shape
@@ -39,17 +40,14 @@ def choose_budget(asked: int | Literal["auto"], loaded: LoadedModel, *, sharing:
     """
     if asked != "auto":
         return asked
-    shape, placement = Shape.from_config(loaded.causal_lm.config.to_dict()), loaded.placement
-    free = min(map(free_memory, loaded.devices)) // sharing
-    return auto_budget(shape, placement.dtype, placement.rows_at_once, free)
+    batch_memory = BatchMemory.of(Shape.from_config(loaded.causal_lm.config.to_dict()), loaded.placement)
+    return auto_budget(batch_memory, min(map(free_memory, loaded.devices)) // sharing)
 
 
-def auto_budget(shape: Shape, dtype: torch.dtype, rows_at_once: int | None, free: int) -> int:
+def auto_budget(batch_memory: BatchMemory, free: int) -> int:
     """Return the "auto" budget in tokens, with `free` bytes of memory after the weights were loaded."""
     sizes = range(SMALLEST_AUTO_BUDGET, LARGEST_AUTO_BUDGET + 1)
-    fitting = bisect.bisect_right(
-        sizes, free * _SHARE_FOR_BUDGET, key=lambda tokens: shape.batch_bytes(tokens, dtype, rows_at_once)
-    )
+    fitting = bisect.bisect_right(sizes, free * _SHARE_FOR_BUDGET, key=batch_memory.bytes)
     return sizes[max(0, fitting - 1)]
 
 
@@ -60,17 +58,13 @@ class MemoryCheck:
     Other devices raise an error that can be caught. On a CPU, the operating system kills the whole process.
 
     Attributes:
-        shape: sizes of the model.
-        dtype: dtype of the batches.
-        rows_at_once: see `Placement.rows_at_once`.
+        batch_memory: what batches of the model need.
         device: where batches run.
         included: parts of the prompt or the batch that count as tokens, for the error's message.
         lower: settings to lower, for the error's message.
     """
 
-    shape: Shape
-    dtype: torch.dtype
-    rows_at_once: int | None
+    batch_memory: BatchMemory
     device: torch.device
     included: str = "template and query"
     lower: str = "max_length to that, and add long_documents='windows' to read whole documents"
@@ -84,22 +78,19 @@ class MemoryCheck:
         Raises:
             DeviceMemoryError: it needs more memory than is free; the message says how many tokens fit.
         """
-        needed = self._bytes(tokens)
+        needed = self.batch_memory.bytes(tokens)
         if self.device.type != "cpu" or needed <= _SMALL_BATCH or needed <= self._free():
             return
         trim_malloc()  # the C library may still keep memory of earlier batches
         free = self._free()
         if needed <= free:
             return
-        most = max(0, bisect.bisect_right(range(tokens + 1), free, key=self._bytes) - 1)
+        most = max(0, bisect.bisect_right(range(tokens + 1), free, key=self.batch_memory.bytes) - 1)
         raise DeviceMemoryError(
             f"A batch of {tokens:,} tokens needs about {needed / 2**20:,.0f} MiB, and {free / 2**20:,.0f} MiB are free "
             f"for it on the CPU: about {most:,} tokens fit, {self.included} included. Lower {self.lower}; or give the "
             "process more memory."
         )
-
-    def _bytes(self, tokens: int) -> int:
-        return self.shape.batch_bytes(tokens, self.dtype, self.rows_at_once)
 
     def _free(self) -> int:
         return int(free_memory(self.device) * _SHARE_FOR_BATCH)

@@ -8,6 +8,7 @@ import torch
 
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import Checkpoint, check_embedding_rows
 from qwen3_rerank_plugins.engine.checkpoints.model_sizes import complete_config
+from qwen3_rerank_plugins.engine.loading.batch_memory import BatchMemory
 from qwen3_rerank_plugins.engine.loading.budget import MemoryCheck, check_weights_fit, choose_budget
 from qwen3_rerank_plugins.engine.loading.kernel_check import with_checked_kernels
 from qwen3_rerank_plugins.engine.loading.loader import LoadedModel, load_model
@@ -72,7 +73,7 @@ def load_engine(
         head,
         placement.device,
         varlen=placement.attention.gathers,
-        check_memory=MemoryCheck(shape, placement.dtype, placement.rows_at_once, placement.device),
+        check_memory=MemoryCheck(BatchMemory.of(shape, placement), placement.device),
     )
     return LoadedEngine(
         run,
@@ -98,7 +99,8 @@ def _float32_runner(loaded: LoadedModel, head: YesNoHead, shape: Shape) -> RunBa
         return None
     # few rows at once, because the fallback must fit in the memory that is left; it need not be fast
     model = PackedModel(Float32Backbone(loaded.causal_lm.model), sdpa_attention, rows_at_once=CPU_ROWS_AT_ONCE)
-    check = MemoryCheck(shape, torch.float32, CPU_ROWS_AT_ONCE, placement.device)
+    batch_memory = BatchMemory(shape, torch.float32, placement.device.type, CPU_ROWS_AT_ONCE)
+    check = MemoryCheck(batch_memory, placement.device)
     return ModelRunner(model, head, placement.device, check_memory=check)
 
 

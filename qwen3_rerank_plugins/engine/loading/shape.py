@@ -77,28 +77,6 @@ class Shape:
         """Return the bytes freed once the yes/no rows were copied; 0 if the matrix is the input embeddings too."""
         return 0 if self.score_rows else self._output_rows * self.hidden * dtype.itemsize
 
-    def batch_bytes(self, tokens: int, dtype: torch.dtype, rows_at_once: int | None) -> int:
-        """Return the peak memory of a batch besides the weights, in bytes.
-
-        The residual stream (float32) and the rotation exist all the time. On top of them comes the larger of two
-        stages: attention, with queries, keys, values, one gathered copy of keys and values, and the result; or the MLP,
-        with that result, two of its wide activations and three hidden vectors in float32. If only `rows_at_once` tokens
-        go through a layer at a time, the memory of the wide activations is kept, and all other tokens have their keys
-        and values beside them. In the worst case, one document as long as the batch, they also have queries and
-        results, and what attention copies for one key/value head.
-        """
-        heads = self.head_dim * dtype.itemsize
-        kept = 4 * self.hidden + 2 * heads
-        attention = (2 * self.heads + 4 * self.key_value_heads) * heads
-        wide = 2 * self.intermediate * dtype.itemsize
-        rest_of_mlp = self.heads * heads + 3 * 4 * self.hidden
-        if not rows_at_once:
-            return tokens * (kept + max(attention, wide + rest_of_mlp))
-        rows = min(tokens, rows_at_once)
-        copies = 2 * self.heads // self.key_value_heads + 2
-        other_rows = (2 * self.heads + 2 * self.key_value_heads + copies) * heads
-        return tokens * kept + rows * (wide + max(attention, rest_of_mlp)) + (tokens - rows) * other_rows
-
 
 POSITIONS = 40_960
 """Longest prompt of every published model, in tokens."""

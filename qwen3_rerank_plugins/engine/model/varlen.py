@@ -65,9 +65,31 @@ def varlen_calls(layout: AttentionLayout) -> tuple[VarlenCall, ...]:
     return tuple(calls)
 
 
-def gathered_keys(calls: Sequence[VarlenCall]) -> int:
-    """Return the most keys that a call gathers at once."""
-    return max(len(call.kv_indices) for call in calls)
+@dataclasses.dataclass(frozen=True, slots=True)
+class Gathering:
+    """What the calls for a layout keep in memory.
+
+    Attributes:
+        keys: most keys that a call gathers.
+        indices: keys that all calls gather, whose indices are there all the time.
+        rows: query rows of the largest call, whose result is copied; 0 if there is only one call.
+    """
+
+    keys: int
+    indices: int
+    rows: int
+
+    @classmethod
+    def of(cls, calls: Sequence[VarlenCall]) -> Gathering:
+        """Return what these calls keep."""
+        keys = [len(call.kv_indices) for call in calls]
+        rows = max(call.rows.stop - call.rows.start for call in calls) if len(calls) > 1 else 0
+        return cls(max(keys), sum(keys), rows)
+
+    @property
+    def index_bytes(self) -> int:
+        """Bytes of the indices, which are int32. The last layer's queries have about as many again."""
+        return 2 * 4 * self.indices
 
 
 def _call(segments: Sequence[Segment], device: torch.device) -> VarlenCall:

@@ -16,6 +16,7 @@ from qwen3_rerank_plugins.engine import memory
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import find_checkpoint
 from qwen3_rerank_plugins.engine.control_groups import cgroup_memory
 from qwen3_rerank_plugins.engine.loading import budget
+from qwen3_rerank_plugins.engine.loading.batch_memory import BatchMemory
 from qwen3_rerank_plugins.engine.loading.budget import (
     LARGEST_AUTO_BUDGET,
     SMALLEST_AUTO_BUDGET,
@@ -41,17 +42,20 @@ def test_a_budget_that_was_asked_for_is_taken_and_the_automatic_one_is_within_it
     assert SMALLEST_AUTO_BUDGET <= choose_budget("auto", loaded) <= LARGEST_AUTO_BUDGET
 
 
-@pytest.mark.parametrize("rows_at_once", [None, 1024])
-def test_the_auto_budget_is_the_largest_pass_that_half_of_free_memory_holds(rows_at_once: int | None) -> None:
-    shape, gibibyte = PUBLISHED["Qwen/Qwen3-Reranker-8B"], 2**30
+@pytest.mark.parametrize(("device", "rows_at_once"), [("cpu", None), ("cpu", 1024), ("cuda", None)])
+def test_the_auto_budget_is_the_largest_pass_that_half_of_free_memory_holds(
+    device: str, rows_at_once: int | None
+) -> None:
+    gibibyte = 2**30
+    memory = BatchMemory(PUBLISHED["Qwen/Qwen3-Reranker-8B"], torch.bfloat16, device, rows_at_once)
     free = (0, gibibyte // 2, gibibyte, 80 * gibibyte)
-    budgets = [auto_budget(shape, torch.bfloat16, rows_at_once, bytes_free) for bytes_free in free]
+    budgets = [auto_budget(memory, bytes_free) for bytes_free in free]
     assert budgets == sorted(budgets)
     assert budgets[0] == SMALLEST_AUTO_BUDGET
     assert budgets[3] == LARGEST_AUTO_BUDGET
     for bytes_free, tokens in list(zip(free, budgets, strict=True))[1:3]:
-        assert shape.batch_bytes(tokens, torch.bfloat16, rows_at_once) <= bytes_free / 2
-        assert shape.batch_bytes(tokens + 1, torch.bfloat16, rows_at_once) > bytes_free / 2
+        assert memory.bytes(tokens) <= bytes_free / 2
+        assert memory.bytes(tokens + 1) > bytes_free / 2
 
 
 def test_free_memory_of_the_cpu_is_a_positive_number() -> None:
@@ -147,11 +151,11 @@ SHAPE = PUBLISHED["Qwen/Qwen3-Reranker-0.6B"]
 
 
 def memory_check(device: str = "cpu") -> MemoryCheck:
-    return MemoryCheck(SHAPE, torch.float32, 1024, torch.device(device))
+    return MemoryCheck(BatchMemory(SHAPE, torch.float32, rows_at_once=1024), torch.device(device))
 
 
 def test_a_pass_that_does_not_fit_is_refused_with_how_many_tokens_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    free = SHAPE.batch_bytes(3000, torch.float32, 1024)
+    free = BatchMemory(SHAPE, torch.float32, rows_at_once=1024).bytes(3000)
     monkeypatch.setattr(budget, "free_memory", lambda _: free)
     with pytest.raises(DeviceMemoryError, match=r"A batch of 8,192 tokens needs about .* MiB are free") as raised:
         memory_check()(8192)
@@ -176,7 +180,8 @@ def test_memory_that_earlier_passes_left_with_the_c_library_is_given_back_before
 def test_other_devices_and_small_passes_are_not_looked_after(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget, "free_memory", lambda _: 0)
     memory_check("meta")(8192)
-    MemoryCheck(dataclasses.replace(SHAPE, hidden=8, intermediate=8), torch.float32, 1024, torch.device("cpu"))(60)
+    tiny = BatchMemory(dataclasses.replace(SHAPE, hidden=8, intermediate=8), torch.float32, rows_at_once=1024)
+    MemoryCheck(tiny, torch.device("cpu"))(60)
 
 
 def test_weights_that_do_not_fit_are_refused_before_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ import transformers
 
 from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import find_checkpoint
+from qwen3_rerank_plugins.engine.loading.batch_memory import BatchMemory
 from qwen3_rerank_plugins.engine.loading.budget import auto_budget, choose_budget
 from qwen3_rerank_plugins.engine.loading.device_map import choose_map
 from qwen3_rerank_plugins.engine.loading.loader import load_model
@@ -132,8 +133,8 @@ def test_what_flows_moves_once_where_the_device_changes(checkpoint: Callable[[st
     with pretended_gpus() as gpus:
         run(spread(model, 1))
     between = [move for move in gpus.moves if move[0] in GPUS]
-    rotation, flowing, scores = [(SECOND, FIRST)], [(FIRST, SECOND)] * 6, [(SECOND, FIRST)]
-    assert between == [*rotation, *flowing, *scores], "hidden, cosines, sines, ids, positions, last rows: once"
+    rotation, flowing, scores = [(SECOND, FIRST)], [(FIRST, SECOND)] * 4, [(SECOND, FIRST)]
+    assert between == [*rotation, *flowing, *scores], "hidden, cosines, sines, and all index tensors as one"
 
 
 def test_on_one_device_nothing_moves(checkpoint: Callable[[str], Path]) -> None:
@@ -208,12 +209,11 @@ def test_no_hook_of_accelerate_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_device_with_the_least_memory_decides_how_large_a_pass_is(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = EngineSettings(model="demo", device="cpu")
     loaded = load_model(settings, find_checkpoint(settings))
-    shape, dtype = Shape.from_config(loaded.causal_lm.config.to_dict()), loaded.placement.dtype
+    memory = BatchMemory.of(Shape.from_config(loaded.causal_lm.config.to_dict()), loaded.placement)
     free = {"cpu": 90 * 2**20, "meta": 60 * 2**20}
     monkeypatch.setattr("qwen3_rerank_plugins.engine.loading.budget.free_memory", lambda device: free[device.type])
     assert loaded.devices == [torch.device("cpu")]
-    rows = loaded.placement.rows_at_once
-    assert choose_budget("auto", loaded) == auto_budget(shape, dtype, rows, free["cpu"])
-    assert choose_budget("auto", loaded, sharing=2) == auto_budget(shape, dtype, rows, free["cpu"] // 2)
+    assert choose_budget("auto", loaded) == auto_budget(memory, free["cpu"])
+    assert choose_budget("auto", loaded, sharing=2) == auto_budget(memory, free["cpu"] // 2)
     loaded.causal_lm.model.layers[1].to("meta")
-    assert choose_budget("auto", loaded) == auto_budget(shape, dtype, rows, free["meta"])
+    assert choose_budget("auto", loaded) == auto_budget(memory, free["meta"])

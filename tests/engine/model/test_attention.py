@@ -113,7 +113,7 @@ def reference_varlen(query: Any, key: Any, value: Any, starts_q: Any, starts_k: 
         q = query[starts_q[segment] : starts_q[segment + 1]].transpose(0, 1)
         k, v = (kv[starts_k[segment] : starts_k[segment + 1]].transpose(0, 1) for kv in (key, value))
         mask = torch.ones(q.shape[1], k.shape[1], dtype=torch.bool).tril(k.shape[1] - q.shape[1])
-        assert q.shape[0] == k.shape[0], "this kernel wants as many key heads as query heads"
+        k, v = (kv.repeat_interleave(len(q) // len(kv), 0) for kv in (k, v))
         key_ranges.append(torch.nn.functional.scaled_dot_product_attention(q, k, v, mask, scale=scale).transpose(0, 1))
     return torch.cat(key_ranges)
 
@@ -122,6 +122,7 @@ def torch_2_10(
     query: Any, key: Any, value: Any, cu_seq_q: Any, cu_seq_k: Any, max_q: int, max_k: int, is_causal: bool = False
 ) -> Any:
     assert is_causal
+    assert query.shape[1] == key.shape[1], "torch 2.10 wants as many key heads as query heads"
     return reference_varlen(query, key, value, cu_seq_q, cu_seq_k, query.shape[-1] ** -0.5)
 
 
@@ -142,9 +143,7 @@ def torch_2_13(
     assert window_size == (-1, 0)
     assert num_splits == 1
     assert scale is not None
-    group = query.shape[1] // key.shape[1]
-    assert enable_gqa == (group > 1)
-    key, value = key.repeat_interleave(group, 1), value.repeat_interleave(group, 1)
+    assert enable_gqa == (query.shape[1] > key.shape[1])
     return reference_varlen(query, key, value, cu_seq_q, cu_seq_k, scale)
 
 

@@ -86,10 +86,15 @@ def test_parts_are_of_about_the_asked_size_and_a_long_document_is_not_cut() -> N
     assert [part.rows.stop - part.rows.start for part in long] == [90, 5000, 100, 4000]
 
 
-def test_index_tensors_repeat_the_prefix_for_every_tail() -> None:
-    layout = layout_of([(2, [1, 2])])
-    assert layout.kv_indices.tolist() == [0, 1, 0, 1, 2, 0, 1, 3, 4]
-    assert layout.cu_seqlens_q.tolist() == [0, 2, 3, 5]
-    assert layout.cu_seqlens_k.tolist() == [0, 2, 5, 9]
-    assert (layout.max_seqlen_q, layout.max_seqlen_k) == (2, 4)
-    assert layout.cu_seqlens_k.dtype == torch.int32
+def test_what_a_kernel_derives_is_computed_once_and_can_be_stored() -> None:
+    layout, computed = layout_of([(2, [1])]), []
+
+    def rows(one: AttentionLayout) -> int:
+        computed.append(one)
+        return one.query_rows
+
+    assert layout.stored(rows) is None
+    assert [layout.derive(rows), layout.derive(rows), layout.stored(rows)] == [3, 3, 3]
+    assert len(computed) == 1
+    layout.store(rows, 7)
+    assert layout.derive(rows) == 7
