@@ -66,7 +66,7 @@ class Qwen3Reranker(EngineUser):
             goes to the least busy device, a large call to all of them.
         device_map: "auto" spreads the layers of a model that is too large for one GPU over all GPUs.
         dtype: "auto", "bfloat16", "float16" or "float32".
-        attention: "auto", "varlen", "flash_attn" or "sdpa".
+        attention: "auto", "varlen", "flash_attn", "fa3", "fa4" or "sdpa".
         kernels: "auto", "triton" or "torch" for everything in a layer but matrix products and attention.
         quantization: None, or "int8", "int4" or "fp8" weights in the decoder layers: less memory, less exact scores.
         instruction: what "relevant" means for your task, in English, or a function that returns that for a query. None

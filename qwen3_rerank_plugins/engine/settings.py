@@ -12,7 +12,7 @@ from qwen3_rerank_plugins.engine.model_name import resolve_model, resolve_path
 from qwen3_rerank_plugins.errors import SettingsError
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
-AttentionName = Literal["auto", "varlen", "flash_attn", "sdpa"]
+AttentionName = Literal["auto", "varlen", "flash_attn", "fa3", "fa4", "sdpa"]
 KernelsName = Literal["auto", "triton", "torch"]
 Quantization = Literal["int8", "int4", "fp8"]
 LongDocuments = Literal["truncate", "error", "windows"]
@@ -54,7 +54,8 @@ class EngineSettings:
         devices: load the whole model on each of these devices and split the work between them; None uses `device`.
         device_map: "auto" spreads the layers of one model over all GPUs, for a model too large for any one of them.
         dtype: "auto" is bfloat16 on CUDA with compute capability >= 8.0, float16 on older CUDA and MPS, else float32.
-        attention: "auto", torch's "varlen" flash attention, the "flash_attn" package, or "sdpa".
+        attention: "auto", torch's "varlen" flash attention, the "flash_attn" package, "fa3" or "fa4" (extras of these
+            names), or "sdpa".
         kernels: "auto", "triton" (fused Triton kernels for everything between matrix products and attention), or
             "torch". "auto" is Triton wherever it can run.
         quantization: None, "int8" or "int4" (extra "quantization"), or "fp8" (extra "fp8"): how the weights of the

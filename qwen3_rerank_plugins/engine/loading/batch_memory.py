@@ -10,7 +10,6 @@ from qwen3_rerank_plugins.engine.loading.placement import Placement
 from qwen3_rerank_plugins.engine.loading.shape import Shape
 from qwen3_rerank_plugins.engine.model.varlen import KEYS_PER_TOKEN, Gathering
 
-
 _ID_AND_POSITION = 8
 """Bytes of a token's ID and its position, int32 each."""
 _LENGTHS = 2**16

@@ -14,9 +14,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qwen3_rerank_plugins.engine.model import attention, sdpa
 from qwen3_rerank_plugins.engine.model import layout as layout_module
-from qwen3_rerank_plugins.engine.model.attention import adapt_varlen, choose_attention
+from qwen3_rerank_plugins.engine.model import sdpa
+from qwen3_rerank_plugins.engine.model.attention import FlashKernel, adapt_varlen, choose_attention
 from qwen3_rerank_plugins.engine.model.layout import AttentionLayout, count_parts
 from qwen3_rerank_plugins.engine.model.sdpa import sdpa_attention
 from qwen3_rerank_plugins.errors import MissingExtraError, SettingsError
@@ -180,50 +180,95 @@ def test_auto_takes_sdpa_on_the_cpu_and_says_why() -> None:
     assert "CUDA" in choice.reason
 
 
-@pytest.mark.parametrize("name", ["varlen", "flash_attn"])
+@pytest.mark.parametrize("name", ["varlen", "flash_attn", "fa3", "fa4"])
 def test_flash_attention_asked_for_on_the_cpu_is_refused_with_the_reason(name: Any) -> None:
     with pytest.raises(SettingsError, match=r"CUDA device.*attention='auto'"):
         choose_attention(name, CPU, torch.bfloat16)
 
 
 class FakeCuda:
-    """What choose_attention asks about a device, answered for a machine that is not here."""
+    """What choose_attention asks about a machine, answered for one that is not here."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], *installed: str) -> None:
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+        monkeypatch.setattr(FlashKernel, "is_installed", lambda kernel: kernel.package in installed)
+        monkeypatch.setattr(FlashKernel, "load", lambda kernel, _: sdpa_attention)
+
+
+EVERYTHING = ("torch", "fa3-fwd", "flash-attn-4", "flash-attn")
 
 
 @pytest.mark.parametrize(
-    ("capability", "dtype", "name", "reason"),
+    ("capability", "dtype", "installed", "name", "reason"),
     [
-        ((9, 0), torch.bfloat16, "varlen", "inside torch"),
-        ((8, 0), torch.float16, "varlen", "inside torch"),
-        ((9, 0), torch.float32, "sdpa", "float16 or bfloat16"),
-        ((7, 5), torch.float16, "sdpa", "7.5"),
+        ((9, 0), torch.bfloat16, ["torch"], "varlen", "inside torch"),
+        ((8, 0), torch.float16, EVERYTHING, "varlen", "inside torch"),
+        ((9, 0), torch.bfloat16, EVERYTHING, "fa3", "made for this chip"),
+        ((9, 0), torch.float16, ["torch", "fa3-fwd"], "varlen", "inside torch"),
+        ((9, 0), torch.float16, EVERYTHING, "fa4", "made for this chip"),
+        ((10, 0), torch.bfloat16, EVERYTHING, "fa4", "made for this chip"),
+        ((10, 0), torch.bfloat16, ["torch", "fa3-fwd"], "varlen", "inside torch"),
+        ((8, 9), torch.bfloat16, ["flash-attn"], "flash_attn", "FlashAttention 2"),
+        ((9, 0), torch.bfloat16, [], "sdpa", "flash-attn is not installed"),
+        ((9, 0), torch.float32, EVERYTHING, "sdpa", "float16 or bfloat16"),
+        ((7, 5), torch.float16, EVERYTHING, "sdpa", "7.5"),
     ],
 )
-def test_the_choice_on_cuda_follows_dtype_and_capability(
-    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], dtype: torch.dtype, name: str, reason: str
+def test_the_choice_on_cuda_follows_dtype_capability_and_what_is_installed(
+    monkeypatch: pytest.MonkeyPatch,
+    capability: tuple[int, int],
+    dtype: torch.dtype,
+    installed: list[str],
+    name: str,
+    reason: str,
 ) -> None:
-    FakeCuda(monkeypatch, capability)
-    monkeypatch.setattr(attention, "_load_varlen", lambda: sdpa_attention)
+    FakeCuda(monkeypatch, capability, *installed)
     choice = choose_attention("auto", torch.device("cuda"), dtype)
     assert choice.name == name
     assert reason in choice.reason
+    assert choice.gathers == (name != "sdpa")
 
 
-def test_without_varlen_and_without_flash_attn_auto_falls_back_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "capability", "dtype", "why"),
+    [
+        ("fa3", (8, 0), torch.bfloat16, r"fa3-fwd is made for compute capability 9.x, this device has 8.0"),
+        ("fa3", (9, 0), torch.float16, "needs bfloat16, this is float16"),
+        ("fa4", (8, 9), torch.bfloat16, "flash-attn-4 is made for compute capability 9.x or 10.x"),
+        ("varlen", (7, 5), torch.float16, "compute capability 8.0"),
+    ],
+)
+def test_a_kernel_asked_for_on_another_chip_is_refused_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, name: Any, capability: tuple[int, int], dtype: torch.dtype, why: str
+) -> None:
+    FakeCuda(monkeypatch, capability, *EVERYTHING)
+    with pytest.raises(SettingsError, match=f"{why}.*attention='auto'"):
+        choose_attention(name, torch.device("cuda"), dtype)
+
+
+@pytest.mark.parametrize(("name", "extra"), [("flash_attn", "flash"), ("fa3", "fa3"), ("fa4", "fa4")])
+def test_a_kernel_asked_for_and_not_installed_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, name: Any, extra: str
+) -> None:
     FakeCuda(monkeypatch, (9, 0))
-    monkeypatch.setattr(attention, "_load_varlen", lambda: None)
-    choice = choose_attention("auto", torch.device("cuda"), torch.bfloat16)
-    assert choice.name == "sdpa"
-    assert "flash-attn is not installed" in choice.reason
+    with pytest.raises(MissingExtraError, match=rf"qwen3-rerank-plugins\[{extra}\]"):
+        choose_attention(name, torch.device("cuda"), torch.bfloat16)
 
 
-def test_flash_attn_asked_for_and_not_installed_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    FakeCuda(monkeypatch, (9, 0))
-    with pytest.raises(MissingExtraError, match=r"qwen3-rerank-plugins\[flash\]"):
-        choose_attention("flash_attn", torch.device("cuda"), torch.bfloat16)
+def test_an_installed_kernel_that_does_not_load_is_passed_over_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For instance one that was built for another torch. Version 4 also makes an empty package flash_attn appear."""
+
+    def load(kernel: FlashKernel, _: Any) -> Any:
+        if kernel.package == "fa3-fwd":
+            raise OSError("undefined symbol: aoti_torch")
+        return sdpa_attention
+
+    FakeCuda(monkeypatch, (9, 0), "fa3-fwd", "torch")
+    monkeypatch.setattr(FlashKernel, "load", load)
+    assert choose_attention("auto", torch.device("cuda"), torch.bfloat16).name == "varlen"
+    assert "fa3-fwd does not load: OSError: undefined symbol: aoti_torch" in caplog.text
 
 
 def flash_attn_varlen_func(
@@ -253,6 +298,11 @@ def flash_attn_varlen_func(
     return attended
 
 
+def with_log_sum_exp(*arguments: Any, **options: Any) -> tuple[torch.Tensor, None]:
+    """What version 4 returns."""
+    return flash_attn_varlen_func(*arguments, **options), None
+
+
 def spans(starts: torch.Tensor) -> list[range]:
     return [range(one, other) for one, other in itertools.pairwise(starts.tolist())]
 
@@ -260,18 +310,25 @@ def spans(starts: torch.Tensor) -> list[range]:
 @pytest.mark.parametrize("heads", [(4, 2), (2, 2), (8, 1)])
 @pytest.mark.parametrize("last_only", [False, True])
 @pytest.mark.parametrize("scale", [8**-0.5, 0.9])
-def test_the_flash_attn_package_is_called_so_that_it_equals_sdpa(
+def test_the_packages_of_flash_attention_are_called_so_that_they_equal_sdpa(
     heads: tuple[int, int], last_only: bool, scale: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    double = types.ModuleType("flash_attn")
-    double.flash_attn_varlen_func = flash_attn_varlen_func  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "flash_attn", double)
-    FakeCuda(monkeypatch, (9, 0))
-    choice = choose_attention("flash_attn", torch.device("cuda"), torch.bfloat16)
-    assert (choice.name, choice.reason) == ("flash_attn", "asked for")
-    for requests in ([(5, [3, 1]), (2, [4])], [(1, [6])], [(7, [1, 1, 2])]):
-        layout = layout_of(requests, last_only=last_only)
-        inputs = random_heads(layout, *heads, 8)
-        found = choice.attend(*inputs, layout, scale)
-        torch.testing.assert_close(found, sdpa_attention(*inputs, layout, scale))
-        torch.testing.assert_close(found, by_definition(*inputs, layout, scale))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr(FlashKernel, "is_installed", lambda _: True)
+    for name, module, function in (
+        ("flash_attn", "flash_attn", flash_attn_varlen_func),
+        ("fa3", "fa3_fwd_interface", flash_attn_varlen_func),
+        ("fa4", "flash_attn.cute", with_log_sum_exp),
+    ):
+        double = types.ModuleType(module)
+        double.flash_attn_varlen_func = function  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, module, double)
+        monkeypatch.setitem(sys.modules, module.partition(".")[0], double)
+        choice = choose_attention(name, torch.device("cuda"), torch.bfloat16)  # type: ignore[arg-type]
+        assert (choice.name, choice.reason) == (name, "asked for")
+        for requests in ([(5, [3, 1]), (2, [4])], [(1, [6])], [(7, [1, 1, 2])], [(20, [1] * 9)]):
+            layout = layout_of(requests, last_only=last_only)
+            inputs = random_heads(layout, *heads, 8)
+            found = choice.attend(*inputs, layout, scale)
+            torch.testing.assert_close(found, sdpa_attention(*inputs, layout, scale))
+            torch.testing.assert_close(found, by_definition(*inputs, layout, scale))
