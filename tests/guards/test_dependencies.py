@@ -35,6 +35,8 @@ EXTRAS = {
     "evaluation/mteb_adapter.py": {"eval", "mteb"},
 }
 """The extras that a folder or a file may count on when it is imported; every other file has the base only."""
+OPTIONAL = {f"engine/model/triton_{part}.py": {"triton"} for part in ("kernels", "programs")}
+"""What a file imports that torch itself brings where it is useful; such a file is imported only where it is there."""
 
 
 @cache
@@ -82,11 +84,12 @@ def undeclared(file: Path, source: str) -> set[str]:
             if not {canonicalize_name(one) for one in distributions.get(name, [name])} & allowed
         }
 
+    brought = OPTIONAL.get(file.as_posix(), set())
     folder = file.parts[0] if len(file.parts) > 1 else ""
     extras = EXTRAS.get(file.as_posix(), EXTRAS.get(folder, set()))
     tree = ast.parse(source)
-    return strangers(imports(tree, everywhere=False), declared(extras)) | strangers(
-        imports(tree, everywhere=True), declared(set(PROJECT["optional-dependencies"]))
+    return strangers(imports(tree, everywhere=False), declared(extras) | brought) | strangers(
+        imports(tree, everywhere=True), declared(set(PROJECT["optional-dependencies"])) | brought
     )
 
 
@@ -104,6 +107,7 @@ def test_every_imported_package_is_declared(file: Path) -> None:
     [
         ("engine/new.py", "import httpx"),
         ("engine/new.py", "import pandas"),
+        ("engine/model/layer_kernels.py", "import triton"),
         ("engine/new.py", "def f():\n    import pandas"),
         ("langchain/new.py", "from llama_index.core import x"),
         ("remote/new.py", "try:\n    import pyarrow\nexcept ImportError:\n    pass"),

@@ -1,6 +1,6 @@
 """The programs of the fused kernels, in Triton's language. `triton_kernels` launches them.
 
-Every program is bound by memory. It reads and writes each value once, in vectors of 16 bytes where rows are aligned.
+Every program is bound by memory. It reads and writes each value once, in vectors of 8 or 16 bytes if rows are aligned.
 Nothing is reduced across tokens. Offsets of rows are int64, because the product of a matrix and many tokens has more
 than 2**31 values.
 
