@@ -41,7 +41,7 @@ ECC_SHARE = 1 / 16
 DOCUMENTS = (20, 50, 100)
 WORKLOAD_OF_TOKENS = {100: "passages", 400: "chunks"}
 """Tokens per document, and the workload whose measured share applies."""
-PREFIX_TOKENS, SUFFIX_TOKENS = 76, 9
+PREFIX_TOKENS, SUFFIX_TOKENS = 77, 9
 """Template and default instruction with a query of 14 tokens; and what follows each document."""
 
 
