@@ -94,8 +94,11 @@ def note_circumstances(
     )
 
 
-def make_record(study: str, circumstances: Circumstances, results: Any) -> dict[str, Any]:
-    """Return the study's name, the circumstances and the results in plain JSON types; floats have four digits."""
+def make_record(study: str, circumstances: Circumstances | str, results: Any) -> dict[str, Any]:
+    """Return the study's name, the circumstances and the results in plain JSON types; floats have four digits.
+
+    The circumstances are a sentence if the results were computed, not measured.
+    """
     record: dict[str, Any] = _plain({"study": study, "circumstances": circumstances, "results": results})
     return record
 
@@ -130,6 +133,8 @@ def as_markdown(grid: Grid) -> str:
 def describe(record: Record) -> str:
     """Return the circumstances of a record in one line."""
     around = record["circumstances"]
+    if isinstance(around, str):
+        return around
     packages = ", ".join(f"{name} {version}" for name, version in around["packages"].items())
     commit = f"commit {around['commit']}" if around["commit"] else "no commit"
     return (

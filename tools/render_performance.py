@@ -1,4 +1,4 @@
-"""Write docs/performance.md, evaluation.md and two-stages.md from their frames and the records in benchmarks/results.
+"""Write docs/performance.md and the other `PAGES` from their frames and the records in benchmarks/results.
 
     python tools/render_performance.py            # writes the pages
     python tools/render_performance.py --check    # fails if a page is out of date
@@ -15,14 +15,15 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks import gpu_tables
 from benchmarks.report import TABLES
 from qwen3_rerank_plugins._records import Grid, as_markdown, describe
 from qwen3_rerank_plugins.bench import report as bench
 from qwen3_rerank_plugins.evaluation import report as evaluation
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("performance", "evaluation", "two-stages")
-STUDIES = {**bench.TABLES, **TABLES, **evaluation.STUDIES}
+PAGES = ("performance", "evaluation", "two-stages", "which-gpu")
+STUDIES = {**bench.TABLES, **TABLES, **gpu_tables.TABLES, **evaluation.STUDIES}
 
 
 def render(page: str) -> str:
@@ -40,7 +41,8 @@ def tables_of(name: str) -> str:
 def print_tables(grids: Sequence[Grid], record: dict[str, object], name: str, *more: str) -> str:
     """Return tables in Markdown, then `more` paragraphs, then the circumstances of the record."""
     tables = [f"**{grid.title}**\n\n{as_markdown(grid)}" for grid in grids]
-    origin = f"*{describe(record)}. Record: [{name}.json](../benchmarks/results/{name}.json).*"
+    note = f" {record['note']}" if "note" in record else ""
+    origin = f"*{describe(record)}.{note} Record: [{name}.json](../benchmarks/results/{name}.json).*"
     return "\n\n".join([*tables, *more, origin])
 
 

@@ -13,13 +13,11 @@ from pathlib import Path
 from textwrap import indent
 
 import pytest
-import torch
 from packaging.requirements import Requirement
 
 import qwen3_rerank_plugins
 from qwen3_rerank_plugins import errors
-from qwen3_rerank_plugins.engine.loading.shape import PUBLISHED, Shape
-from qwen3_rerank_plugins.engine.settings import Quantization
+from qwen3_rerank_plugins.engine.loading.shape import Shape
 from tests.environments import make_environment, run_in
 from tests.optional import need, need_installed
 from tests.pages import EVERY_PAGE, PAGES, ROOT, label, read, reading_order
@@ -176,12 +174,17 @@ def test_the_readmes_table_of_sizes_is_what_the_shapes_give(data: Path) -> None:
         assert row in read(ROOT / "README.md")
 
 
-@pytest.mark.parametrize("size", ["0.6B", "4B", "8B"])
-def test_the_table_of_weights_on_the_page_on_serving_is_what_the_shapes_give(size: str) -> None:
-    shape = PUBLISHED[f"Qwen/Qwen3-Reranker-{size}"]
-    options: tuple[Quantization | None, ...] = (None, "int8", "int4")
-    cells = " | ".join(f"{shape.weight_bytes(torch.bfloat16, one) / 2**30:.1f} GiB" for one in options)
-    assert f"| `Qwen/Qwen3-Reranker-{size}` | {cells} |" in read(ROOT / "docs" / "serving.md")
+def test_the_page_on_serving_names_the_smallest_cards_of_the_record() -> None:
+    results = json.loads(read(ROOT / "benchmarks" / "results" / "gpu-sizing.json"))["results"]
+    smallest = dict[tuple[str, str | None], int]()
+    for one in results["fits"]:
+        if one["tokens"]:
+            smallest.setdefault((one["checkpoint"].removeprefix("Qwen/Qwen3-Reranker-"), one["mode"]), one["gigabytes"])
+    page = " ".join(read(ROOT / "docs" / "serving.md").split())
+    small, middle, large = (smallest[size, None] for size in ("0.6B", "4B", "8B"))
+    assert f"the 0.6B runs on a GPU with {small} GB, the 4B needs {middle} GB, and the 8B needs {large} GB" in page
+    int8, int4 = (smallest["8B", mode] for mode in ("int8", "int4"))
+    assert f"With int8, the 8B fits on {int8} GB; with int4, it fits on {int4} GB" in page
 
 
 @pytest.mark.parametrize("page", EVERY_PAGE, ids=label)
@@ -214,7 +217,7 @@ def test_every_public_function_and_class_has_a_docstring() -> None:
 
 @pytest.mark.parametrize("page", ["performance", "reliability"])
 def test_a_page_of_figures_is_what_the_records_give(page: str) -> None:
-    """The script for performance renders evaluation and two-stages, too."""
+    """The script for performance renders evaluation, two-stages and which-gpu, too."""
     need("pytrec_eval")
     done = subprocess.run(
         [sys.executable, f"tools/render_{page}.py", "--check"],
@@ -237,6 +240,9 @@ def test_every_record_is_shown_and_can_be_reproduced() -> None:
         "speed": ("performance.md", "qwen3-rerank bench speed "),
         "memory": ("performance.md", "qwen3-rerank bench memory "),
         "remote": ("remote.md", "python tools/remote_check.py "),
+        "gpu-check": ("performance.md", "python tools/gpu_check.py "),
+        "gpu-probe": ("performance.md", "python -m benchmarks profile "),
+        "gpu-sizing": ("which-gpu.md", "python -m benchmarks.gpu_sizing "),
     }
     for record in sorted((ROOT / "benchmarks" / "results").glob("*.json")):
         study = json.loads(read(record))["study"]
@@ -263,6 +269,15 @@ def test_the_readme_says_of_full_depth_what_its_record_says() -> None:
     (peer,) = [row for row in passages["rows"] if row["peer"] == "st"]
     assert "28 of 28 layers" in record["circumstances"]["subject"]
     assert f"all 28, `passages` takes {peer['ratio']['median']:.2f} times as long" in read(ROOT / "README.md")
+
+
+def test_the_readme_says_of_the_gpu_what_its_record_says() -> None:
+    record = json.loads(read(ROOT / "benchmarks" / "results" / "gpu-speed-8b.json"))
+    peers = [row for one in record["results"]["workloads"] for row in one["rows"] if row["peer"] == "st"]
+    ratios = sorted(row["ratio"]["median"] for row in peers)
+    readme = " ".join(read(ROOT / "README.md").split())
+    assert f"there, sentence-transformers takes {ratios[0]:.2f} to {ratios[-1]:.2f} times as long" in readme
+    assert f"[on an {record['circumstances']['device']}]" in readme
 
 
 def test_the_cards_table_on_the_page_is_the_one_that_its_command_compares_with() -> None:
