@@ -24,6 +24,7 @@ import torch
 from benchmarks.gpu_cards import CARDS, MEASURED_CARD, Card
 from qwen3_rerank_plugins._records import make_record, write_record
 from qwen3_rerank_plugins.bench.cost import count_flops, count_tokens
+from qwen3_rerank_plugins.engine.loading.batch_memory import BatchMemory
 from qwen3_rerank_plugins.engine.loading.budget import auto_budget
 from qwen3_rerank_plugins.engine.loading.shape import PUBLISHED, Shape
 from qwen3_rerank_plugins.engine.settings import Quantization
@@ -115,9 +116,9 @@ def fit(checkpoint: str, mode: Quantization | None, gigabytes: int) -> Fit:
     free = int(gigabytes * 2**30 * (1 - ECC_SHARE)) - RESERVE
     weights = shape.weight_bytes(DTYPE, mode)
     layer = shape.layer_parameters // shape.layers * DTYPE.itemsize if mode else 0
-    tokens = auto_budget(shape, DTYPE, None, max(0, free - weights - layer))
-    batch = shape.batch_bytes(tokens, DTYPE, None)
-    peak = max(weights, weights - shape.output_matrix_bytes(DTYPE) + batch) + layer
+    batches = BatchMemory(shape, DTYPE, "cuda", fused=True)
+    tokens = auto_budget(batches, max(0, free - weights - layer))
+    peak = max(weights, weights - shape.output_matrix_bytes(DTYPE) + batches.bytes(tokens)) + layer
     return Fit(checkpoint, mode, weights, gigabytes, tokens if peak <= free else None)
 
 

@@ -26,6 +26,7 @@ from benchmarks.gpu_sizing import (
     request_of,
     time_of,
 )
+from qwen3_rerank_plugins.engine.loading.batch_memory import BatchMemory
 from qwen3_rerank_plugins.engine.loading.shape import PUBLISHED
 from qwen3_rerank_plugins.engine.request import make_request
 from qwen3_rerank_plugins.engine.text.template import build_prompt
@@ -52,7 +53,7 @@ def test_what_fits_stays_below_the_memory_and_a_larger_card_never_takes_less(che
     for one in found:
         if one.tokens is not None:
             kept = one.weight_bytes - shape.output_matrix_bytes(DTYPE)
-            batch = shape.batch_bytes(one.tokens, DTYPE, None)
+            batch = BatchMemory(shape, DTYPE, "cuda", fused=True).bytes(one.tokens)
             usable = one.gigabytes * 2**30 * (1 - ECC_SHARE) - RESERVE
             assert max(one.weight_bytes, kept + batch) <= usable
     tokens = [one.tokens or 0 for one in found]

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from qwen3_rerank_plugins.engine.model.runner import ModelRunner
+from qwen3_rerank_plugins.engine.model.varlen import varlen_calls
 from qwen3_rerank_plugins.engine.scheduling.packing import BatchPlan, RequestSlice
 from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
 from qwen3_rerank_plugins.errors import DeviceMemoryError
@@ -64,3 +66,55 @@ def test_any_other_error_goes_on_as_it_is() -> None:
 
 def test_gradients_are_off() -> None:
     assert run(lambda batch: torch.ones(2, 1) * torch.is_inference_mode_enabled()) == [1.0, 1.0]
+
+
+def test_a_pass_starts_before_anybody_waits_and_its_tensors_are_built_before_that() -> None:
+    events: list[str] = []
+
+    class Scores(torch.Tensor):
+        def tolist(self) -> list[float]:
+            events.append("waited")
+            return [1.0, 2.0]
+
+    def model(batch: Any) -> torch.Tensor:
+        events.append("ran")
+        return torch.zeros(2, 1)
+
+    runner = ModelRunner(model, lambda _: torch.zeros(2).as_subclass(Scores), torch.device("cpu"))  # type: ignore[arg-type]
+    batch = runner.prepare([REQUEST], PLAN)
+    assert batch.tensors.input_ids.device.type == "cpu"
+    wait = runner.start(batch)
+    assert events == ["ran"]
+    assert wait() == [1.0, 2.0]
+    assert events == ["ran", "waited"]
+
+
+@pytest.mark.parametrize("varlen", [True, False])
+def test_the_arguments_of_flash_attention_are_computed_on_the_host_where_it_runs(varlen: bool) -> None:
+    runner = ModelRunner(lambda _: None, lambda _: None, torch.device("cpu"), varlen=varlen)  # type: ignore[arg-type, return-value]
+    batch = runner.prepare([REQUEST], PLAN).tensors
+    assert [layout.stored(varlen_calls) is not None for layout in (batch.layout, batch.last_layout)] == [varlen] * 2
+
+
+def test_all_tensors_of_a_batch_reach_another_device_in_one_transfer() -> None:
+    """The meta device takes part in transfers as a GPU does."""
+    batch = (
+        ModelRunner(lambda _: None, lambda _: None, torch.device("cpu"), varlen=True).prepare([REQUEST], PLAN).tensors
+    )  # type: ignore[arg-type, return-value]
+    moves: list[Any] = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func.name() == "aten::_to_copy":
+                moves.append(args[0].shape)
+            return func(*args, **(kwargs or {}))
+
+    with Watch():
+        there = batch.to(torch.device("meta"))
+    assert len(moves) == 1
+    for layout in (there.layout, there.last_layout):
+        (call,) = layout.stored(varlen_calls) or ()
+        assert {tensor.device.type for tensor in call.tensors} == {"meta"}
+        assert all(tensor.storage_offset() % 4 == 0 for tensor in call.tensors), "kernels like 16-byte boundaries"
+    assert there.to(torch.device("meta")) is there
+    assert torch.equal(batch.to(torch.device("cpu")).input_ids, batch.input_ids)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import math
@@ -555,3 +556,120 @@ def test_a_failed_pass_keeps_nothing_alive_through_its_error(worker: Scheduler, 
         assert finished() is None, "a circle of error, frame, job and future"
     finally:
         gc.enable()
+
+
+class Pipeline:
+    """A device that computes by itself between `start` and the end of the wait, and says what happened when."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.events: list[str] = []
+        self.while_it_runs: Callable[[], object] = lambda: None
+
+    def prepare(
+        self, requests: Sequence[TokenizedRequest], plan: BatchPlan
+    ) -> tuple[list[TokenizedRequest], BatchPlan]:
+        self.events.append("prepare")
+        return list(requests), plan
+
+    def start(self, prepared: tuple[list[TokenizedRequest], BatchPlan]) -> Callable[[], list[float]]:
+        self.events.append("start")
+        found = self.device(*prepared)
+
+        def wait() -> list[float]:
+            self.while_it_runs()
+            self.events.append("wait")
+            return found
+
+        return wait
+
+
+@pytest.fixture
+def pipeline(device: Device) -> Pipeline:
+    return Pipeline(device)
+
+
+@pytest.fixture
+def pipelined(device: Device, pipeline: Pipeline) -> Scheduler:
+    return Scheduler(lambda: LoadedEngine(device, device.budget, pipeline=pipeline))
+
+
+def test_the_next_pass_is_prepared_while_the_device_works_on_the_present_one(
+    pipelined: Scheduler, device: Device, pipeline: Pipeline
+) -> None:
+    asked = request(1, *[90] * 35)
+    assert submit(pipelined, asked).result(LIMIT) == expected(asked)
+    assert len(device.plans) == 4
+    assert pipeline.events == ["prepare", *["start", "prepare", "wait"] * 3, "start", "wait"]
+
+
+def test_whoever_arrives_during_a_pass_is_in_the_next_one_although_that_was_prepared(
+    pipelined: Scheduler, device: Device, pipeline: Pipeline
+) -> None:
+    small: list[Future[DocumentScores]] = []
+
+    def arrive() -> None:
+        if not small:
+            small.append(submit(pipelined, request(2, 5)))
+
+    pipeline.while_it_runs = arrive
+    asked = request(1, *[90] * 35)
+    assert submit(pipelined, asked).result(LIMIT) == expected(asked)
+    assert small[0].result(LIMIT) == expected(request(2, 5))
+    assert [number for number, served in enumerate(device.served) if 2 in served] == [1]
+    assert sum(plan.document_count for plan in device.plans) == 36
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_pipeline_loses_and_doubles_nothing_whatever_happens_meanwhile(seed: int) -> None:
+    """Arrivals, cancellations, broken passes and short memory, drawn by lot, while a next pass is prepared."""
+    dice = random.Random(seed)
+    device = Device(budget=300, memory=280)
+    pipeline = Pipeline(device)
+    worker = Scheduler(lambda: LoadedEngine(device, device.budget, pipeline=pipeline))
+    futures: list[tuple[Future[DocumentScores], TokenizedRequest]] = []
+
+    def enter() -> None:
+        asked = request(len(futures) + 1, *(dice.randint(1, 90) for _ in range(dice.randint(0, 12))))
+        futures.append((submit(worker, asked), asked))
+
+    def meanwhile() -> None:
+        if len(futures) < 60:
+            for _ in range(dice.randint(0, 3)):
+                enter()
+        if dice.random() < 0.2:
+            dice.choice(futures)[0].cancel()
+
+    pipeline.while_it_runs = meanwhile
+    device.break_on = lambda *_: RuntimeError("a kernel failed") if dice.random() < 0.05 else None
+    for _ in range(5):
+        enter()
+    for number in range(200):
+        if number < len(futures):
+            future, asked = futures[number]
+            with contextlib.suppress(CancelledError, PassError):
+                assert future.result(LIMIT) == expected(asked)
+    worker.close()
+    assert all(future.done() for future, _ in futures)
+    assert len(futures) > 20
+
+
+def test_a_batch_that_cannot_be_prepared_fails_only_when_it_is_its_turn(
+    pipelined: Scheduler, pipeline: Pipeline
+) -> None:
+    prepare = pipeline.prepare
+
+    def broken(requests: Sequence[TokenizedRequest], plan: BatchPlan) -> tuple[list[TokenizedRequest], BatchPlan]:
+        if any(requests[part.request].prefix[0] == 2 for part in plan.slices):
+            raise RuntimeError("this request cannot be packed")
+        return prepare(requests, plan)
+
+    pipeline.prepare = broken  # type: ignore[method-assign]
+    pipeline.device.open.clear()
+    first = submit(pipelined, request(1, *[90] * 11))
+    assert pipeline.device.entered.acquire(timeout=LIMIT)
+    second = submit(pipelined, request(2, *[90] * 10))
+    pipeline.device.open.set()
+    assert first.result(LIMIT) == expected(request(1, *[90] * 11))
+    with pytest.raises(PassError, match="this request cannot be packed"):
+        second.result(LIMIT)
