@@ -72,6 +72,7 @@ class Checkup:
             if placement and checkpoint:
                 self._examine_threads(settings, placement, checkpoint)
             if placement and shape:
+                self._examine_kernels(settings, placement, shape)
                 fits &= self._examine_memory(settings, placement, shape, checkpoint)
         self._examine_scores(_obstacle(placements, checkpoint, fits))
         return self._findings
@@ -104,6 +105,7 @@ class Checkup:
         copies = f", {replicas} replicas" if replicas > 1 else ""
         self._add(section, "device", str(device), f"{placement.device_reason}{hardware}{copies}", passed=True)
         self._add(section, "dtype", dtype_name(placement.dtype), placement.dtype_reason)
+        self._add(section, "kernels", placement.kernels.name, placement.kernels.reason)
         self._add(section, "attention", placement.attention.name, placement.attention.reason)
         quantization = placement.quantization
         self._add(section, "quantization", quantization.name, quantization.reason, shown=quantization.name or "none")
@@ -166,6 +168,17 @@ class Checkup:
         positions = checkpoint.positions if checkpoint else POSITIONS
         self._add("model", "positions", positions, "tokens in the longest prompt", shown=f"{positions:,}")
         return shape
+
+    def _examine_kernels(self, settings: EngineSettings, placement: Placement, shape: Shape) -> None:
+        """Run the self-check that loading runs. A kernel that fails it is replaced, so the model works all the same."""
+        from qwen3_rerank_plugins.engine.loading.kernel_check import check_kernels
+
+        section = self._section("machine", settings.device)
+        for check in check_kernels(placement, shape, placement.device):
+            note = f"differs from plain torch by {check.difference:.1e}, at most {check.bound:.1e}"
+            failed = f"{check}; plain torch runs in its place"
+            shown = "right" if check.passed else "replaced"
+            self._add(section, check.kernel, check.passed, note if check.passed else failed, shown=shown)
 
     def _examine_threads(self, settings: EngineSettings, placement: Placement, checkpoint: Checkpoint) -> None:
         from qwen3_rerank_plugins.engine.loading.cpu_threads import threads_for
