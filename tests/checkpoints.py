@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import DEMO_FOLDER
 from tests.bundled_data import QWEN_TOKENIZER
 
 GROUPED = {
@@ -27,7 +28,8 @@ GROUPED = {
 UNTIED = {**GROUPED, "tie_word_embeddings": False, "head_dim": 16}
 UNGROUPED = {**GROUPED, "num_key_value_heads": 4, "num_hidden_layers": 2}
 ONE_LAYER = {**GROUPED, "num_hidden_layers": 1, "num_key_value_heads": 1}
-SHAPES = {"grouped": GROUPED, "untied": UNTIED, "ungrouped": UNGROUPED, "one-layer": ONE_LAYER}
+SMALL: dict[str, Any] = {**ONE_LAYER, "tokenizer": DEMO_FOLDER}
+SHAPES = {"grouped": GROUPED, "untied": UNTIED, "ungrouped": UNGROUPED, "one-layer": ONE_LAYER, "small": SMALL}
 
 # Ours, in the roles that sentence-transformers uses: the instruction is the system message.
 CHAT_TEMPLATE = (
@@ -54,8 +56,8 @@ def make_checkpoint(
 ) -> Path:
     """Write a random checkpoint of the given shape beside a tokenizer.
 
-    The real one is `QWEN_TOKENIZER`. Where a test is about weights alone, `DEMO_FOLDER` saves seconds at every load: its
-    vocabulary is sixteen times smaller.
+    The real one is `QWEN_TOKENIZER`. Where a test is about files or weights alone, `DEMO_FOLDER` saves seconds at every
+    load: its vocabulary is sixteen times smaller.
     """
     folder.mkdir(parents=True, exist_ok=True)
     published = json.loads((tokenizer / "config.json").read_text(encoding="utf-8"))

@@ -41,8 +41,10 @@ SLOWEST = (
     "test_untrusted_checkpoints.py",
     "ray/test_stage.py",
 )
-"""The files that take longest, the slowest first. They are run first, or one worker would have a slow one left at the end
-while the other has nothing to do."""
+"""The files that take longest, the slowest first.
+
+They are run first, or one worker would have a slow one left at the end while the other has nothing to do.
+"""
 
 collect_ignore = list(left_out())
 settings.register_profile("patient", deadline=None)  # a busy machine is no failure

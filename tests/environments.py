@@ -54,8 +54,8 @@ def owners() -> Counter[str]:
 def links_of(name: str) -> dict[str, Path]:
     """What stands where in the site's folder for a distribution.
 
-    A folder of its own is one link. In a folder that it shares, each file is a link, as is each folder of compiled files:
-    to compile them anew would take long.
+    A folder of its own is one link. In a folder that it shares with others, each of its files is a link, and so is each
+    folder of compiled files, as compiling them anew would take long.
     """
     found, links = distribution(name), dict[str, Path]()
     for file in found.files or ():

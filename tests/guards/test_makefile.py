@@ -28,4 +28,4 @@ def test_every_phony_target_has_a_line_in_make_help(arguments: list[str]) -> Non
 def test_the_files_that_are_run_first_are_there() -> None:
     assert len(set(SLOWEST)) == len(SLOWEST)
     assert [name for name in SLOWEST if not (ROOT / "tests" / name).is_file()] == []
-    assert "--no-loadscope-reorder" in read(ROOT / "Makefile"), "xdist would order the files by how many tests they have"
+    assert "--no-loadscope-reorder" in read(ROOT / "Makefile"), "xdist would order files by their number of tests"
