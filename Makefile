@@ -16,8 +16,9 @@ demo: .venv/installed-demo  ## Install into .venv and rank real text with the bu
 	$(BIN)/qwen3-rerank demo
 
 # Two workers with one thread each: the models are tiny, and most of the time is Python's. A file's tests stay together,
-# as they share what they have loaded. ARGS="-n 0" runs everything in one process, as a debugger wants it.
-PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+# as they share what they have loaded, and tests/conftest.py puts the slowest files first. ARGS="-n 0" runs everything in
+# one process, as a debugger wants it.
+PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: .venv/installed-dev  ## Run the whole suite; ARGS="..." goes to pytest.
 	$(PARALLEL) $(ARGS)

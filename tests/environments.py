@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import subprocess
 import venv
+from collections import Counter
 from collections.abc import Iterable
-from importlib.metadata import Distribution, distribution
+from functools import cache
+from importlib.metadata import Distribution, distribution, distributions
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -42,6 +44,38 @@ def closure(requirements: Iterable[Requirement]) -> dict[str, Distribution]:
     return found
 
 
+@cache
+def owners() -> Counter[str]:
+    """How many installed distributions have files in each folder of the site's."""
+    return Counter(folder for found in distributions() for folder in {file.parts[0] for file in found.files or ()})
+
+
+@cache
+def links_of(name: str) -> dict[str, Path]:
+    """What stands where in the site's folder for a distribution.
+
+    A folder of its own is one link. In a folder that it shares with others, each of its files is a link, and so is each
+    folder of compiled files, as compiling them anew would take long.
+    """
+    found, links = distribution(name), dict[str, Path]()
+    for file in found.files or ():
+        if file.parts[0] in {"..", "__pycache__"} or (name == OWN and file.parts[0].endswith(".pth")):
+            continue
+        if owners()[file.parts[0]] == 1:
+            links[file.parts[0]] = Path(found.locate_file(file.parts[0]))
+        elif "__pycache__" not in file.parts and (source := Path(found.locate_file(file))).is_file():
+            links[str(file)] = source
+            if source.suffix == ".py" and (source.parent / "__pycache__").is_dir():
+                links[str(file.parent / "__pycache__")] = source.parent / "__pycache__"
+    return links
+
+
+def link(target: Path, source: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists():
+        target.symlink_to(source)
+
+
 def make_environment(folder: Path, requirements: Iterable[Requirement]) -> Path:
     """A virtual environment in which some requirements are installed, with this working tree as the package itself.
 
@@ -50,22 +84,11 @@ def make_environment(folder: Path, requirements: Iterable[Requirement]) -> Path:
     """
     venv.create(folder, symlinks=True)
     (site,) = folder.glob("lib/python*/site-packages")
-    for name, found in closure(requirements).items():
-        for file in found.files or ():
-            if name == OWN and file.parts[0].endswith(".pth"):
-                continue
-            source = Path(found.locate_file(file))
-            if ".." in file.parts or "__pycache__" in file.parts or not source.is_file():
-                continue
-            link = site / file
-            link.parent.mkdir(parents=True, exist_ok=True)
-            if not link.exists():
-                link.symlink_to(source)
-            compiled = source.parent / "__pycache__"
-            if source.suffix == ".py" and compiled.is_dir() and not (link.parent / "__pycache__").exists():
-                (link.parent / "__pycache__").symlink_to(compiled)  # compiling torch anew would take half a minute
+    for name in closure(requirements):
+        for target, source in links_of(name).items():
+            link(site / target, source)
         if name == OWN:
-            (site / "qwen3_rerank_plugins").symlink_to(ROOT / "qwen3_rerank_plugins")
+            link(site / "qwen3_rerank_plugins", ROOT / "qwen3_rerank_plugins")
     return folder / "bin" / "python"
 
 

@@ -5,8 +5,10 @@ Each takes (query, document) pairs and returns float64 log-odds; the slow twins 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,13 +26,26 @@ INSTRUCTION = "Given a web search query, retrieve relevant passages that answer 
 Pairs = Sequence[tuple[str, str]]
 
 
+_TOKENIZERS: dict[str, Any] = {}
+"""By what the files of a folder hold, as most folders of a run have the same tokenizer: it takes seconds to load."""
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder as transformers loads it, with the padding that the model card asks for."""
+    from transformers import AutoTokenizer
+
+    files = sorted(file for file in folder.iterdir() if file.suffix in {".json", ".jinja", ".txt"})
+    digest = hashlib.sha256(b"".join(file.name.encode() + b"\0" + file.read_bytes() for file in files)).hexdigest()
+    if digest not in _TOKENIZERS:
+        _TOKENIZERS[digest] = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    return _TOKENIZERS[digest]
+
+
 class CardReference:
     """The model card's path through transformers: whole prompts, left padding, logits at the last position."""
 
     def __init__(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-        from transformers import AutoTokenizer
-
-        self.tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+        self.tokenizer = load_tokenizer(folder)
         self.model = load_reference(folder, dtype)
 
     @torch.inference_mode()

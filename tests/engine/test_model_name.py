@@ -48,7 +48,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="module")
 def stranger(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint that scores otherwise than the bundled one."""
-    return make_checkpoint(tmp_path_factory.mktemp("stranger") / "model", **SMALL)
+    return make_checkpoint(tmp_path_factory.mktemp("stranger") / "model", tokenizer=DEMO_FOLDER, **SMALL)
 
 
 @pytest.fixture(scope="module")

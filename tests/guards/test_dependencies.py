@@ -35,7 +35,7 @@ EXTRAS = {
     "evaluation/mteb_adapter.py": {"eval", "mteb"},
 }
 """The extras that a folder or a file may count on when it is imported; every other file has the base only."""
-OPTIONAL = {f"engine/model/triton_{part}.py": {"triton"} for part in ("kernels", "programs")}
+OPTIONAL = {f"engine/kernels/triton_{part}.py": {"triton"} for part in ("kernels", "programs")}
 """What a file imports that torch itself brings where it is useful; such a file is imported only where it is there."""
 
 

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 import qwen3_rerank_plugins
 from qwen3_rerank_plugins import errors
 from qwen3_rerank_plugins.engine.loading.shape import Shape
-from tests.environments import make_environment, run_in
+from tests.environments import closure, make_environment, run_in
 from tests.optional import need, need_installed
 from tests.pages import EVERY_PAGE, PAGES, ROOT, label, read, reading_order
 
@@ -48,12 +48,14 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> MakeEnvironment:
 def run_page(text: str, environment: MakeEnvironment, folder: Path) -> int:
     """Run the Python blocks of a page in order, as one program, in the environment that the lines above them install.
 
-    Where a page installs more later on, what stands above runs once more with the blocks that follow.
+    Where a page installs more later on, what stands above runs once more with the blocks that follow. If that adds
+    nothing to what is there, it runs only once.
 
     Returns:
         How many blocks there were.
     """
-    steps, programs, seen = reading_order(text), [], list[str]()
+    steps, seen = reading_order(text), list[str]()
+    programs: dict[frozenset[str], tuple[frozenset[Requirement], list[str]]] = {}
     installed: frozenset[Requirement] = frozenset()
     for number, step in enumerate(steps):
         if isinstance(step, frozenset):
@@ -62,8 +64,8 @@ def run_page(text: str, environment: MakeEnvironment, folder: Path) -> int:
         assert installed, f"no line above this block installs the package: {step}"
         seen.append(step)
         if number + 1 == len(steps) or isinstance(steps[number + 1], frozenset):
-            programs.append((installed, list(seen)))
-    for requirements, blocks in programs:
+            programs[frozenset(closure(installed))] = installed, list(seen)
+    for requirements, blocks in programs.values():
         done = run_in(environment(requirements), RUN, folder, stdin=json.dumps(blocks))
         assert done.returncode == 0, f"with {', '.join(map(str, requirements))}:\n{done.stderr}"
     return len(seen)

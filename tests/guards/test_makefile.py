@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from tests.conftest import SLOWEST
 from tests.pages import ROOT, read
 
 
@@ -22,3 +23,9 @@ def test_every_phony_target_has_a_line_in_make_help(arguments: list[str]) -> Non
     listed = dict(re.findall(r"^make (\S+) +(\S.*)$", done.stdout, re.MULTILINE))
     assert {"demo", "test", "lint"} < set(listed)
     assert set(listed) == targets
+
+
+def test_the_files_that_are_run_first_are_there() -> None:
+    assert len(set(SLOWEST)) == len(SLOWEST)
+    assert [name for name in SLOWEST if not (ROOT / "tests" / name).is_file()] == []
+    assert "--no-loadscope-reorder" in read(ROOT / "Makefile"), "xdist would order files by their number of tests"

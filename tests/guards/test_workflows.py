@@ -85,8 +85,8 @@ def test_the_windows_job_installs_and_runs_what_the_makefile_does() -> None:
     (install,) = [command for command in commands if "--editable" in command]
     assert install.partition(" pip ")[2] in makefile
     (test,) = [command for command in commands if "pytest" in command]
-    assert "-m pytest -n 2 --dist loadfile" in test
-    assert "-m pytest -n 2 --dist loadfile" in makefile
+    assert "-m pytest -n 2 --dist loadfile --no-loadscope-reorder" in test
+    assert "-m pytest -n 2 --dist loadfile --no-loadscope-reorder" in makefile
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def find(folder: Path | str, **options: Any) -> Any:
 
 @pytest.fixture
 def copy(checkpoint: Callable[[str], Path], tmp_path: Path) -> Path:
-    return Path(shutil.copytree(checkpoint("one-layer"), tmp_path / "copy"))
+    return Path(shutil.copytree(checkpoint("small"), tmp_path / "copy"))
 
 
 def change_config(folder: Path, **changes: Any) -> None:

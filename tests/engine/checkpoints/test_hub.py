@@ -33,7 +33,7 @@ def find(folder: Path | str, **options: Any) -> Any:
 
 @pytest.fixture
 def copy(checkpoint: Callable[[str], Path]) -> Path:
-    return checkpoint("one-layer")
+    return checkpoint("small")
 
 
 def test_hf_hub_offline_is_honoured(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from qwen3_rerank_plugins import Qwen3Reranker
-from qwen3_rerank_plugins.engine.checkpoints.checkpoint import find_checkpoint
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import DEMO_FOLDER, find_checkpoint
 from qwen3_rerank_plugins.engine.loading.loader import LoadedModel, load_model
 from qwen3_rerank_plugins.engine.loading.quantization import Int4Linear, Int8Linear
 from qwen3_rerank_plugins.engine.loading.shape import Shape
@@ -49,7 +49,7 @@ COMPRESSED: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="session")
 def base(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_checkpoint(tmp_path_factory.mktemp("unpacking") / "base", **WIDE)
+    return make_checkpoint(tmp_path_factory.mktemp("unpacking") / "base", tokenizer=DEMO_FOLDER, **WIDE)
 
 
 def load(folder: Path, **options: Any) -> LoadedModel:
@@ -121,7 +121,7 @@ def test_fp8_weights_are_turned_back_into_the_numbers_they_stand_for(base: Path,
 
 def test_fp8_blocks_at_the_edge_of_a_matrix_may_be_short(tmp_path: Path, data: Path) -> None:
     """160 rows with two scales are a block of 128 and one of 32."""
-    base = make_checkpoint(tmp_path / "base", **{**WIDE, "intermediate_size": 160})
+    base = make_checkpoint(tmp_path / "base", tokenizer=DEMO_FOLDER, **{**WIDE, "intermediate_size": 160})
     meant = make_fp8(base, tmp_path / "fp8")
     assert log_odds(tmp_path / "fp8") == pytest.approx(reference(base, meant), abs=1e-4)
 
@@ -228,7 +228,8 @@ def test_another_quantization_a_rescue_in_float32_and_a_map_of_devices_are_refus
 
 
 def test_a_packed_output_matrix_is_refused(base: Path, tmp_path: Path) -> None:
-    folder = make_checkpoint(tmp_path / "untied", **{**WIDE, "tie_word_embeddings": False})
+    shape = {**WIDE, "tie_word_embeddings": False}
+    folder = make_checkpoint(tmp_path / "untied", tokenizer=DEMO_FOLDER, **shape)
     packed = make_bitsandbytes(folder, tmp_path / "packed", load_in_8bit=True, llm_int8_skip_modules=["v_proj"])
     with pytest.raises(UnsupportedCheckpointError, match=r"plain numbers are packed by bitsandbytes: lm_head\.weight"):
         load(packed)

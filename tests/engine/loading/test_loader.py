@@ -51,7 +51,7 @@ def test_every_parameter_is_in_the_dtype_asked_for_whatever_the_file_has(dtype: 
 def test_one_line_says_model_commit_device_dtype_attention_and_why(
     checkpoint: Callable[[str], Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = checkpoint("one-layer")
+    folder = checkpoint("small")
     with caplog.at_level(logging.INFO, logger="qwen3_rerank_plugins"):
         load(folder, device="cpu")
     (record,) = caplog.records
@@ -64,7 +64,7 @@ def test_a_missing_parameter_is_an_error_that_names_it(checkpoint: Callable[[str
         del tensors["model.layers.0.mlp.up_proj.weight"]
 
     with pytest.raises(IncompleteCheckpointError, match=r"1 parameters are missing.*layers\.0\.mlp\.up_proj"):
-        load(rewrite(checkpoint("one-layer"), tmp_path / "copy", forget))
+        load(rewrite(checkpoint("small"), tmp_path / "copy", forget))
 
 
 def test_a_missing_untied_output_matrix_is_an_error(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_left_over_parameter_is_an_error_that_names_it(checkpoint: Callable[[s
         tensors["score.weight"] = torch.zeros(1, 64)
 
     with pytest.raises(IncompleteCheckpointError, match=r"not in the model \(score\.weight\)"):
-        load(rewrite(checkpoint("one-layer"), tmp_path / "copy", add))
+        load(rewrite(checkpoint("small"), tmp_path / "copy", add))
 
 
 def test_a_parameter_of_the_wrong_shape_is_an_error(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
@@ -92,11 +92,11 @@ def test_a_parameter_of_the_wrong_shape_is_an_error(checkpoint: Callable[[str], 
         r"1 parameters are of the wrong shape \(model\.norm\.weight(: \[3\], not \[64\])?\)\. Download or export it"
     )
     with pytest.raises(IncompleteCheckpointError, match=message):
-        load(rewrite(checkpoint("one-layer"), tmp_path / "copy", shrink))
+        load(rewrite(checkpoint("small"), tmp_path / "copy", shrink))
 
 
 def test_a_damaged_file_is_an_error_of_the_tree(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(checkpoint("one-layer"), tmp_path / "copy"))
+    copy = Path(shutil.copytree(checkpoint("small"), tmp_path / "copy"))
     (copy / "model.safetensors").write_bytes(b"not a tensor in sight")
     with pytest.raises(IncompleteCheckpointError, match=r"not a complete safetensors file: .*\. Download or export"):
         load(copy)
@@ -111,7 +111,7 @@ def test_a_config_that_describes_no_model_is_an_error_of_the_tree(
     changes: dict[str, Any], checkpoint: Callable[[str], Path], tmp_path: Path
 ) -> None:
     """Each of these fails in another part of transformers, with an exception of its own."""
-    copy = Path(shutil.copytree(checkpoint("one-layer"), tmp_path / "copy"))
+    copy = Path(shutil.copytree(checkpoint("small"), tmp_path / "copy"))
     config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
     (copy / "config.json").write_text(json.dumps({**config, **changes}), encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"Download or export (it|the checkpoint) again"):

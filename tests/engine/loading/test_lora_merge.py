@@ -167,7 +167,7 @@ def test_an_adapter_over_a_classifier_brings_its_own_score_row(
 
 @pytest.fixture
 def adapter(checkpoint: Callable[[str], Path], tmp_path: Path) -> Path:
-    make_adapter(checkpoint("one-layer"), tmp_path / "adapter", target_modules=["q_proj", "v_proj"])
+    make_adapter(checkpoint("small"), tmp_path / "adapter", target_modules=["q_proj", "v_proj"])
     return tmp_path / "adapter"
 
 
