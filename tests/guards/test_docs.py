@@ -236,6 +236,8 @@ def test_every_record_is_shown_and_can_be_reproduced() -> None:
         "threads": ("performance.md", "python -m benchmarks.cpu_threads "),
         "speed": ("performance.md", "qwen3-rerank bench speed "),
         "memory": ("performance.md", "qwen3-rerank bench memory "),
+        "device-check": ("performance.md", "qwen3-rerank doctor --check "),
+        "gpu": ("performance.md", "python -m benchmarks.gpu "),
         "remote": ("remote.md", "python tools/remote_check.py "),
     }
     for record in sorted((ROOT / "benchmarks" / "results").glob("*.json")):
