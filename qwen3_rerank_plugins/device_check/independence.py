@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from qwen3_rerank_plugins.device_check.check import Check, survive
-from qwen3_rerank_plugins.device_check.engines import OpenedEngine
+from qwen3_rerank_plugins.device_check.engines import OpenedEngine, difference_limit
 from qwen3_rerank_plugins.device_check.requests import LAYOUTS, random_requests
 from qwen3_rerank_plugins.device_check.subject import Subject
 from qwen3_rerank_plugins.engine.loading.placement import dtype_name
@@ -32,8 +32,8 @@ def check_independence(subject: Subject, dtype: torch.dtype) -> Iterator[Check]:
                 for ids in request.document_ids
             ]
         )
-    name = subject.name(dtype, "a score alone against in a batch: largest difference")
-    yield Check(name, float((together - alone).abs().max()), _limit(dtype, together))
+    name = subject.name(dtype, "scores alone against scores in one batch: largest difference")
+    yield Check(name, float((together - alone).abs().max()), difference_limit(dtype, together))
 
 
 def check_several_devices(subject: Subject, dtype: torch.dtype) -> Iterator[Check]:
@@ -42,7 +42,9 @@ def check_several_devices(subject: Subject, dtype: torch.dtype) -> Iterator[Chec
 
     def compare(what: str, **placement: Any) -> Iterator[Check]:
         difference = float((_rank(subject, dtype, **placement) - one).abs().max())
-        yield Check(f"{subject.name(dtype, what)}: largest difference from one device", difference, _limit(dtype, one))
+        yield Check(
+            f"{subject.name(dtype, what)}: largest difference from one device", difference, difference_limit(dtype, one)
+        )
 
     replicas = f"replicas on {', '.join(subject.replicas)}"
     yield from survive(subject.name(dtype, replicas), lambda: compare(replicas, devices=list(subject.replicas)))
@@ -60,8 +62,3 @@ def _rank(subject: Subject, dtype: torch.dtype, **placement: Any) -> torch.Tenso
         reranker.warmup()
         ranked = reranker.rank(_QUERY, _TEXTS)
     return torch.tensor([found.logit for found in sorted(ranked, key=lambda found: found.index)])
-
-
-def _limit(dtype: torch.dtype, log_odds: torch.Tensor) -> float:
-    """Return the bound of a difference: in 16 bits both scores are rounded, so a tenth of their spread."""
-    return 1e-3 if dtype == torch.float32 else 0.1 * float(log_odds.max() - log_odds.min())

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import torch
 
 from qwen3_rerank_plugins.device_check.check import Check, survive
-from qwen3_rerank_plugins.device_check.engines import OpenedEngine, stock_scores
+from qwen3_rerank_plugins.device_check.engines import OpenedEngine, difference_limit, stock_scores
 from qwen3_rerank_plugins.device_check.requests import LAYOUTS, random_requests
 from qwen3_rerank_plugins.device_check.subject import Subject
 from qwen3_rerank_plugins.device_check.variants import plain, variants
@@ -19,7 +19,6 @@ from qwen3_rerank_plugins.errors import MissingExtraError, SettingsError
 
 _EXACT = 1e-3
 """Log-odds. The bound in float32, and the lowest bound in 16 bits."""
-_SHARE_OF_SPREAD = 0.1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,11 +80,10 @@ def check_against_stock(subject: Subject, dtype: torch.dtype) -> Iterator[Check]
     """Compare what "auto" chooses with the stock forward pass in the same dtype, for models too large for float32."""
     requests = random_requests(LAYOUTS["several prefixes"]) + random_requests(LAYOUTS["many documents"], seed=1)
     stock = stock_scores(subject.folder, subject.device, dtype, requests)
-    limit = _EXACT if dtype == torch.float32 else _SHARE_OF_SPREAD * float(stock.max() - stock.min())
     with OpenedEngine(subject.settings(dtype)) as opened:
         difference = float((opened.score(requests) - stock).abs().max())
         name = subject.name(dtype, "default: largest difference from the stock path")
-        yield Check(name, difference, limit, note=opened.note)
+        yield Check(name, difference, difference_limit(dtype, stock), note=opened.note)
 
 
 def root_mean_square(errors: torch.Tensor) -> float:

@@ -9,7 +9,7 @@ import torch
 
 from qwen3_rerank_plugins.bench.stopwatch import measure
 from qwen3_rerank_plugins.device_check.check import Check
-from qwen3_rerank_plugins.device_check.engines import OpenedEngine, free_cached_memory
+from qwen3_rerank_plugins.device_check.engines import OpenedEngine, difference_limit, free_cached_memory
 from qwen3_rerank_plugins.device_check.requests import full_request, random_requests
 from qwen3_rerank_plugins.device_check.subject import Subject
 from qwen3_rerank_plugins.engine.loading.placement import choose_placement, use_device
@@ -44,8 +44,8 @@ def check_memory(subject: Subject, dtype: torch.dtype) -> Iterator[Check]:
             yield Check(
                 subject.name(dtype, f"{what}, MiB"), growth / _MEBIBYTE, note=f"{predicted / _MEBIBYTE:,.0f} predicted"
             )
-            if growth:
-                limit = _PREDICTION_ERROR if on_cuda and subject.published else None
+            if on_cuda and growth:
+                limit = _PREDICTION_ERROR if subject.published else None
                 yield Check(
                     subject.name(dtype, f"{what}: error of the prediction, share"), abs(predicted / growth - 1), limit
                 )
@@ -81,7 +81,7 @@ def check_too_little_memory(
     expected = opened.score([request])
     with _limited_memory(subject.device, growth // 3):
         found = _scheduled(LoadedEngine(run, engine.budget), request, subject.device)
-    limit = 1e-3 if dtype == torch.float32 else 0.1 * float(expected.max() - expected.min())
+    limit = difference_limit(dtype, expected)
     difference = float((found - expected).abs().max())
     note = f"{refused[0]} of its batches did not fit"
     yield Check(subject.name(dtype, "too little memory: largest difference of the scores"), difference, limit, note)
