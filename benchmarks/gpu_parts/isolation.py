@@ -42,7 +42,7 @@ class PartResults:
 
     Attributes:
         name: the part.
-        status: "failed" if any measurement failed; the results of the others are there.
+        status: "failed" if any measurement or check failed; the results of the others are there.
         seconds: time that it took.
         limit: seconds that it could take.
         error: why it ended early; empty if it did not.
@@ -104,7 +104,8 @@ def run_part(part: Part, stage: Stage, limit: float) -> PartResults:
     process.join()
     if in_time and process.exitcode:
         error = f"the process ended with exit code {process.exitcode}"
-    broken = [name for name, result in results.items() if isinstance(result, dict) and "error" in result]
+    found = [result for result in results.values() if isinstance(result, dict)]
+    broken = [result for result in found if "error" in result or result.get("passed") is False]
     status: Status = "out of time" if not in_time else "failed" if error or broken else "done"
     return PartResults(part.name, status, time.monotonic() - started, limit, error, results)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from typing import get_args
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
@@ -16,13 +15,15 @@ from qwen3_rerank_plugins.bench.cost import measure_gemm_rate
 from qwen3_rerank_plugins.device_check.check import Check
 from qwen3_rerank_plugins.device_check.independence import check_independence
 from qwen3_rerank_plugins.device_check.run import (
+    PUBLISHED_PARTS,
+    SMALL_PARTS,
     DeviceCheck,
-    ShapeName,
     describe_device,
+    dtypes_of,
     passed,
-    published_checks,
-    small_checks,
+    small_subject,
 )
+from qwen3_rerank_plugins.device_check.run import Part as CheckPart
 from qwen3_rerank_plugins.device_check.subject import Subject
 
 _SHARES_OF_SPEED = {"8b": 0.1, "4b": 0.06, "0.6b": 0.03, "tiny": 0.1}
@@ -62,21 +63,19 @@ def device(stage: Stage) -> Iterator[Item]:
 
 
 def check(stage: Stage) -> Iterator[Item]:
-    """Run the checks of `doctor --check` on small shapes and on the first published shape."""
+    """Run the checks of `doctor --check` on a small shape, and on the first shape in 16 bits."""
     asked = DeviceCheck(device=stage.device)
-    yield "small", lambda: _verdict(small_checks(asked, stage.torch_device))
-    for name in get_args(ShapeName):
-        if name == stage.shapes[0]:
-            large = DeviceCheck(device=stage.device, shape=name)
-            yield name, lambda large=large: _verdict(published_checks(large, stage.torch_device))  # type: ignore[misc]
+    dtypes = dtypes_of(asked, stage.torch_device)
+    with small_subject(asked, stage.torch_device) as small:
+        yield from _groups(small, dtypes, SMALL_PARTS)
+    if stage.shapes[0] != "tiny":
+        others = {name: part for name, part in PUBLISHED_PARTS.items() if name != "independence"}
+        yield from _groups(_first_shape(stage), [dtype for dtype in dtypes if dtype != torch.float32], others)
 
 
 def independence(stage: Stage) -> Iterator[Item]:
     """Compare scores alone and in a batch, on the first shape in both 16-bit dtypes."""
-    shape = stage.shapes[0]
-    subject = Subject(stage.subject(shape).folder, SHAPES[shape], shape, stage.torch_device, (), spread=False)
-    for dtype in (torch.bfloat16, torch.float16):
-        yield str(dtype), lambda dtype=dtype: _verdict(check_independence(subject, dtype))  # type: ignore[misc]
+    yield from _groups(_first_shape(stage), [torch.bfloat16, torch.float16], {"independence": check_independence})
 
 
 def gemm(stage: Stage) -> Iterator[Item]:
@@ -85,6 +84,26 @@ def gemm(stage: Stage) -> Iterator[Item]:
         for dtype in (torch.bfloat16, torch.float16):
             name = f"{shape}, {str(dtype).removeprefix('torch.')}"
             yield name, functools.partial(measure_gemm_rate, SHAPES[shape], dtype, stage.torch_device)
+
+
+def _first_shape(stage: Stage) -> Subject:
+    shape = stage.shapes[0]
+    return Subject(
+        stage.subject(shape).folder,
+        SHAPES[shape],
+        shape,
+        stage.torch_device,
+        (),
+        spread=False,
+        published=shape != "tiny",
+    )
+
+
+def _groups(subject: Subject, dtypes: Sequence[torch.dtype], groups: Mapping[str, CheckPart]) -> Iterator[Item]:
+    """Yield one measurement per group of checks, so that a group that runs out of time loses only itself."""
+    for dtype in dtypes:
+        for name, group in groups.items():
+            yield subject.name(dtype, name), lambda group=group, dtype=dtype: _verdict(group(subject, dtype))  # type: ignore[misc]
 
 
 def _verdict(checks: Iterator[Check]) -> dict[str, object]:

@@ -19,6 +19,7 @@ from qwen3_rerank_plugins.device_check.requests import TINY
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import DEMO_FOLDER
 from qwen3_rerank_plugins.engine.loading.budget import LARGEST_AUTO_BUDGET
 from qwen3_rerank_plugins.engine.loading.placement import choose_device
+from qwen3_rerank_plugins.engine.loading.quiet import quiet_libraries
 from qwen3_rerank_plugins.engine.loading.shape import PUBLISHED, Shape
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.text.template import build_prompt
@@ -65,7 +66,8 @@ class Stage:
         if not folder.is_dir():
             unfinished = self.root / f"{shape}.unfinished"
             unfinished.mkdir(exist_ok=True, parents=True)
-            write_random_checkpoint(unfinished, SHAPES[shape], torch.bfloat16, DEMO_FOLDER)
+            with quiet_libraries():
+                write_random_checkpoint(unfinished, SHAPES[shape], torch.bfloat16, DEMO_FOLDER)
             free_cached_memory()
             unfinished.rename(folder)
         return Subject(folder, SHAPES[shape], f"{shape}, random weights")
