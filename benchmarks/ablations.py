@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from qwen3_rerank_plugins.bench.document_order import log_odds_by_document
 from qwen3_rerank_plugins.bench.opened import OpenedModel
 from qwen3_rerank_plugins.bench.speed import OnStep
 from qwen3_rerank_plugins.bench.stopwatch import Spread, largest_difference, ratios, take_turns
 from qwen3_rerank_plugins.bench.workloads import BenchWorkload
 from qwen3_rerank_plugins.engine.model.batch import PackedBatch, build_batch
 from qwen3_rerank_plugins.engine.model.packed_model import PackedModel
+from qwen3_rerank_plugins.engine.scheduling.packing import BatchPlan
 from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
 
 
@@ -109,11 +111,12 @@ class Ablations:
     @torch.inference_mode()
     def _run(self, requests: Sequence[TokenizedRequest], score: Callable[[PackedBatch], torch.Tensor]) -> list[float]:
         device = self._opened.loaded.placement.device
-        found: dict[tuple[int, int], float] = {}
-        for plan in self._opened.plan(requests):
-            keys = [(part.request, unique) for part in plan.slices for unique in part.documents]
-            found.update(zip(keys, score(build_batch(requests, plan).to(device)).tolist(), strict=True))
-        return [found[number, unique] for number, request in enumerate(requests) for unique in request.inverse_index]
+
+        def run(requests: Sequence[TokenizedRequest], plan: BatchPlan) -> list[float]:
+            found: list[float] = score(build_batch(requests, plan).to(device)).tolist()
+            return found
+
+        return log_odds_by_document(run, requests, self._opened.plan(requests))
 
 
 class _EveryHiddenState(PackedModel):

@@ -29,7 +29,10 @@ _PACKAGES = (
     "sentence-transformers",
     "tokenizers",
     "vllm",
+    "triton",
     "flash-attn",
+    "fa3-fwd",
+    "flash-attn-4",
     "bitsandbytes",
     "torchao",
 )

@@ -94,7 +94,7 @@ def measure_memory(subject: Subject, settings: EngineSettings, tell: OnStep) -> 
             tell(f"a batch of {tokens} tokens, documents of {min(document, tokens - PREFIX)}")
             request = _request(tokens, document)
             growth = _growth(run, device, request)
-            predicted = batch_memory.bytes(tokens, _gathering(request) if placement.attention.gathers else None)
+            predicted = batch_memory.bytes(tokens, gathering_of(request) if placement.attention.gathers else None)
             batches.append(BatchGrowth(tokens, len(request.document_ids), growth, predicted))
     many = [one for one in batches if one.documents > 1]
     weights, released = loadings[0].weights, shape.output_matrix_bytes(dtype)
@@ -121,7 +121,7 @@ def _request(tokens: int, document: int) -> TokenizedRequest:
     return TokenizedRequest(tuple(range(PREFIX)), documents, tuple(range(len(documents))), (0,) * len(documents))
 
 
-def _gathering(request: TokenizedRequest) -> Gathering:
+def gathering_of(request: TokenizedRequest) -> Gathering:
     """Return what flash attention gathers for a batch of one request."""
     lengths = lengths_of(request)
     (plan,) = plan_batches([lengths], lengths.prefix + sum(lengths.document_lengths))

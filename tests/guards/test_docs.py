@@ -241,6 +241,8 @@ def test_every_record_is_shown_and_can_be_reproduced() -> None:
         "threads": ("performance.md", "python -m benchmarks.cpu_threads "),
         "speed": ("performance.md", "qwen3-rerank bench speed "),
         "memory": ("performance.md", "qwen3-rerank bench memory "),
+        "device-check": ("performance.md", "qwen3-rerank doctor --check "),
+        "gpu": ("performance.md", "python -m benchmarks.gpu "),
         "remote": ("remote.md", "python tools/remote_check.py "),
         "gpu-check": ("performance.md", "python tools/gpu_check.py "),
         "gpu-probe": ("performance.md", "python -m benchmarks profile "),

@@ -19,7 +19,7 @@ NAME = PACKAGE.name
 ALWAYS = {"", "errors", "_printable", "_plurals", "_plain_values"}
 """Units that everything may import; the empty one is the package itself, for `__version__`."""
 HEAVY = {"torch", "transformers", "sentence_transformers", "langchain_core", "llama_index"}
-TORCH = {"engine/kernels", "engine/model", "engine/loading", "bench", "_records"}
+TORCH = {"engine/kernels", "engine/model", "engine/loading", "bench", "device_check", "_records"}
 """Units whose modules may import torch when they are imported."""
 TORCH_MODULES = {"embedding.model", "cli.memory_forecast"}
 

@@ -92,6 +92,7 @@ def test_the_windows_job_installs_and_runs_what_the_makefile_does() -> None:
 @pytest.mark.parametrize(
     ("form", "commands"),
     [
+        ("gpu-record.yml", {"qwen3-rerank doctor --check --shape 8b --out gpu-check.json"}),
         ("bug.yml", {"qwen3-rerank doctor --json", "qwen3-rerank --version"}),
         ("wrong-scores.yml", {"qwen3-rerank verify --json", "qwen3-rerank doctor --json"}),
     ],

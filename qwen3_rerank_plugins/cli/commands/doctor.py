@@ -6,12 +6,14 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qwen3_rerank_plugins.cli import options
-from qwen3_rerank_plugins.cli.options import ENGINE, EngineOptions, engine_options
+from qwen3_rerank_plugins.cli.commands.bench import ShapeChoice
+from qwen3_rerank_plugins.cli.options import ENGINE, EngineOptions, engine_options, in_output
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,8 +25,29 @@ _PROMPT_LENGTH = 512
 
 
 @engine_options(ENGINE, omit=("compile", "local_files_only"))
-def doctor(as_json: options.Json = False, *, engine: EngineOptions) -> None:
+def doctor(
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Check kernels, dtypes and memory of this device instead, with random weights."),
+    ] = False,
+    shape: Annotated[
+        ShapeChoice | None,
+        typer.Option(help="With --check: published shape to check too, if it fits.", show_default="small shapes only"),
+    ] = None,
+    out: Annotated[Path | None, in_output(help="With --check: file for the JSON record.")] = None,
+    as_json: options.Json = False,
+    *,
+    engine: EngineOptions,
+) -> None:
     """Check this machine for a model, without network access."""
+    if check:
+        from qwen3_rerank_plugins.cli.device_check import check_device
+
+        if not check_device(engine, shape, out, as_json=as_json):
+            raise typer.Exit(1)
+        return
+    if shape or out:
+        raise typer.BadParameter("--shape and --out need --check.")
     from qwen3_rerank_plugins.cli.output import Screen
 
     screen = Screen(results_for_programs=as_json)

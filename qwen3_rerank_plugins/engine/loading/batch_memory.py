@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import torch
 
@@ -12,6 +13,8 @@ from qwen3_rerank_plugins.engine.model.varlen import KEYS_PER_TOKEN, Gathering
 
 _ID_AND_POSITION = 8
 """Bytes of a token's ID and its position, int32 each."""
+_SHARE_OF_QUERIES = 0.8
+"""Largest share of a batch that one document has if attention copies all keys and values at once; see `sdpa`."""
 _LENGTHS = 2**16
 """Bytes that are enough for the lengths and last tokens of thousands of documents."""
 
@@ -83,8 +86,9 @@ class BatchMemory:
         """Return the bytes of the layer for CPUs, whose norms make copies in float32.
 
         If only `rows_at_once` tokens go through a layer at a time, the memory of the wide activations is kept, and all
-        other tokens have their keys and values beside them. In the worst case, one document as long as the batch, they
-        also have queries and results, and what attention copies for one key/value head.
+        other tokens have their keys and values beside them. In the worst case, one document is as long as the batch.
+        Then they also have queries and results, and what attention copies for one key/value head. Behind a long prefix,
+        attention copies all keys and values instead, while the document has fewer queries.
         """
         shape = self.shape
         attention = (2 * shape.heads + 4 * shape.key_value_heads) * self._head
@@ -93,6 +97,7 @@ class BatchMemory:
         if not self.rows_at_once:
             return tokens * (self._kept + max(attention, wide + rest_of_mlp))
         rows = min(tokens, self.rows_at_once)
-        copies = 2 * shape.heads // shape.key_value_heads + 2
-        other_rows = (2 * shape.heads + 2 * shape.key_value_heads + copies) * self._head
+        alone = 2 * shape.heads + 2 * shape.heads // shape.key_value_heads + 2
+        behind_prefix = math.ceil(2 * _SHARE_OF_QUERIES * shape.heads) + 3 * shape.key_value_heads
+        other_rows = (2 * shape.key_value_heads + max(alone, behind_prefix)) * self._head
         return tokens * self._kept + rows * (wide + max(attention, rest_of_mlp)) + (tokens - rows) * other_rows

@@ -48,11 +48,11 @@ def _attend_in_blocks(
     keys, values = (
         _gather(states, group).view(count, -1, kv_heads, size).transpose(1, 2).contiguous() for states in (key, value)
     )  # [B, G, K, D]
-    padded = query if count == 1 else query.index_select(0, group.query_rows)
-    folded = padded.view(count, longest, kv_heads, sharing, size).transpose(1, 2).reshape(count, kv_heads, -1, size)
+    heads = kv_heads, sharing, size
+    padded = (query if count == 1 else query.index_select(0, group.query_rows)).view(count, longest, *heads)
+    results = attended.view(1, longest, *heads) if count == 1 else attended.new_empty(count, longest, *heads)
     most = _CPU_BLOCK if query.device.type == "cpu" else _BLOCK
     step = math.ceil(longest / math.ceil(longest / most))  # equal blocks skip the most masked work
-    blocks = []
     for start in range(0, longest, step):
         stop = min(start + step, longest)
         visible = group.before + stop
@@ -62,15 +62,15 @@ def _attend_in_blocks(
             mask = torch.ones(stop - start, visible, dtype=torch.bool, device=query.device).tril(group.before + start)
             mask = mask.repeat_interleave(sharing, 0)
         block = functional.scaled_dot_product_attention(
-            folded[:, :, start * sharing : stop * sharing],
+            padded[:, start:stop].transpose(1, 2).flatten(2, 3),  # [B, G, rows * H/G, D]
             keys[:, :, :visible],
             values[:, :, :visible],
             attn_mask=mask,
             scale=scale,
         )
-        blocks.append(block.transpose(1, 2).view(count, -1, sharing, kv_heads, size))  # [B, rows, H/G, G, D]
-    by_row = torch.cat(blocks, 1) if len(blocks) > 1 else blocks[0]
-    attended.copy_((by_row[0] if count == 1 else by_row[group.segment_and_offset]).transpose(1, 2).flatten(1, 2))
+        results[:, start:stop] = torch.unflatten(block, 2, (stop - start, sharing)).transpose(1, 2)
+    if count > 1:
+        attended.copy_(results[group.segment_and_offset].flatten(1, 2))
 
 
 def _gather(states: Tensor, group: PaddedGroup) -> Tensor:
@@ -100,3 +100,4 @@ def _attend_causally(
         padded = functional.pad(query[:, heads].transpose(0, 1), (0, 0, before, 0))  # [H/G, K, D]
         result = functional.scaled_dot_product_attention(padded[None], keys, values, is_causal=True, scale=scale)
         attended[:, heads] = result[0, :, before:].transpose(0, 1)
+        del keys, values, padded, result  # before those of the next head are made

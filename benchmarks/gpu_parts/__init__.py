@@ -1,0 +1,1 @@
+"""The parts of `python -m benchmarks.gpu`, and the processes that they run in."""

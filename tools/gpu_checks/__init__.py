@@ -1,1 +1,0 @@
-"""The checks of tools/gpu_check.py."""
