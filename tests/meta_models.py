@@ -20,7 +20,7 @@ from tests.live_memory import LiveMemory
 META = torch.device("meta")
 
 
-def backbone(shape: Shape, layers: int, dtype: torch.dtype = torch.bfloat16) -> Any:
+def backbone(shape: Shape, layers: int, dtype: torch.dtype = torch.bfloat16, device: torch.device = META) -> Any:
     """A Qwen3Model of these sizes, with so many layers."""
     from transformers import Qwen3Config, Qwen3Model
 
@@ -35,7 +35,7 @@ def backbone(shape: Shape, layers: int, dtype: torch.dtype = torch.bfloat16) -> 
         attn_implementation="eager",
         name_or_path="meta",
     )
-    with META:
+    with device:
         return Qwen3Model(config).to(dtype).eval().requires_grad_(False)
 
 

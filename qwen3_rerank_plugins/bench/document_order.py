@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from qwen3_rerank_plugins.engine.scheduling.loaded_engine import RunBatch
 from qwen3_rerank_plugins.engine.scheduling.packing import BatchPlan
-from qwen3_rerank_plugins.engine.scheduling.scheduler import RunBatch
 from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
 
 

@@ -20,8 +20,8 @@ from qwen3_rerank_plugins.engine.loading.loader import dtype_word
 from qwen3_rerank_plugins.engine.loading.placement import choose_placement
 from qwen3_rerank_plugins.engine.loading.quiet import quiet_libraries
 from qwen3_rerank_plugins.engine.loading.shape import Shape
+from qwen3_rerank_plugins.engine.scheduling.loaded_engine import LoadedEngine
 from qwen3_rerank_plugins.engine.scheduling.packing import Workload, plan_batches
-from qwen3_rerank_plugins.engine.scheduling.scheduler import LoadedEngine
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder, TokenizedRequest
 

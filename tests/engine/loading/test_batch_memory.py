@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qwen3_rerank_plugins.engine.loading.batch_memory import BatchMemory
-from qwen3_rerank_plugins.engine.loading.shape import PUBLISHED, Shape
+from qwen3_rerank_plugins.engine.loading.shape import PUBLISHED
+from qwen3_rerank_plugins.engine.model.packed_model import PackedModel
+from qwen3_rerank_plugins.engine.model.sdpa import sdpa_attention
 from qwen3_rerank_plugins.engine.model.varlen import Gathering, varlen_calls
 from tests import meta_models
+from tests.live_memory import LiveMemory
 
 LARGE = PUBLISHED["Qwen/Qwen3-Reranker-8B"]
 SMALL = PUBLISHED["Qwen/Qwen3-Reranker-0.6B"]
@@ -81,27 +86,27 @@ def test_a_pass_on_a_cpu_grows_with_its_tokens_and_less_where_rows_go_few_at_a_t
     assert BatchMemory(LARGE, torch.bfloat16, rows_at_once=1024).bytes(10_000) < sizes[2]
 
 
-@pytest.mark.parametrize("shape", PUBLISHED.values(), ids=list(PUBLISHED))
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_where_rows_go_few_at_a_time_a_token_more_is_counted_with_what_attention_copies_of_one_head(
-    shape: Shape, dtype: torch.dtype
-) -> None:
-    memory = BatchMemory(shape, dtype, rows_at_once=1024)
-    more = memory.bytes(20_001) - memory.bytes(20_000)
-    residual, rotation = 4 * shape.hidden, 2 * shape.head_dim * dtype.itemsize
-    group = shape.heads // shape.key_value_heads
-    rows = {
-        "queries": shape.heads,
-        "results": shape.heads,
-        "keys": shape.key_value_heads,
-        "values": shape.key_value_heads,
-        "one head's keys and values, gathered": 2,
-        "its padded queries": group,
-        "their results": group,
-    }
-    assert more == residual + rotation + sum(rows.values()) * shape.head_dim * dtype.itemsize
-
-
 def test_the_memory_that_is_kept_for_the_mlp_stands_beside_that_of_attention() -> None:
     kept, own = (BatchMemory(SMALL, torch.float32, rows_at_once=rows).bytes(1_000) for rows in (1_024, None))
     assert own < kept < own + 1_000 * 2 * SMALL.intermediate * 4
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 4_000), st.lists(st.integers(1, 4_000), min_size=1, max_size=6)),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_the_prediction_for_a_cpu_is_never_too_low(asked: list[tuple[int, list[int]]]) -> None:
+    shape = dataclasses.replace(
+        SMALL, layers=2, hidden=64, heads=4, key_value_heads=2, head_dim=32, intermediate=96, vocabulary=10
+    )
+    model = meta_models.backbone(shape, layers=2, dtype=torch.float32, device=torch.device("cpu"))
+    batch = meta_models.batch_of(*asked)
+    live = LiveMemory("cpu")
+    live.ignore(*model.parameters(), *model.buffers())
+    with torch.inference_mode(), live:
+        PackedModel(model, sdpa_attention, rows_at_once=1024)(batch)
+    assert live.peak <= BatchMemory(shape, torch.float32, rows_at_once=1024).bytes(len(batch.input_ids)) + 2**20
