@@ -165,7 +165,7 @@ def test_a_batch_that_a_cpu_has_no_memory_for_is_refused_before_it_runs(
     model: LoadedEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a CPU the system would end the whole process."""
-    needed = model._check_memory._bytes(8 * POSITIONS)
+    needed = model._check_memory.batch_memory.bytes(8 * POSITIONS)
     monkeypatch.setattr(budget, "_SMALL_BATCH", 0)
     monkeypatch.setattr(budget, "free_memory", lambda _: needed // 2)
     monkeypatch.setattr(model, "_encode", pytest.fail)
