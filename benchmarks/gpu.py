@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3, help="runs of each measurement")
     parser.add_argument("--folder", type=Path, help="folder that keeps the checkpoints for another call")
     given = parser.parse_args(arguments)
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # else a check may start CUDA before parts are forked
     for what, names, known in (("shape", given.shapes, SHAPES), ("workload", given.workloads, RECIPES)):
         if unknown := [name for name in names if name not in known]:
             parser.error(f"There is no {what} {unknown[0]!r}; there are {', '.join(known)}.")

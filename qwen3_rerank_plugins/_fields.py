@@ -97,7 +97,7 @@ class ScoringFields(CheckpointFields):
     max_batch_tokens: int | Literal["auto"] = Field(
         default="auto", description="Maximum unique tokens in one forward pass."
     )
-    compile: bool = Field(default=False, description="Compile the layers with torch.compile; worth it for servers.")
+    compile: bool = Field(default=False, description="Compile the layers with torch.compile.")
     remote: Annotated[str | None, AfterValidator(hidden_url)] = Field(
         default=None, description="URL of a rerank server that runs the model instead of this process."
     )

@@ -81,7 +81,7 @@ class Qwen3Reranker(EngineUser):
         max_batch_tokens: maximum unique tokens in one forward pass; "auto" derives it from free memory.
         threads: CPU threads of a model on the CPU; "auto" depends on this process's cores, quota and affinity and on
             the size of the model. Only the engine's thread is set, never those of your program.
-        compile: compile the layers with torch.compile; worth it for servers.
+        compile: compile the layers with torch.compile, on CUDA in place of the fused kernels.
         cache_dir: hub cache folder.
         local_files_only: never use the network.
         token: hub access token.

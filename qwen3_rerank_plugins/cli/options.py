@@ -89,7 +89,7 @@ class EngineOptions:
     threads: Annotated[
         Any, _in_limits(metavar="NUMBER|auto", help='CPU threads; "auto" goes by cores, CPU quota and model size.')
     ] = "auto"
-    compile: Annotated[bool, in_model("--compile", help="Compile the layers: slower start, faster batches.")] = False
+    compile: Annotated[bool, in_model("--compile", help="Compile the layers. The first call takes longer.")] = False
     cache_dir: Annotated[
         str | None, in_model(metavar="FOLDER", help="Cache folder for downloads.", show_default="the hub's")
     ] = None

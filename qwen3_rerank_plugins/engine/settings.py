@@ -64,7 +64,7 @@ class EngineSettings:
         threads: CPU threads for each model that runs on the CPU. "auto" derives the number from the cores, the quota
             and the affinity of this process, and from the size of the model. On a GPU the number has no effect once
             the model is loaded.
-        compile: compile the token-wise half-layers with torch.compile; this costs a minute at the first call.
+        compile: compile the layers with torch.compile, on CUDA in place of the fused kernels; slow at the first call.
         cache_dir: hub cache folder; None is the hub's default.
         local_files_only: never use the network.
         token: hub access token; never shown, compared, pickled or logged.
