@@ -103,7 +103,9 @@ class LocalScorer:
             if self._opened is None:
                 refuse_at_exit()
                 checkpoint = find_checkpoint(self._settings)
-                self._opened = checkpoint, PromptEncoder(checkpoint.tokenizer_file)
+                with loading_alone():  # a child forked meanwhile would wait for the library's half-made state for ever
+                    encoder = PromptEncoder(checkpoint.tokenizer_file)
+                self._opened = checkpoint, encoder
             return self._opened
 
     def _encode(self, request: RerankRequest) -> EncodedRequest:

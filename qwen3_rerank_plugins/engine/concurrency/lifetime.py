@@ -1,7 +1,8 @@
 """Decide when this process may load a model, and when it may wait for the thread of a model.
 
 - One model is loaded at a time, because transformers changes torch's global state while it makes a model.
-- The process does not fork during a load, because the child would inherit that state and locks that are never released.
+- The process does not fork while a model or a tokenizer is loaded, because the child would inherit state that is half
+  made, and locks that are never released.
 - Nothing is loaded once the main thread has returned, because imports and thread pools fail from then on.
 - A signal handler or finalizer may interrupt a call that holds locks which a model's thread waits for. So code that
   runs inside such a call must not wait for that thread.
@@ -23,7 +24,7 @@ _ending = False
 
 @contextlib.contextmanager
 def loading_alone() -> Iterator[None]:
-    """Import the loading code and load a model while no other thread loads one or forks the process.
+    """Import the loading code and load a model or a tokenizer while no other thread loads one or forks the process.
 
     Raises:
         ClosedError: the interpreter is exiting.

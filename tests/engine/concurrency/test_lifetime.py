@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from qwen3_rerank_plugins import Qwen3Reranker
+from qwen3_rerank_plugins.engine import local
 from qwen3_rerank_plugins.engine.concurrency import lifetime
+from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder
 from qwen3_rerank_plugins.errors import ClosedError
 from tests.optional import need
 
@@ -201,6 +207,30 @@ def test_a_child_of_any_moment_ranks_with_a_new_reranker_and_with_an_inherited_o
 ) -> None:
     out, err, code = run(_FORKS, state, str(forks), pause, PYTHONWARNINGS="ignore::DeprecationWarning")
     assert (out.split(), code) == (["0"] * forks, 0), err
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_no_process_is_forked_while_a_tokenizer_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library makes some of its state at the first use, and a child would wait for ever for what is half made."""
+    begun, made = threading.Event(), threading.Event()
+
+    def make_slowly(*arguments: Any) -> PromptEncoder:
+        begun.set()
+        time.sleep(0.5)
+        encoder = PromptEncoder(*arguments)
+        made.set()
+        return encoder
+
+    monkeypatch.setattr(local, "PromptEncoder", make_slowly)
+    with Qwen3Reranker("demo", max_batch_tokens=4321) as reranker:
+        call = threading.Thread(target=reranker.rank, args=("q", ["a", "b"]))
+        call.start()
+        assert begun.wait(LIMIT)
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if made.is_set() else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        call.join()
 
 
 _FORK_OF_OTHERS = """
