@@ -178,19 +178,16 @@ def test_weights_replaced_while_the_job_runs_end_it_and_no_row_is_of_the_other_m
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", ["altered", "cut", "gone"])
 def test_a_finished_file_that_was_changed_since_is_made_anew(damage: str, cluster: None, tmp_path: Path) -> None:
-    rows, out = some_requests(8), tmp_path / "out"
-    file = write_jsonl(tmp_path / "requests.jsonl", rows)
-    words: dict[str, Any] = {"reranker": Qwen3Reranker("demo"), "partition_rows": 4, "actors": 1}
-    rerank_files(file, out, **words)
+    file, out = finished(tmp_path, rows=4)
     part = out / "part-000001.jsonl"
     content = part.read_text()
     if damage == "gone":
         part.unlink()
     else:
         part.write_text(content.replace('"score": 0.', '"score": 0.9') if damage == "altered" else content[:-30])
-    summary = rerank_files(file, out, **words)
-    assert (summary.rows, summary.resumed, summary.redone) == (8, 1, 0 if damage == "gone" else 1)
-    check_against_a_serial_run(rows, read_answers(out))
+    summary = rerank_files(file, out, Qwen3Reranker("demo"), partition_rows=2, actors=1)
+    assert (summary.rows, summary.resumed, summary.redone) == (4, 1, 0 if damage == "gone" else 1)
+    check_against_a_serial_run(some_requests(4), read_answers(out))
 
 
 @pytest.mark.slow
