@@ -45,6 +45,14 @@ WITHOUT = {
         f"{GPU}\nfrom qwen3_rerank_plugins.engine.model.attention import choose_attention\n"
         "choose_attention('flash_attn', cuda, torch.bfloat16)"
     ),
+    ("fa3", "fa3-fwd", "fa3_fwd_interface"): (
+        f"{GPU}\nfrom qwen3_rerank_plugins.engine.model.attention import choose_attention\n"
+        "choose_attention('fa3', cuda, torch.bfloat16)"
+    ),
+    ("fa4", "flash-attn-4", "flash_attn.cute"): (
+        f"{GPU}\nfrom qwen3_rerank_plugins.engine.model.attention import choose_attention\n"
+        "choose_attention('fa4', cuda, torch.bfloat16)"
+    ),
     ("ray", "ray", "ray"): "import qwen3_rerank_plugins.ray",
     ("ray", "pyarrow", "pyarrow"): "import qwen3_rerank_plugins.ray",
     ("bench", "matplotlib", "matplotlib"): "import qwen3_rerank_plugins.bench.picture",
