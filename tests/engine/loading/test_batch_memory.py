@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from qwen3_rerank_plugins.engine.model.sdpa import sdpa_attention
 from qwen3_rerank_plugins.engine.model.varlen import Gathering, varlen_calls
 from tests import meta_models
 from tests.live_memory import LiveMemory
+from tests.pages import ROOT
 
 LARGE = PUBLISHED["Qwen/Qwen3-Reranker-8B"]
 SMALL = PUBLISHED["Qwen/Qwen3-Reranker-0.6B"]
@@ -110,3 +112,12 @@ def test_the_prediction_for_a_cpu_is_never_too_low(asked: list[tuple[int, list[i
     with torch.inference_mode(), live:
         PackedModel(model, sdpa_attention, rows_at_once=1024)(batch)
     assert live.peak <= BatchMemory(shape, torch.float32, rows_at_once=1024).bytes(len(batch.input_ids)) + 2**20
+
+
+@pytest.mark.parametrize("workload", ["small", "passages", "chunks", "long", "mixed"])
+def test_the_prediction_for_the_plain_pass_is_within_a_tenth_of_what_an_h200_took(workload: str) -> None:
+    record = json.loads((ROOT / "benchmarks" / "results" / "gpu-probe-8b.json").read_text(encoding="utf-8"))
+    measured = record["results"]["auto"][workload]
+    tokens = measured["tokens"]
+    predicted = BatchMemory(LARGE, torch.bfloat16, "cuda").bytes(tokens, Gathering(tokens, tokens, 0))
+    assert predicted == pytest.approx(measured["peak"], rel=0.1)
