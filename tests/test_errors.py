@@ -313,7 +313,8 @@ OTHERS = {
     "self._refusal": "it makes errors of the tree",
 }
 INNER = {
-    ("engine/scheduling/scheduler.py", "ValueError"),  # becomes a PassError a few lines below
+    ("engine/scheduling/planned_batch.py", "ValueError"),  # becomes a PassError in the scheduler
+    ("engine/kernels/triton_kernels.py", "ValueError"),  # becomes a PassError; our own views are always contiguous
     ("engine/checkpoints/download.py", "HubSilentError"),  # becomes a CheckpointNotFoundError, or a warning
     ("engine/loading/placement.py", "ValueError"),  # becomes a SettingsError
     ("engine/model/rotary.py", "ValueError"),  # becomes a PassError

@@ -75,7 +75,7 @@ def check_too_little_memory(
     def run(requests: Sequence[TokenizedRequest], plan: BatchPlan) -> list[float]:
         try:
             if plan.tokens > largest:
-                raise DeviceMemoryError("More tokens than this check allows.")
+                raise DeviceMemoryError("More tokens than this check allows. Use smaller batches.")
             return engine.run(requests, plan)
         except DeviceMemoryError:
             refused[0] += 1
