@@ -12,3 +12,5 @@ if not torch.cuda.is_available():
 
         triton.knobs.runtime.interpret = True
     del os.environ["TRITON_INTERPRET"]  # programs that tests start are those of users, who have not set it
+
+os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's default, 15, starves its workers beside a busy test
