@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import torch
 
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import find_checkpoint
 from qwen3_rerank_plugins.engine.kernels.layer_kernels import LayerKernels, TorchKernels
 from qwen3_rerank_plugins.engine.kernels.triton_kernels import TritonKernels
+from qwen3_rerank_plugins.engine.loading.loader import load_model
 from qwen3_rerank_plugins.engine.loading.quantization import quantize_layers
 from qwen3_rerank_plugins.engine.loading.shape import PUBLISHED
 from qwen3_rerank_plugins.engine.model.attention import adapt_flash_attn, gather_rows
@@ -19,13 +21,16 @@ from qwen3_rerank_plugins.engine.model.fused_model import FusedModel, fuse
 from qwen3_rerank_plugins.engine.model.packed_model import PackedModel
 from qwen3_rerank_plugins.engine.model.sdpa import sdpa_attention
 from qwen3_rerank_plugins.engine.scheduling.packing import Workload, plan_batches
+from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
 from tests import meta_models
+from tests.checkpoint_kinds import make_adapter
 from tests.checkpoints import SHAPES, load_reference
 from tests.engine.loading.test_device_map import FIRST, SECOND, follows, spread
 from tests.engine.model.test_attention import flash_attn_varlen_func
 from tests.engine.model.test_packed_model import one_by_one, random_requests
 from tests.live_memory import LiveMemory
+from tests.optional import need
 from tests.pretend import pretended_gpus
 
 LARGE = PUBLISHED["Qwen/Qwen3-Reranker-8B"]
@@ -74,6 +79,18 @@ def test_layers_that_are_not_matrices_keep_products_of_their_own(mode: Any, chec
     assert fuse((model.model.layers[0].mlp.gate_proj, model.model.layers[0].mlp.up_proj)) is None
     found = run(model, lambda backbone: FusedModel(backbone, sdpa_attention, TorchKernels()), random_requests())
     torch.testing.assert_close(found, run(model, plain, random_requests()), atol=1e-4, rtol=1e-4)
+
+
+def test_a_merged_adapter_is_fused_with_its_weights(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
+    need("peft")
+    make_adapter(checkpoint("one-layer"), tmp_path, target_modules="all-linear")
+    settings = EngineSettings(model=str(tmp_path), device="cpu", dtype="float32")
+    merged = load_model(settings, find_checkpoint(settings)).causal_lm
+    expected = one_by_one(merged, random_requests())
+    found = run(merged, lambda backbone: FusedModel(backbone, sdpa_attention, TorchKernels()), random_requests())
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    without = one_by_one(load_reference(checkpoint("one-layer"), torch.float32), random_requests())
+    assert (found - without).abs().max() > 0.1
 
 
 def test_a_spread_model_gives_the_scores_of_one_on_one_device(checkpoint: Callable[[str], Path]) -> None:
