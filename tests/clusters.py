@@ -14,10 +14,10 @@ RAYS_OWN_WARNINGS = "ignore::DeprecationWarning:ray.data.context"
 
 @contextlib.contextmanager
 def small_cluster() -> Iterator[None]:
-    """Two CPUs, little memory, no dashboard, no statistics."""
+    """Two CPUs, little memory, no dashboard."""
     import ray
 
-    with _environment(RAY_USAGE_STATS_ENABLED="0", RAY_BACKEND_LOG_LEVEL="fatal"):
+    with _environment(RAY_BACKEND_LOG_LEVEL="fatal"):
         ray.init(
             address="local",
             num_cpus=2,

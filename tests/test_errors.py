@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -330,17 +331,22 @@ ADVICE = re.compile(
 """How the last sentence of a message begins, where an option or an argument is not named by what it must be."""
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def raised() -> Iterator[tuple[str, ast.Call]]:
     """(file, call of the error) for everything that the package raises by name."""
     for path in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
                 yield path.relative_to(PACKAGE).as_posix(), node.exc
 
 
 def message(file: str, error: ast.Call) -> str:
     """Its words, with "..." for what is filled in, unless that is a sentence that the module keeps in a constant."""
-    body = ast.parse((PACKAGE / file).read_text(encoding="utf-8")).body
+    body = parsed(PACKAGE / file).body
     kept = {ast.unparse(line.targets[0]): line.value for line in body if isinstance(line, ast.Assign)}
 
     def words(part: ast.expr) -> str:
