@@ -73,7 +73,8 @@ class ScoringFields(CheckpointFields):
     )
     attention: AttentionName = Field(default="auto", description='"auto" is flash attention wherever it can run.')
     kernels: KernelsName = Field(
-        default="auto", description='"auto" is fused Triton kernels wherever they can run; "torch" is plain torch.'
+        default="auto",
+        description='"auto" is fused Triton kernels on CUDA, and the faster products on a CPU; "torch" is plain torch.',
     )
     quantization: Quantization | None = Field(
         default=None, description="int8, int4 or fp8 weights in the decoder layers; None keeps the original weights."

@@ -67,7 +67,7 @@ class Qwen3Reranker(EngineUser):
         device_map: "auto" spreads the layers of a model that is too large for one GPU over all GPUs.
         dtype: "auto", "bfloat16", "float16" or "float32".
         attention: "auto", "varlen", "flash_attn", "fa3", "fa4" or "sdpa".
-        kernels: "auto", "triton" or "torch" for everything in a layer but matrix products and attention.
+        kernels: "auto", "triton" (fused kernels on CUDA), "onednn" (packed weights on a CPU) or "torch".
         quantization: None, or "int8", "int4" or "fp8" weights in the decoder layers: less memory, less exact scores.
         instruction: what "relevant" means for your task, in English, or a function that returns that for a query. None
             selects the model card's web-search instruction.

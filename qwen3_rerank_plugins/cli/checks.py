@@ -62,7 +62,8 @@ class Checkup:
         """Return all findings: software, devices, checkpoint, memory, scores."""
         self._examine_software()
         each = list(dict.fromkeys(self._settings.replicas))
-        placements = [self._examine_placement(settings) for settings in each]
+        local = self._find_checkpoint()
+        placements = [self._examine_placement(settings, local) for settings in each]
         checkpoint = self._examine_checkpoint()
         if checkpoint and all(placements):
             placements = self._examine_loading(each, checkpoint)
@@ -86,7 +87,14 @@ class Checkup:
             except importlib.metadata.PackageNotFoundError:
                 self._add("software", package, None, "install this package again", shown="missing", passed=False)
 
-    def _examine_placement(self, settings: EngineSettings) -> Placement | None:
+    def _find_checkpoint(self) -> Checkpoint | None:
+        """Return the files of the model; `_examine_checkpoint` says what is wrong with them."""
+        try:
+            return find_checkpoint(self._settings)
+        except RerankError:
+            return None
+
+    def _examine_placement(self, settings: EngineSettings, checkpoint: Checkpoint | None) -> Placement | None:
         section = self._section("machine", settings.device)
         try:
             import torch
@@ -95,7 +103,10 @@ class Checkup:
 
             if settings == self._settings.replicas[0]:
                 self._add("software", "cuda", torch.version.cuda, shown=torch.version.cuda or "none in this torch")
-            placement = choose_placement(settings)
+            try:
+                placement = choose_placement(settings, checkpoint)
+            except RerankError:  # the checkpoint may be the reason, and has checks of its own
+                placement = choose_placement(settings)
         except (RerankError, ImportError, OSError) as error:  # a broken torch raises any of these
             self._add(section, "device", None, str(error), shown="unusable", passed=False)
             return None
@@ -138,7 +149,7 @@ class Checkup:
         from qwen3_rerank_plugins.engine.loading.placement import choose_placement
 
         try:
-            placements = [choose_placement(settings, checkpoint.quantization) for settings in each]
+            placements = [choose_placement(settings, checkpoint) for settings in each]
             if checkpoint.adapter:
                 self._add("model", "adapter", checkpoint.adapter.base, "its base model; it is merged at load")
                 check_peft()

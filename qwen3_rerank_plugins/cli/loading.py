@@ -111,9 +111,9 @@ def describe(reranker: Qwen3Reranker) -> str:
     """Return the model, device, dtype and attention kernel as a phrase."""
     if reranker.remote is not None:
         return f"{reranker.settings.model} at {reranker.remote.url}, template by the {reranker.remote.template}"
-    from qwen3_rerank_plugins.engine.loading.placement import choose_placement, dtype_name
+    from qwen3_rerank_plugins.engine.loading.placement import dtype_name, find_placement
 
-    placement = choose_placement(reranker.settings)
+    placement = find_placement(reranker.settings)
     kernel = f"{placement.attention.name} attention"
     settings = reranker.settings
     where = ", ".join(settings.devices) if settings.devices else str(placement.device)

@@ -74,7 +74,10 @@ class EngineOptions:
         settings.AttentionName, in_model(help='Attention kernel; "auto" uses flash attention where it runs.')
     ] = "auto"
     kernels: Annotated[
-        settings.KernelsName, in_model(help='Kernels of the layers; "auto" uses fused Triton kernels where they run.')
+        settings.KernelsName,
+        in_model(
+            help='Kernels of the layers; "auto" uses fused Triton kernels on CUDA, and the faster products on a CPU.'
+        ),
     ] = "auto"
     quantization: Annotated[
         settings.Quantization | None,

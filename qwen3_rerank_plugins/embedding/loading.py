@@ -35,7 +35,7 @@ def load_transformer(settings: EmbeddingSettings, checkpoint: Checkpoint) -> Any
     with loading_alone():
         from sentence_transformers import SentenceTransformer
 
-    placement = choose_placement(settings.engine)
+    placement = choose_placement(settings.engine, checkpoint)
     use_device(placement.device)
     check_weights_fit(checkpoint.name, Shape.from_config(checkpoint.config), placement)
     threads = threads_for(settings.threads, checkpoint.config)

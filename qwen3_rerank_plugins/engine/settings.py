@@ -12,8 +12,8 @@ from qwen3_rerank_plugins.engine.model_name import resolve_model, resolve_path
 from qwen3_rerank_plugins.errors import SettingsError
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
-AttentionName = Literal["auto", "varlen", "flash_attn", "fa3", "fa4", "sdpa"]
-KernelsName = Literal["auto", "triton", "torch"]
+AttentionName = Literal["auto", "varlen", "flash_attn", "fa3", "fa4", "matmul", "sdpa"]
+KernelsName = Literal["auto", "triton", "onednn", "torch"]
 Quantization = Literal["int8", "int4", "fp8"]
 LongDocuments = Literal["truncate", "error", "windows"]
 OnNonfinite = Literal["error", "float32"]
@@ -53,11 +53,14 @@ class EngineSettings:
             share an engine: "cuda" is the GPU that is current when the model loads, which is not known earlier.
         devices: load the whole model on each of these devices and split the work between them; None uses `device`.
         device_map: "auto" spreads the layers of one model over all GPUs, for a model too large for any one of them.
-        dtype: "auto" is bfloat16 on CUDA with compute capability >= 8.0, float16 on older CUDA and MPS, else float32.
+        dtype: "auto" is bfloat16 on CUDA with compute capability >= 8.0, and float16 on older CUDA and MPS. On a CPU,
+            it is bfloat16 where that is at least 1.5 times as fast as float32 and the checkpoint is stored in 16 bits,
+            else float32.
         attention: "auto", torch's "varlen" flash attention, the "flash_attn" package, "fa3" or "fa4" (extras of these
-            names), or "sdpa".
-        kernels: "auto", "triton" (fused Triton kernels for everything between matrix products and attention), or
-            "torch". "auto" is Triton wherever it can run.
+            names), "matmul" (matrix products and a softmax, on a CPU), or "sdpa".
+        kernels: "auto", "triton" (fused Triton kernels for everything between matrix products and attention), "onednn"
+            (matrix products of a CPU over packed weights), or "torch". "auto" is Triton wherever it can run, and on a
+            CPU what is faster there.
         quantization: None, "int8" or "int4" (extra "quantization"), or "fp8" (extra "fp8"): how the weights of the
             decoder layers are stored. The embeddings and the yes/no rows are never quantized.
         max_batch_tokens: unique tokens in one forward pass; "auto" derives it from free memory.
@@ -121,10 +124,10 @@ class EngineSettings:
         for name in ("compile", "local_files_only", "trust_remote_code"):
             if not isinstance(getattr(self, name), bool):
                 raise SettingsError(f"{name} must be True or False, got {getattr(self, name)!r}.")
-        if self.compile and self.kernels == "triton":
+        if self.compile and self.kernels in ("triton", "onednn"):
             raise SettingsError(
-                "kernels='triton' and compile=True contradict each other: torch.compile fuses the same operations "
-                "itself. Drop one of the two."
+                f"kernels={self.kernels!r} and compile=True contradict each other: torch.compile fuses the same "
+                "operations itself. Drop one of the two."
             )
 
     def _set(self, name: str, value: object) -> None:

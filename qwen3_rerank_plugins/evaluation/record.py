@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qwen3_rerank_plugins._records import make_record, note_circumstances
-from qwen3_rerank_plugins.engine.loading.placement import choose_placement
+from qwen3_rerank_plugins.engine.loading.placement import find_placement
 from qwen3_rerank_plugins.evaluation.comparison import Evaluation
 from qwen3_rerank_plugins.evaluation.search import SearchEvaluation
 from qwen3_rerank_plugins.evaluation.thresholds import Calibration
@@ -28,7 +28,7 @@ def record_of(
         packages: further packages whose versions to record.
     """
     settings = reranker.settings
-    placement = choose_placement(settings)
+    placement = find_placement(settings)
     model = Path(settings.model)
     subject = model.resolve().name if model.is_dir() else settings.model
     if settings.quantization:

@@ -71,7 +71,7 @@ class LoadedModel:
         checkpoint = find_checkpoint(settings)
         self._files = _files(checkpoint)
         self._signature = _signature(self._files)
-        dtype = dtype_name(choose_placement(settings.replicas[0], checkpoint.quantization).dtype)
+        dtype = dtype_name(choose_placement(settings.replicas[0], checkpoint).dtype)
         self.fingerprint = _fingerprint(settings.model, checkpoint.commit, self._files, dtype)
 
     def check_loaded(self) -> None:

@@ -64,7 +64,7 @@ def collect_provenance(reranker: Qwen3Reranker) -> Provenance:
     from qwen3_rerank_plugins.engine.loading.placement import choose_placement, dtype_name
 
     checkpoint = find_checkpoint(dataclasses.replace(reranker.settings, local_files_only=True))
-    placement = choose_placement(reranker.settings)
+    placement = choose_placement(reranker.settings, checkpoint)
     return Provenance(
         model=reranker.settings.model,
         commit=checkpoint.commit,

@@ -38,6 +38,7 @@ class Checkpoint:
         quantization: how its weights are quantized in the files; None if they are not.
         adapter: the LoRA adapter to merge into the loaded weights, if any.
         weight_files: one safetensors file, or the shards that the index names.
+        stored_in_16_bits: whether the matrices in them are float16 or bfloat16.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Checkpoint:
     quantization: CheckpointQuantization | None = None
     adapter: Adapter | None = None
     weight_files: tuple[Path, ...] = ()
+    stored_in_16_bits: bool = False
 
     @property
     def positions(self) -> int:
@@ -206,8 +208,10 @@ def _open(name: str, folder: Path, commit: str | None, family: Family) -> Checkp
     quantization = read_quantization_config(name, config, folder) if family.variants else None
     quantized = bool(quantization or config.get("quantization_config"))
     output = _output_parameter(config) if family.variants else None
-    check_weights(name, config, read_inventory(name, files), output=output, quantized=quantized)
-    return Checkpoint(name, folder, commit, config, quantization, weight_files=files)
+    inventory = read_inventory(name, files)
+    check_weights(name, config, inventory, output=output, quantized=quantized)
+    half = all(tensor.dtype in ("BF16", "F16") for tensor in inventory.values() if len(tensor.shape) == 2)
+    return Checkpoint(name, folder, commit, config, quantization, weight_files=files, stored_in_16_bits=half)
 
 
 def _refuse_folder(name: str, folder: Path) -> NoReturn:

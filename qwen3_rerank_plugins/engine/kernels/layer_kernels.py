@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from qwen3_rerank_plugins.engine.settings import KernelsName
 from qwen3_rerank_plugins.errors import SettingsError
 
 
@@ -118,30 +117,39 @@ def _rms_norm(states: Tensor, weight: Tensor, epsilon: float) -> Tensor:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class KernelChoice:
-    """The fused kernels, or None for the plain layer in torch's operations; the name and the reason of the choice."""
+    """What runs the layers, and why.
 
-    name: Literal["triton", "torch"]
+    Attributes:
+        name: "triton" for the fused kernels, "onednn" for matrix products over packed weights, or "torch" for the plain
+            layer.
+        reason: the reason.
+        kernels: the fused kernels; None without them.
+    """
+
+    name: Literal["triton", "onednn", "torch"]
     reason: str
-    kernels: LayerKernels | None
+    kernels: LayerKernels | None = None
 
 
-def choose_kernels(asked: KernelsName, device: torch.device, dtype: torch.dtype, *, compile: bool) -> KernelChoice:
-    """Choose the kernels for a device and dtype; "auto" prefers Triton's wherever they can run.
+def choose_kernels(
+    asked: Literal["auto", "triton", "torch"], device: torch.device, dtype: torch.dtype, *, compile: bool
+) -> KernelChoice:
+    """Choose between the fused kernels and plain torch; "auto" prefers Triton's wherever they can run.
 
     Raises:
         SettingsError: "triton" was asked for and cannot run here.
     """
     if asked == "torch":
-        return KernelChoice("torch", "asked for", None)
+        return KernelChoice("torch", "asked for")
     fused = "torch.compile fuses these operations itself" if compile else _load_triton(device, dtype, asked)
     if not isinstance(fused, str):
         return KernelChoice("triton", "asked for" if asked == "triton" else "one kernel for each operation", fused)
     if asked == "triton":
         raise SettingsError(f"kernels='triton' cannot run here: {fused}. Use kernels='auto'.")
-    return KernelChoice("torch", fused, None)
+    return KernelChoice("torch", fused)
 
 
-def _load_triton(device: torch.device, dtype: torch.dtype, asked: KernelsName) -> LayerKernels | str:
+def _load_triton(device: torch.device, dtype: torch.dtype, asked: str) -> LayerKernels | str:
     """Return Triton's kernels, or why they cannot run."""
     if obstacle := _triton_obstacle(device, dtype, interpreted=asked == "triton"):
         return obstacle

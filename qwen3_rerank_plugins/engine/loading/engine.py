@@ -46,7 +46,7 @@ def load_engine(
     """
     settings = all_replicas.replicas[number]
     shape = Shape.from_config(complete_config(checkpoint.config))
-    check_weights_fit(checkpoint.name, shape, choose_placement(settings, checkpoint.quantization))
+    check_weights_fit(checkpoint.name, shape, choose_placement(settings, checkpoint))
     sharing = models_on_device(all_replicas, settings)
     try:
         loaded = load_model(settings, checkpoint, sharing=sharing)

@@ -97,7 +97,7 @@ def _without(placement: Placement, failed: Sequence[KernelCheck], device: torch.
         if attention.gathers:
             attention = choose_attention(attention.name, device, placement.dtype)  # type: ignore[arg-type]
             attention = dataclasses.replace(attention, reason=placement.attention.reason)
-        return dataclasses.replace(placement, kernels=KernelChoice("torch", reason, None), attention=attention)
+        return dataclasses.replace(placement, kernels=KernelChoice("torch", reason), attention=attention)
     return dataclasses.replace(placement, attention=AttentionChoice("sdpa", reason, sdpa_attention))
 
 

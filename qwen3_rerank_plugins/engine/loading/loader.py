@@ -17,10 +17,11 @@ from qwen3_rerank_plugins.engine.loading.dequantize import dequantizing_config, 
 from qwen3_rerank_plugins.engine.loading.device_map import choose_map
 from qwen3_rerank_plugins.engine.loading.lora_merge import check_peft, merge_adapter
 from qwen3_rerank_plugins.engine.loading.placement import Placement, choose_placement, dtype_name, use_device
-from qwen3_rerank_plugins.engine.loading.quantization import quantize_layers
+from qwen3_rerank_plugins.engine.loading.quantization import pack_int8_layers, quantize_layers
 from qwen3_rerank_plugins.engine.loading.quiet import quiet_libraries
 from qwen3_rerank_plugins.engine.loading.state_dict import is_unused_scale, read_state_dict
 from qwen3_rerank_plugins.engine.memory import is_out_of_memory
+from qwen3_rerank_plugins.engine.model.linear import pack_layers
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.errors import RerankError, UnsupportedCheckpointError
 
@@ -65,7 +66,7 @@ def load_model(settings: EngineSettings, checkpoint: Checkpoint, *, sharing: int
         MissingExtraError: a required library is not installed.
         Exception: torch's error if memory runs out; see `is_out_of_memory`.
     """
-    placement = choose_placement(settings, checkpoint.quantization)
+    placement = choose_placement(settings, checkpoint)
     if checkpoint.adapter:
         check_peft()
     use_device(placement.device)
@@ -80,6 +81,10 @@ def load_model(settings: EngineSettings, checkpoint: Checkpoint, *, sharing: int
             finish_quantized_weights(causal_lm, checkpoint.quantization, placement.device, placement.dtype)
         elif placement.quantization.name:
             quantize_layers(causal_lm, placement.quantization.name, placement.device, placement.dtype)
+        if placement.kernels.name == "onednn":
+            pack_layers(causal_lm)
+        if placement.quantization.int8_products:
+            pack_int8_layers(causal_lm)
     if settings.device_map:
         placement = dataclasses.replace(placement, device=causal_lm.get_input_embeddings().weight.device)
     logger.info(

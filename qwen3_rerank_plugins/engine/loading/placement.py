@@ -7,14 +7,17 @@ import dataclasses
 
 import torch
 
-from qwen3_rerank_plugins.engine.checkpoints.quantization_config import CheckpointQuantization
+from qwen3_rerank_plugins.engine.checkpoints.checkpoint import Checkpoint, find_checkpoint
+from qwen3_rerank_plugins.engine.checkpoints.model_sizes import complete_config
+from qwen3_rerank_plugins.engine.kernels.cpu_products import CpuProducts
 from qwen3_rerank_plugins.engine.kernels.layer_kernels import KernelChoice, choose_kernels
 from qwen3_rerank_plugins.engine.loading.dequantize import choose_checkpoint_quantization
 from qwen3_rerank_plugins.engine.loading.quantization import QuantizationChoice, choose_quantization
+from qwen3_rerank_plugins.engine.loading.shape import PUBLISHED, Shape
 from qwen3_rerank_plugins.engine.model.attention import AttentionChoice, choose_attention, gather_rows
 from qwen3_rerank_plugins.engine.model.packed_model import rows_at_once
 from qwen3_rerank_plugins.engine.settings import EngineSettings
-from qwen3_rerank_plugins.errors import SettingsError
+from qwen3_rerank_plugins.errors import CheckpointError, SettingsError
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,18 +35,19 @@ class Placement:
     @property
     def rows_at_once(self) -> int | None:
         """Tokens that go through a layer at once; None for all tokens of the batch. See `packed_model.rows_at_once`."""
-        return rows_at_once(self.device, quantized=self.quantization.name is not None)
+        unpacks = self.quantization.name is not None and not self.quantization.int8_products
+        return rows_at_once(self.device, quantized=unpacks)
 
 
-def choose_placement(settings: EngineSettings, quantization: CheckpointQuantization | None = None) -> Placement:
-    """Resolve every "auto" of the settings for this machine.
+def choose_placement(settings: EngineSettings, checkpoint: Checkpoint | None = None) -> Placement:
+    """Resolve every "auto" of the settings for this machine. On a CPU this may multiply some matrices to compare rates.
 
     With several devices, the result is for the first; see `EngineSettings.replicas`. For a model spread over GPUs, the
     device is that of the first layer, and dtype and attention are ones that all of its GPUs support.
 
     Args:
         settings: what was asked for.
-        quantization: how the checkpoint is already quantized, if it is.
+        checkpoint: the files of the model, which its dtype and quantization depend on; None if they are not here.
 
     Raises:
         SettingsError: this machine does not have the device, dtype, kernels or quantization that was asked for.
@@ -56,15 +60,27 @@ def choose_placement(settings: EngineSettings, quantization: CheckpointQuantizat
         gpus = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
         device, device_reason = gpus[0], f"the first of {len(gpus)} that share the layers"
         weakest = min(gpus, key=torch.cuda.get_device_capability)
-    dtype, dtype_reason = _choose_dtype(settings.dtype, weakest)
-    kernels = choose_kernels(settings.kernels, weakest, dtype, compile=settings.compile)
-    gather = kernels.kernels.gather if kernels.kernels else gather_rows
-    attention = choose_attention(settings.attention, weakest, dtype, gather)
-    if quantization:
-        choice = choose_checkpoint_quantization(settings, quantization, device, dtype)
+    products = _products(settings, checkpoint)
+    dtype, dtype_reason = _choose_dtype(settings.dtype, weakest, products)
+    if checkpoint and checkpoint.quantization:
+        quantization = choose_checkpoint_quantization(settings, checkpoint.quantization, device, dtype)
     else:
-        choice = choose_quantization(settings.quantization, device, dtype)
-    return Placement(device, device_reason, dtype, dtype_reason, kernels, attention, choice)
+        quantization = choose_quantization(settings.quantization, device, dtype)
+        if quantization.name == "int8" and device.type == "cpu":
+            quantization = _with_int8_products(quantization, products, dtype)
+    kernels = _choose_kernels(settings, weakest, dtype, quantization, products)
+    gather = kernels.kernels.gather if kernels.kernels else gather_rows
+    fast_products = weakest.type == "cpu" and dtype == torch.bfloat16 and products.choose_dtype()[0] == dtype
+    attention = choose_attention(settings.attention, weakest, dtype, gather, fast_products=fast_products)
+    return Placement(device, device_reason, dtype, dtype_reason, kernels, attention, quantization)
+
+
+def find_placement(settings: EngineSettings) -> Placement:
+    """Return the placement of a model by its files if they are on this machine, and by its name if they are not."""
+    checkpoint = None
+    with contextlib.suppress(CheckpointError):
+        checkpoint = find_checkpoint(dataclasses.replace(settings, local_files_only=True))
+    return choose_placement(settings, checkpoint)
 
 
 def dtype_name(dtype: torch.dtype) -> str:
@@ -137,7 +153,35 @@ def _usable() -> list[str]:
     return [repr(name) for name in names]
 
 
-def _choose_dtype(asked: str, device: torch.device) -> tuple[torch.dtype, str]:
+def _products(settings: EngineSettings, checkpoint: Checkpoint | None) -> CpuProducts:
+    shape = Shape.from_config(complete_config(checkpoint.config)) if checkpoint else PUBLISHED.get(settings.model)
+    stored_in_16_bits = checkpoint.stored_in_16_bits if checkpoint else True
+    return CpuProducts((shape.hidden, shape.intermediate) if shape else None, stored_in_16_bits=stored_in_16_bits)
+
+
+def _with_int8_products(choice: QuantizationChoice, products: CpuProducts, dtype: torch.dtype) -> QuantizationChoice:
+    faster, reason = products.choose_int8(dtype)
+    if faster:
+        return dataclasses.replace(choice, reason=f"a scale a row and a scale a token: {reason}", int8_products=True)
+    return dataclasses.replace(choice, reason=f"{choice.reason}; {reason}")
+
+
+def _choose_kernels(
+    settings: EngineSettings,
+    device: torch.device,
+    dtype: torch.dtype,
+    quantization: QuantizationChoice,
+    products: CpuProducts,
+) -> KernelChoice:
+    asked = settings.kernels
+    if asked == "onednn" or (asked == "auto" and device.type == "cpu"):
+        obstacle = f"the weights are stored as {quantization.name}" if quantization.name else None
+        obstacle = obstacle or ("torch.compile chooses its own products" if settings.compile else None)
+        return products.choose_kernels(asked, device, dtype, obstacle)
+    return choose_kernels(asked, device, dtype, compile=settings.compile)
+
+
+def _choose_dtype(asked: str, device: torch.device, products: CpuProducts) -> tuple[torch.dtype, str]:
     if asked != "auto":
         dtype: torch.dtype = getattr(torch, asked)
         return dtype, "asked for"
@@ -148,4 +192,6 @@ def _choose_dtype(asked: str, device: torch.device) -> tuple[torch.dtype, str]:
         return torch.float16, f"compute capability {major}.{minor} is below 8.0"
     if device.type == "mps":
         return torch.float16, "half precision on MPS"
-    return torch.float32, "the fastest and most exact dtype on most CPUs"
+    if device.type == "cpu":
+        return products.choose_dtype()
+    return torch.float32, "the most exact dtype"

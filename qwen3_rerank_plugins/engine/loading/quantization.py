@@ -1,8 +1,9 @@
 """Quantize the linear layers of a loaded model, one after another. Embeddings, output matrix and norms stay unchanged.
 
 int8 and int4 quantize only the stored weights. Each weight is dequantized just before its product, so they save memory,
-activations stay exact, and a score does not depend on the rest of its batch. int4 is NF4: codes with a scale for every
-64 weights. fp8 also rounds the activations, which makes it fast.
+and activations stay exact. int4 is NF4: codes with a scale for every 64 weights. fp8 also rounds the activations, which
+makes it fast, and so does int8 on a CPU with fast products of bytes. A score never depends on the rest of its batch:
+each token's activations have a scale of their own.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from qwen3_rerank_plugins.engine.kernels import onednn
 from qwen3_rerank_plugins.engine.settings import Quantization
 from qwen3_rerank_plugins.errors import MissingExtraError, SettingsError
 
@@ -28,10 +30,17 @@ _SCALE_BYTES = 4  # every scale is float32
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class QuantizationChoice:
-    """How the weights of the decoder layers are stored, and why; the name is None if they are not quantized."""
+    """How the weights of the decoder layers are stored.
+
+    Attributes:
+        name: the quantization; None if they are not quantized.
+        reason: the reason.
+        int8_products: whether a CPU multiplies int8 weights by activations rounded to int8, instead of unpacking them.
+    """
 
     name: Quantization | None
     reason: str
+    int8_products: bool = False
 
 
 def choose_quantization(asked: Quantization | None, device: torch.device, dtype: torch.dtype) -> QuantizationChoice:
@@ -76,6 +85,15 @@ def quantize_layers(causal_lm: Any, mode: Quantization, device: torch.device, dt
     move_to(causal_lm, device, dtype)
 
 
+def pack_int8_layers(causal_lm: Any) -> None:
+    """Let a CPU multiply in int8: replace the layers that `quantize_layers` made, one after another."""
+    for layer in causal_lm.model.layers:
+        for parent in (layer.self_attn, layer.mlp):
+            for name, child in parent.named_children():
+                if isinstance(child, Int8Linear) and child.bias is None:
+                    setattr(parent, name, PackedInt8Linear(child))
+
+
 def matrix_bytes(mode: Quantization, rows: int, columns: int) -> int:
     """Return the bytes of one quantized matrix with its scales."""
     if mode == "int4":
@@ -98,13 +116,33 @@ class Int8Linear(nn.Module):
             codes, largest, _ = _bitsandbytes().int8_vectorwise_quant(weight.detach().float())
         self.register_buffer("codes", codes)  # [out, in] int8
         self.register_buffer("scales", largest[:, None] / 127)  # [out, 1] float32
-        self.bias = linear.bias
+        self.bias: torch.Tensor | None = linear.bias
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """Multiply [R, in] by the weight, giving [R, out]."""
         # scaled before the product: unscaled sums would overflow float16
         weight = (self.codes * self.scales).to(hidden.dtype)
         return nn.functional.linear(hidden, weight, self.bias)
+
+
+class PackedInt8Linear(nn.Module):
+    """A linear layer whose int8 weight exists in oneDNN's layout only, and whose products are products of bytes.
+
+    Args:
+        linear: the layer whose codes are packed; it has no bias.
+    """
+
+    packed: torch.Tensor
+    scales: torch.Tensor
+
+    def __init__(self, linear: Int8Linear) -> None:
+        super().__init__()
+        self.register_buffer("packed", onednn.pack_int8(linear.codes), persistent=False)
+        self.register_buffer("scales", linear.scales.flatten())  # [out] float32
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Multiply [R, in] by the weight, giving [R, out]; see `onednn.multiply_int8`."""
+        return onednn.multiply_int8(hidden, self.packed, self.scales)
 
 
 class Int4Linear(nn.Module):

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from qwen3_rerank_plugins._printable import logger, one_line
 from qwen3_rerank_plugins.engine.model.layout import AttentionLayout
+from qwen3_rerank_plugins.engine.model.matmul_attention import matmul_attention
 from qwen3_rerank_plugins.engine.model.sdpa import sdpa_attention
 from qwen3_rerank_plugins.engine.model.varlen import VarlenCall, varlen_calls
 from qwen3_rerank_plugins.engine.settings import AttentionName
@@ -44,7 +45,7 @@ class AttentionChoice:
     @property
     def gathers(self) -> bool:
         """Whether the kernel takes the arguments of `varlen_calls`, which copy keys and values."""
-        return self.name != "sdpa"
+        return self.name in FLASH_KERNELS
 
 
 Gather = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -57,24 +58,39 @@ def gather_rows(key: Tensor, value: Tensor, rows: Tensor) -> tuple[Tensor, Tenso
 
 
 def choose_attention(
-    name: AttentionName, device: torch.device, dtype: torch.dtype, gather: Gather = gather_rows
+    name: AttentionName,
+    device: torch.device,
+    dtype: torch.dtype,
+    gather: Gather = gather_rows,
+    *,
+    fast_products: bool = False,
 ) -> AttentionChoice:
     """Choose the kernel for a device and dtype; "auto" prefers flash attention wherever it can run.
+
+    SDPA computes 16-bit attention on a CPU without the instructions that multiply in 16 bits. So where products in the
+    dtype are fast on a CPU, "auto" prefers attention in matrix products.
 
     Args:
         name: as in the settings.
         device: where the model runs.
         dtype: dtype of queries, keys and values.
         gather: copies the keys and values of each segment into one piece, for flash attention.
+        fast_products: whether a CPU has 16-bit matrix products that are much faster than those in float32.
 
     Raises:
         SettingsError: the kernel of this name cannot run here.
         MissingExtraError: the package of this kernel is not installed.
     """
     if name == "auto":
+        if device.type == "cpu" and fast_products:
+            return AttentionChoice("matmul", "matrix products in 16 bits are fast here", matmul_attention)
         return _choose_automatically(device, dtype, gather)
     if name == "sdpa":
         return AttentionChoice(name, "asked for", sdpa_attention)
+    if name == "matmul":
+        if device.type != "cpu":
+            raise SettingsError(f"attention='matmul' is for CPUs, this is {device.type}. Use attention='auto'.")
+        return AttentionChoice(name, "asked for", matmul_attention)
     kernel = FLASH_KERNELS[name]
     obstacle = kernel.obstacle(device, dtype)
     if obstacle:

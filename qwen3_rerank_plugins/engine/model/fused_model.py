@@ -18,7 +18,7 @@ from torch.nn import functional
 from qwen3_rerank_plugins.engine.kernels.layer_kernels import LayerKernels
 from qwen3_rerank_plugins.engine.model.attention import Attention
 from qwen3_rerank_plugins.engine.model.batch import PackedBatch
-from qwen3_rerank_plugins.engine.model.layer import is_matrix
+from qwen3_rerank_plugins.engine.model.linear import is_matrix
 from qwen3_rerank_plugins.engine.model.rotary import Rotary, Rotation
 
 

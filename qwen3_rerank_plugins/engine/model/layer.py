@@ -10,8 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
+
+from qwen3_rerank_plugins.engine.model.linear import add_product, multiply_gated
 
 Tensors = tuple[Tensor, ...]
 
@@ -45,12 +47,10 @@ def add_attention_and_mlp(layer: Any, hidden: Tensor, attended: Tensor, mlp_buff
         mlp_buffer: [2, R or more, intermediate] in the dtype of `attended`; overwritten with the two widest tensors.
             Without it, a CPU maps and clears their memory for every call if the C library has returned it in between.
     """
-    gate_buffer, up_buffer = (None, None) if mlp_buffer is None else mlp_buffer[:, : len(hidden)]
-    _add_product(layer.self_attn.o_proj, attended.flatten(1), hidden)
+    add_product(layer.self_attn.o_proj, attended.flatten(1), hidden)
     normalized = rms_norm(layer.post_attention_layernorm, hidden).to(attended.dtype)
-    gated = functional.silu(_multiply(layer.mlp.gate_proj, normalized, gate_buffer), inplace=True)
-    gated *= _multiply(layer.mlp.up_proj, normalized, up_buffer)
-    _add_product(layer.mlp.down_proj, gated, hidden)
+    gated = multiply_gated(layer.mlp.gate_proj, layer.mlp.up_proj, normalized, mlp_buffer)
+    add_product(layer.mlp.down_proj, gated, hidden)
 
 
 def rms_norm(norm: Any, states: Tensor) -> Tensor:
@@ -101,27 +101,3 @@ def _inverse_root_mean_square(norm: Any, states: Tensor) -> Tensor:
     """Return 1 / sqrt(mean of squares + epsilon) over the last dimension, [..., 1]."""
     length: Tensor = torch.linalg.vector_norm(states, dim=-1, keepdim=True)
     return length.square_().div_(states.shape[-1]).add_(norm.variance_epsilon).rsqrt_()
-
-
-def _multiply(linear: Any, states: Tensor, into: Tensor | None) -> Tensor:
-    """Return `linear(states)`, written to `into` if that is given and `linear` is only a matrix."""
-    if into is None or not is_matrix(linear):
-        product: Tensor = linear(states)
-        return product
-    return torch.mm(states, linear.weight.t(), out=into)
-
-
-def _add_product(linear: Any, states: Tensor, hidden: Tensor) -> None:
-    """Add `linear(states)` to `hidden`, in one kernel where that needs no rounding."""
-    if states.dtype == hidden.dtype and is_matrix(linear):
-        hidden.addmm_(states, linear.weight.t())
-    else:
-        hidden += linear(states)
-
-
-def is_matrix(linear: Any) -> bool:
-    """Whether `linear` has no bias and is not quantized, neither by its module nor by its tensor."""
-    if type(linear) is not nn.Linear:
-        return False
-    bias: Tensor | None = linear.bias
-    return bias is None and type(linear.weight) is nn.Parameter

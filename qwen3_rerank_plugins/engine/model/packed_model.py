@@ -26,6 +26,7 @@ from qwen3_rerank_plugins.engine.model.layer import (
     rms_norm,
 )
 from qwen3_rerank_plugins.engine.model.layout import LayoutPart, count_parts
+from qwen3_rerank_plugins.engine.model.linear import PackedLinear
 from qwen3_rerank_plugins.engine.model.rotary import Rotary, Rotation
 
 CPU_ROWS_AT_ONCE = 1024
@@ -112,7 +113,7 @@ class PackedModel:
         return _ForwardState(embedded.float(), self._rotary(embedded, batch), batch, parts, mlp_buffer)
 
     def _allocate_mlp_buffer(self, batch: PackedBatch, parts: tuple[LayoutPart, ...], like: Tensor) -> Tensor | None:
-        if not self._reuses_memory:
+        if not self._reuses_memory or isinstance(self._backbone.layers[0].mlp.up_proj, PackedLinear):
             return None
         longest = max(
             map(self._slice_length, (*(part.layout.query_rows for part in parts), len(batch.last_token_indices)))

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from qwen3_rerank_plugins.engine.model.batch import build_batch
+from qwen3_rerank_plugins.engine.model.linear import pack_layers
 from qwen3_rerank_plugins.engine.model.packed_model import PackedModel, rows_at_once
 from qwen3_rerank_plugins.engine.model.sdpa import sdpa_attention
 from qwen3_rerank_plugins.engine.scheduling.packing import Workload, plan_batches
@@ -74,6 +75,14 @@ def test_how_many_rows_go_at_once_changes_nothing(rows: int, checkpoint: Callabl
     torch.testing.assert_close(
         packed(model, requests, rows_at_once=rows), packed(model, requests), atol=1e-5, rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("rows", [None, 7])
+def test_packed_weights_change_nothing(rows: int | None, checkpoint: Callable[[str], Path]) -> None:
+    model, requests = load_reference(checkpoint("grouped"), torch.float32), random_requests()
+    expected = packed(model, requests)
+    pack_layers(model)
+    torch.testing.assert_close(packed(model, requests, rows_at_once=rows), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_a_cpu_takes_some_rows_at_a_time_a_gpu_and_quantised_matrices_all() -> None:
