@@ -26,7 +26,7 @@ import psutil
 import torch
 
 from qwen3_rerank_plugins import Qwen3Reranker
-from qwen3_rerank_plugins._records import make_record, note_circumstances, write_record
+from qwen3_rerank_plugins._records.record import make_record, note_circumstances, write_record
 from qwen3_rerank_plugins.bench.stopwatch import Spread
 from qwen3_rerank_plugins.bench.subject import write_random_checkpoint
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import DEMO_FOLDER, find_checkpoint

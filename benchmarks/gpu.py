@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks.gpu_parts.isolation import Part, PartResults, run_part, run_parts
 from benchmarks.gpu_parts.parts import device, parts_for
 from benchmarks.gpu_parts.stage import SHAPES, Stage
-from qwen3_rerank_plugins._records import make_record, write_record
+from qwen3_rerank_plugins._records.record import make_record, write_record
 from qwen3_rerank_plugins.bench.workloads import RECIPES
 
 _SECONDS_TO_DESCRIBE = 120.0

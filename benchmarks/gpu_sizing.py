@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from benchmarks.gpu_cards import CARDS, MEASURED_CARD, Card
-from qwen3_rerank_plugins._records import make_record, write_record
+from qwen3_rerank_plugins._records.record import make_record, write_record
 from qwen3_rerank_plugins.bench.cost import count_flops, count_tokens
 from qwen3_rerank_plugins.engine.loading.batch_memory import BatchMemory
 from qwen3_rerank_plugins.engine.loading.budget import auto_budget

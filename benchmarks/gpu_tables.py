@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from qwen3_rerank_plugins._records import Grid, Record, show_size
+from qwen3_rerank_plugins._records.record import Grid, Record, show_size
 
 
 def _probe(results: Record) -> list[Grid]:

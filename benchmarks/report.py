@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from qwen3_rerank_plugins._records import Grid, Record, show_size, show_spread
+from qwen3_rerank_plugins._records.record import Grid, Record, show_size, show_spread
 
 
 def grids_of(record: Record) -> list[Grid]:

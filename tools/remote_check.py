@@ -20,7 +20,7 @@ import torch
 from servers.process import running, versions
 
 from qwen3_rerank_plugins import Qwen3Reranker
-from qwen3_rerank_plugins._records import make_record, note_circumstances, write_record
+from qwen3_rerank_plugins._records.record import make_record, note_circumstances, write_record
 from qwen3_rerank_plugins.data.bundled import QUESTIONS, read_corpus
 from qwen3_rerank_plugins.errors import RemoteTemplateError
 from qwen3_rerank_plugins.remote.settings import ProtocolName, Template

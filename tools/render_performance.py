@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks import gpu_tables
 from benchmarks.report import TABLES
-from qwen3_rerank_plugins._records import Grid, as_markdown, describe
+from qwen3_rerank_plugins._records.record import Grid, as_markdown, describe
 from qwen3_rerank_plugins.bench import report as bench
 from qwen3_rerank_plugins.evaluation import report as evaluation
 

@@ -10,7 +10,7 @@ import torch
 from benchmarks.gpu_parts import anatomy, speed
 from benchmarks.gpu_parts.isolation import Part
 from benchmarks.gpu_parts.stage import SHAPES, Item, Stage
-from qwen3_rerank_plugins._records import note_circumstances
+from qwen3_rerank_plugins._records.record import note_circumstances
 from qwen3_rerank_plugins.bench.cost import measure_gemm_rate
 from qwen3_rerank_plugins.device_check.check import Check
 from qwen3_rerank_plugins.device_check.independence import check_independence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qwen3_rerank_plugins._records import Record, require_matplotlib
+from qwen3_rerank_plugins._records.record import Record, require_matplotlib
 
 require_matplotlib("bench")  # importing this module fails before a study has taken its minutes
 

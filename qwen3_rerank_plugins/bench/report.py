@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from qwen3_rerank_plugins._records import Grid, Record, show_size, show_spread
-from qwen3_rerank_plugins._records import as_markdown as as_markdown  # noqa: PLC0414  # a documented path
+from qwen3_rerank_plugins._records.record import Grid, Record, show_size, show_spread
+from qwen3_rerank_plugins._records.record import as_markdown as as_markdown  # noqa: PLC0414  # a documented path
 
 
 def grids_of(record: Record) -> list[Grid]:

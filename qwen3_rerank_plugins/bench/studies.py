@@ -13,13 +13,14 @@ from typing import Any, Literal
 
 from tokenizers import Tokenizer
 
-from qwen3_rerank_plugins._records import make_record, note_circumstances
+from qwen3_rerank_plugins._records.record import make_record, note_circumstances
 from qwen3_rerank_plugins.bench.baselines import make_baselines
 from qwen3_rerank_plugins.bench.memory import measure_memory
 from qwen3_rerank_plugins.bench.speed import OnStep, SpeedPlan, SpeedResults, measure_speed
 from qwen3_rerank_plugins.bench.subject import ShapeName, Subject, open_subject
 from qwen3_rerank_plugins.bench.texts import RealText, read_passages
 from qwen3_rerank_plugins.bench.workloads import RECIPES, ROUNDS, BenchWorkload, Size, draw_workload
+from qwen3_rerank_plugins.engine.kernels.product_race import race_products
 from qwen3_rerank_plugins.engine.loading.placement import Placement, choose_placement
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.errors import SettingsError
@@ -137,5 +138,7 @@ def run_study(study: Study, tell: OnStep, measurements: Mapping[str, Measurement
     tell("making the model" if study.model is None else "finding the model")
     with open_subject(study.model, study.shape, study.layers, placement.dtype, study.tokenizer) as subject:
         prepared = PreparedStudy(study, subject, placement, tell)
-        circumstances = note_circumstances(subject.label, placement.device, placement.dtype)
+        sides = subject.shape.hidden, subject.shape.intermediate
+        rates = race_products(*sides).by_name if placement.device.type == "cpu" else {}
+        circumstances = note_circumstances(subject.label, placement.device, placement.dtype, gemm_rates=rates)
         return make_record(study.name, circumstances, measurements[study.name](prepared))

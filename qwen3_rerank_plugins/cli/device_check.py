@@ -41,7 +41,7 @@ def check_device(engine: EngineOptions, shape: ShapeName | None, out: Path | Non
     with screen.waiting("Checking the device"):
         record = run_checks(asked, show)
     if out is not None:
-        from qwen3_rerank_plugins._records import write_record
+        from qwen3_rerank_plugins._records.record import write_record
 
         write_record(out, record)
     passed: bool = record["results"]["passed"]

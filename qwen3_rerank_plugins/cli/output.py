@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import ProgressColumn
 
-    from qwen3_rerank_plugins._records import Grid, Record
+    from qwen3_rerank_plugins._records.record import Grid, Record
 
 
 class Screen:
@@ -143,7 +143,7 @@ def show_record(record: Record, screen: Screen, *, as_json: bool) -> None:
 
 def show_grids(grids: Iterable[Grid], record: Record, screen: Screen) -> None:
     """Print the tables of a record, and below them how it was measured."""
-    from qwen3_rerank_plugins._records import as_table, describe
+    from qwen3_rerank_plugins._records.record import as_table, describe
 
     for grid in grids:
         screen.show(as_table(grid))

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 
-from qwen3_rerank_plugins._records import make_record, note_circumstances
+from qwen3_rerank_plugins._records.record import make_record, note_circumstances
 from qwen3_rerank_plugins.device_check.check import Check, survive
 from qwen3_rerank_plugins.device_check.engines import STORED, random_checkpoint
 from qwen3_rerank_plugins.device_check.independence import check_independence, check_several_devices

@@ -19,7 +19,7 @@ except ModuleNotFoundError as error:
         raise  # it is installed, and one of its dependencies is missing
     raise MissingExtraError("pytrec_eval-terrier" if error.name == "pytrec_eval" else "scikit-learn", "eval") from error
 
-from qwen3_rerank_plugins._records import as_markdown, as_table, write_record
+from qwen3_rerank_plugins._records.record import as_markdown, as_table, write_record
 from qwen3_rerank_plugins.evaluation.calibration import acalibrate, calibrate
 from qwen3_rerank_plugins.evaluation.collection import Collection, bundled_collection, read_collection
 from qwen3_rerank_plugins.evaluation.comparison import Evaluation, aevaluate, evaluate

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qwen3_rerank_plugins._plurals import counted
-from qwen3_rerank_plugins._records import Record, require_matplotlib
+from qwen3_rerank_plugins._records.record import Record, require_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qwen3_rerank_plugins._records import make_record, note_circumstances
+from qwen3_rerank_plugins._records.record import make_record, note_circumstances
 from qwen3_rerank_plugins.engine.loading.placement import find_placement
 from qwen3_rerank_plugins.evaluation.comparison import Evaluation
 from qwen3_rerank_plugins.evaluation.search import SearchEvaluation

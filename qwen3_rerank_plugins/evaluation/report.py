@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from qwen3_rerank_plugins._plurals import counted, share
-from qwen3_rerank_plugins._records import Grid, Record
+from qwen3_rerank_plugins._records.record import Grid, Record
 
 
 def grids_of(record: Record) -> list[Grid]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import platform
 import re
 from pathlib import Path
 
 import pytest
 import torch
 
-from qwen3_rerank_plugins._records import describe, make_record, note_circumstances, show_size, write_record
+from qwen3_rerank_plugins._records.processor import find_processor
+from qwen3_rerank_plugins._records.record import describe, make_record, note_circumstances, show_size, write_record
 from qwen3_rerank_plugins.bench.picture import draw_speed
 from qwen3_rerank_plugins.bench.report import as_markdown, grids_of
 from qwen3_rerank_plugins.bench.stopwatch import Spread
@@ -47,6 +49,13 @@ def test_a_record_says_what_its_figures_depend_on() -> None:
     assert record["circumstances"]["packages"]["torch"] == torch.__version__
     assert re.fullmatch(r"[0-9a-f]{12}\+?", around.commit or "0" * 12)
     assert "a subject; float32 on CPU" in describe(record)
+    assert find_processor().name in describe(record)
+
+
+def test_an_earlier_record_without_a_processor_can_be_described() -> None:
+    record = make_record("speed", note_circumstances("a subject", torch.device("cpu"), torch.float32), {})
+    del record["circumstances"]["processor"]
+    assert "a subject; float32 on CPU, x86_64, " in describe(record).replace(platform.machine(), "x86_64")
 
 
 def test_an_unknown_workload_is_refused_before_anything_is_made() -> None:

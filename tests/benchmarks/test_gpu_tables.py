@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.gpu_sizing import RECORDS
 from benchmarks.gpu_tables import TABLES
-from qwen3_rerank_plugins._records import Grid, Record
+from qwen3_rerank_plugins._records.record import Grid, Record
 
 
 def read(name: str) -> Record:

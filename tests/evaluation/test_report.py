@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from qwen3_rerank_plugins import Qwen3Reranker
-from qwen3_rerank_plugins._records import as_markdown
+from qwen3_rerank_plugins._records.record import as_markdown
 from qwen3_rerank_plugins.evaluation import calibrate, evaluate, propose_threshold, record_of
 from qwen3_rerank_plugins.evaluation.picture import draw
 from qwen3_rerank_plugins.evaluation.report import grids_of, remarks_of

@@ -22,7 +22,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 
-from qwen3_rerank_plugins._records import as_table, make_record, note_circumstances, write_record
+from qwen3_rerank_plugins._records.record import as_table, make_record, note_circumstances, write_record
 from qwen3_rerank_plugins.engine.loading.placement import choose_placement
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from tests.load.expected_answers import TOLERANCE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from qwen3_rerank_plugins._records import Grid
+from qwen3_rerank_plugins._records.record import Grid
 
 
 def grids_of(record: Mapping[str, Any]) -> list[Grid]:

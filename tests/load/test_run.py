@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from qwen3_rerank_plugins._records import as_markdown, make_record
+from qwen3_rerank_plugins._records.record import as_markdown, make_record
 from qwen3_rerank_plugins.engine.model.runner import ModelRunner
 from qwen3_rerank_plugins.engine.ranking import probability
 from qwen3_rerank_plugins.engine.scheduling.scheduler import Scheduler

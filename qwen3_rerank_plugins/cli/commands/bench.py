@@ -12,7 +12,7 @@ import typer
 from qwen3_rerank_plugins.cli.options import EngineOptions, engine_options, in_output
 
 if TYPE_CHECKING:  # these import torch, which --help must not wait for
-    from qwen3_rerank_plugins._records import Grid, Record
+    from qwen3_rerank_plugins._records.record import Grid, Record
     from qwen3_rerank_plugins.bench.studies import Measurement, Study
 
 StudyName = Literal["speed", "memory"]
@@ -104,7 +104,7 @@ def run_and_show(
         measurements: the studies by name.
         grids_of: function that returns the tables of a record.
     """
-    from qwen3_rerank_plugins._records import write_record
+    from qwen3_rerank_plugins._records.record import write_record
     from qwen3_rerank_plugins.bench.studies import run_study
     from qwen3_rerank_plugins.cli.loading import quiet_libraries, warn_of_size
     from qwen3_rerank_plugins.cli.output import Screen, show_grids

@@ -32,7 +32,7 @@ def eval(
     """Measure nDCG, MRR, recall and MAP of judged sets, in their given order and reranked."""
     import asyncio
 
-    from qwen3_rerank_plugins._records import write_record
+    from qwen3_rerank_plugins._records.record import write_record
     from qwen3_rerank_plugins.cli.loading import load
     from qwen3_rerank_plugins.cli.output import Screen, show_record
     from qwen3_rerank_plugins.evaluation import record_of

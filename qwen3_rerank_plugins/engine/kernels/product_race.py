@@ -48,6 +48,11 @@ class ProductRates:
 
     rates: Mapping[Contender, float]
 
+    @property
+    def by_name(self) -> dict[str, float]:
+        """The rates by a name such as "onednn bfloat16"."""
+        return {f"{library} {str(dtype).removeprefix('torch.')}": rate for (library, dtype), rate in self.rates.items()}
+
     def best(self, dtype: torch.dtype) -> float:
         """Return the rate of the faster library in a dtype."""
         return max(rate for (_, factors), rate in self.rates.items() if factors == dtype)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qwen3_rerank_plugins import __version__
+from qwen3_rerank_plugins._records.processor import Processor, find_processor
 from qwen3_rerank_plugins.errors import MissingExtraError
 
 if TYPE_CHECKING:  # the command line prints tables, and its --help must not wait for torch
@@ -51,6 +52,8 @@ class Circumstances:
         dtype: dtype of the weights.
         subject: the model.
         packages: versions of the installed packages that matter.
+        processor: the processor of this machine.
+        gemm_rates: FLOP/s of one core in matrix products, by library and number format; empty if not measured.
     """
 
     version: str
@@ -61,6 +64,8 @@ class Circumstances:
     dtype: str
     subject: str
     packages: dict[str, str]
+    processor: Processor
+    gemm_rates: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,7 +84,11 @@ class Grid:
 
 
 def note_circumstances(
-    subject: str, device: torch.device, dtype: torch.dtype, packages: Sequence[str] = _PACKAGES
+    subject: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    packages: Sequence[str] = _PACKAGES,
+    gemm_rates: Mapping[str, float] | None = None,
 ) -> Circumstances:
     """Collect the circumstances; call this before measuring."""
     import torch
@@ -94,6 +103,8 @@ def note_circumstances(
         subject=subject,
         # torch with its build, "+cpu" or "+cu130", which the version of its wheel may leave out
         packages={"python": platform.python_version(), **_versions(packages), "torch": str(torch.__version__)},
+        processor=find_processor(),
+        gemm_rates=dict(gemm_rates or {}),
     )
 
 
@@ -140,10 +151,15 @@ def describe(record: Record) -> str:
         return around
     packages = ", ".join(f"{name} {version}" for name, version in around["packages"].items())
     commit = f"commit {around['commit']}" if around["commit"] else "no commit"
+    processor = f" ({_processor(around['processor'])})" if "processor" in around else ""
     return (
-        f"{around['subject']}; {around['dtype']} on {around['device']}, {around['threads']} threads; "
+        f"{around['subject']}; {around['dtype']} on {around['device']}{processor}, {around['threads']} threads; "
         f"{around['measured']}, version {around['version']}, {commit}; {packages}"
     )
+
+
+def _processor(processor: Record) -> str:
+    return ", ".join([processor["name"], *(flag.replace("_", "-").upper() for flag in processor["flags"])])
 
 
 def show_spread(spread: Record, form: str) -> str:
@@ -196,7 +212,7 @@ def _versions(packages: Sequence[str]) -> dict[str, str]:
 
 def _commit() -> str | None:
     """The commit of the working tree that holds the package, whatever the current folder is."""
-    folder = Path(__file__).parent
+    folder = Path(__file__).parents[1]
 
     def git(*arguments: str, cwd: Path) -> str:
         return subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True, check=True).stdout.strip()

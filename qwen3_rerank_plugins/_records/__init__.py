@@ -1,0 +1,1 @@
+"""The record of a measurement as JSON, and the tables printed from it."""
