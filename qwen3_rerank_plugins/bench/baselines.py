@@ -6,12 +6,14 @@ import importlib
 import importlib.util
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
+from qwen3_rerank_plugins.bench.exported import Exported, OnnxRuntime, OpenVino
+from qwen3_rerank_plugins.bench.prompts import PROMPT, encode_prompts, pairs_of
 from qwen3_rerank_plugins.bench.workloads import MAX_LENGTH
 from qwen3_rerank_plugins.engine.loading.loader import dtype_word
 from qwen3_rerank_plugins.engine.local import LocalScorer
@@ -77,7 +79,7 @@ class Card:
 
     def prepare(self, requests: Requests) -> None:
         """Choose batches of eight, or smaller ones whose logits fit into 4 GiB."""
-        longest = max(len(ids) for ids in self._encode([*_pairs(requests)]))
+        longest = max(map(len, encode_prompts(self._tokenizer, pairs_of(requests))))
         vocabulary = self._model.config.vocab_size
         logits = 1 if self._options else longest
         self._batch = max(1, min(8, 2**32 // (logits * vocabulary * self._model.dtype.itemsize)))
@@ -87,18 +89,13 @@ class Card:
     def score(self, requests: Requests) -> list[float]:
         """See `Baseline.score`."""
         found: list[float] = []
-        everything = list(_pairs(requests))
+        everything = pairs_of(requests)
         for start in range(0, len(everything), self._batch):
-            pairs = everything[start : start + self._batch]
-            inputs = self._tokenizer.pad({"input_ids": self._encode(pairs)}, return_tensors="pt").to(self._device)
+            ids = encode_prompts(self._tokenizer, everything[start : start + self._batch])
+            inputs = self._tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(self._device)
             logits = self._model(**inputs, **self._options).logits[:, -1]
             found.extend((logits[:, self._yes].float() - logits[:, self._no].float()).tolist())
         return found
-
-    def _encode(self, pairs: Sequence[tuple[str, str, str]]) -> list[list[int]]:
-        texts = [_PROMPT.format(instruction, query, document) for instruction, query, document in pairs]
-        ids: list[list[int]] = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
-        return ids
 
 
 class SentenceTransformers:
@@ -130,7 +127,7 @@ class SentenceTransformers:
         """See `Baseline.score`. All requests have the same instruction and go into one call."""
         (instruction,) = {request.instruction for request in requests}
         scores = self._encoder.predict(
-            [(query, document) for _, query, document in _pairs(requests)],
+            [(query, document) for _, query, document in pairs_of(requests)],
             prompt=instruction,
             activation_fn=torch.nn.Identity(),
             batch_size=self._batch,
@@ -165,7 +162,7 @@ class Vllm:
 
     def score(self, requests: Requests) -> list[float]:
         """See `Baseline.score`. The template is applied here, as in vLLM's documentation of the model."""
-        prompts = [_PROMPT.format(*pair).partition("<Document>: ") for pair in _pairs(requests)]
+        prompts = [PROMPT.format(*pair).partition("<Document>: ") for pair in pairs_of(requests)]
         answers = self._llm.score(
             [head for head, _, _ in prompts], [mark + document for _, mark, document in prompts], use_tqdm=False
         )
@@ -183,23 +180,23 @@ def make_baselines(
         "card": lambda: Card(folder, device, dtype, last_position_only=False),
         "vllm": lambda: Vllm(folder, dtype),
     }
-    needed = {"st": "sentence_transformers", "vllm": "vllm"}
+    if device.type == "cpu":
+        precision = "bf16" if dtype == torch.bfloat16 else "f32"
+        makers |= {
+            "openvino": lambda: Exported(folder, OpenVino(precision)),
+            "openvino-int8": lambda: Exported(folder, OpenVino(precision, int8_weights=True)),
+            "onnx": lambda: Exported(folder, OnnxRuntime()),
+            "onnx-int8": lambda: Exported(folder, OnnxRuntime(int8=True)),
+        }
+    needed = {
+        "st": "sentence_transformers",
+        "vllm": "vllm",
+        "openvino": "openvino",
+        "openvino-int8": "nncf",
+        "onnx": "onnxruntime",
+        "onnx-int8": "onnxruntime",
+    }
     return {name: make for name, make in makers.items() if name not in needed or _is_installed(needed[name])}
-
-
-_SUFFIX = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
-_PROMPT = (
-    "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
-    'provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n'
-    "<Instruct>: {}\n<Query>: {}\n<Document>: {}" + _SUFFIX
-)
-"""A second copy on purpose: baselines that used the engine's prompt would hide a mistake in it."""
-
-
-def _pairs(requests: Requests) -> Iterator[tuple[str, str, str]]:
-    for request in requests:
-        for document in request.documents:
-            yield request.instruction, request.query, document
 
 
 def _best_attention(device: torch.device, dtype: torch.dtype) -> str:
