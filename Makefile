@@ -6,7 +6,7 @@ BIN := .venv/bin
 # pins for the tools that build the environment itself
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help remote-check demo test test-fast test-lowest test-bare lint types wheel docs clean
+.PHONY: help remote-check demo test test-slow test-lowest test-bare lint types wheel docs clean
 
 # The target that plain `make` runs. A target is listed if its line ends in a comment that starts with ##.
 help:  ## List these targets.
@@ -20,11 +20,11 @@ demo: .venv/installed-demo  ## Install into .venv and rank real text with the bu
 # one process, as a debugger wants it.
 PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test: .venv/installed-dev  ## Run the whole suite; ARGS="..." goes to pytest.
-	$(PARALLEL) $(ARGS)
-
-test-fast: .venv/installed-dev  ## Run the suite without the tests marked slow.
+test: .venv/installed-dev  ## Run the tests of the package, some minutes; ARGS="..." goes to pytest.
 	$(PARALLEL) -m "not slow" $(ARGS)
+
+test-slow: .venv/installed-dev  ## Run the rest: every example of the docs, clusters, forks, load, benchmarks.
+	$(PARALLEL) -m slow $(ARGS)
 
 # Every direct dependency at its lowest allowed version, torch excepted: tools/write_floors.py says why.
 # Warnings are no errors here: they are what old packages get from newer ones that they stand on.

@@ -276,6 +276,7 @@ def in_a_process(program: str, **environment: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process and says what it uses")
 def test_memory_that_really_runs_out_in_a_pass_is_an_error_and_the_next_call_is_served() -> None:
     first, second = in_a_process(
@@ -286,6 +287,7 @@ def test_memory_that_really_runs_out_in_a_pass_is_an_error_and_the_next_call_is_
     assert second == "no error: 1"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process and says what it uses")
 def test_memory_that_really_runs_out_while_loading_is_no_fault_of_the_checkpoint(tmp_path: Path) -> None:
     folder = copy_of_the_demo(tmp_path)

@@ -13,6 +13,8 @@ import pytest
 from qwen3_rerank_plugins.errors import MissingExtraError
 from tests.optional import PARTIAL, REQUIRED, need
 
+pytestmark = pytest.mark.slow
+
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 GPU = "import torch; torch.cuda.get_device_capability = lambda *_: (9, 0); cuda = torch.device('cuda')"

@@ -220,6 +220,7 @@ print("served")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="address space is limited for real on Linux only")
 def test_a_machine_that_runs_out_of_memory_for_real_serves_on_in_smaller_passes(tmp_path: Path) -> None:
     from qwen3_rerank_plugins.engine.checkpoints.checkpoint import DEMO_FOLDER

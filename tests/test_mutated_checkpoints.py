@@ -17,6 +17,8 @@ from qwen3_rerank_plugins.engine.checkpoints.checkpoint import DEMO_FOLDER
 from qwen3_rerank_plugins.errors import NonFiniteScoreError, RerankError
 from tests.fuzzing import KINDS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 MUTATIONS = 25
 

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from qwen3_rerank_plugins import _registry as registry
 from qwen3_rerank_plugins import close_all
 from qwen3_rerank_plugins.engine.settings import EngineSettings
@@ -64,6 +66,7 @@ def test_releasing_what_was_never_acquired_takes_no_engine_from_others() -> None
     close_all()
 
 
+@pytest.mark.slow
 def test_while_the_interpreter_exits_no_engine_is_made_any_more() -> None:
     """Whoever still asks then is a daemon thread, or a cleanup like this one, which runs after the package's own."""
     program = """

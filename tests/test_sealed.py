@@ -15,6 +15,8 @@ from tests.cache import cache_with
 from tests.optional import need
 from tests.sealed import Sealed, run_sealed
 
+pytestmark = pytest.mark.slow
+
 QUERY = "What is the capital of China?"
 DOCUMENTS = ["Gravity pulls bodies towards each other.", "The capital of China is Beijing."]
 BEST_FIRST = [1, 0]

@@ -24,6 +24,8 @@ from tests.bundled_data import declaration, declaration_tasks
 from tests.langchain.embeddings import HashingEmbeddings
 from tests.llama_index.hashing import BagOfWords
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PROGRAMS = ["langchain_two_stages", "llama_index_two_stages"]
 QUERIES = 4

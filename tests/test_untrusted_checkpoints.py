@@ -21,6 +21,8 @@ from qwen3_rerank_plugins.errors import UnsupportedCheckpointError
 from tests.optional import need
 from tests.sealed import run_sealed
 
+pytestmark = pytest.mark.slow
+
 WAYS = {"straight from safetensors": None, "through transformers' own loading": "int8"}
 """Only unquantised weights on the CPU are read without transformers' own loading, which is what runs on every GPU."""
 

@@ -13,7 +13,10 @@ from qwen3_rerank_plugins.bench.subject import Subject, stored_as
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from tests.bench.conftest import SMALL
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process its own peak")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process its own peak"),
+]
 
 
 @pytest.mark.parametrize(("tokens", "document"), [(1024, 400), (1024, 934), (500, 7)])

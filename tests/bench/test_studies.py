@@ -69,6 +69,7 @@ def test_an_unknown_baseline_is_refused(subject: Subject) -> None:
         run_study(study, lambda _: None)
 
 
+@pytest.mark.slow
 def test_a_random_model_of_a_published_shape_is_made_and_deleted() -> None:
     with open_subject(None, "0.6b", 1, torch.bfloat16, None) as subject:
         assert subject.label == "0.6b, 1 of 28 layers, random weights"

@@ -18,6 +18,8 @@ from benchmarks.gpu_parts.parts import parts_for
 from benchmarks.gpu_parts.stage import Item, Stage
 from qwen3_rerank_plugins.errors import MissingExtraError
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["check", "kernels", "attention", "quantization", "profile", "memory", "independence", "loading", "latency"]
 
 

@@ -20,6 +20,8 @@ from qwen3_rerank_plugins.bench.subject import Subject
 from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.errors import SettingsError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

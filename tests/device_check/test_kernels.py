@@ -20,6 +20,8 @@ from qwen3_rerank_plugins.engine.settings import EngineSettings
 from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
 from qwen3_rerank_plugins.errors import SettingsError
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

@@ -12,6 +12,8 @@ from qwen3_rerank_plugins.device_check.check import Check
 from qwen3_rerank_plugins.device_check.run import DeviceCheck, dtypes_of, run_checks
 from tests.fake_cuda import FakeCuda
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

@@ -29,6 +29,8 @@ need("hatch_fancy_pypi_readme")
 from markdown_it import MarkdownIt  # noqa: E402
 from trove_classifiers import classifiers  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = "qwen3_rerank_plugins"
 VERSION = qwen3_rerank_plugins.__version__

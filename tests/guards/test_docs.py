@@ -22,6 +22,8 @@ from tests.environments import closure, make_environment, run_in
 from tests.optional import need, need_installed
 from tests.pages import EVERY_PAGE, PAGES, ROOT, label, read, reading_order
 
+pytestmark = pytest.mark.slow
+
 NAME = "qwen3_rerank_plugins"
 MakeEnvironment = Callable[[frozenset[Requirement]], Path]
 

@@ -20,6 +20,8 @@ from qwen3_rerank_plugins import errors
 from tests.optional import need
 from tests.pages import DOCS, ROOT, read
 
+pytestmark = pytest.mark.slow
+
 OUTSIDE = re.compile(r"(?:https?:)?//")
 PUBLIC = {
     "qwen3_rerank_plugins": ["Qwen3Reranker", "RankedDocument", "close_all"],

@@ -135,6 +135,7 @@ def in_another_process(pickled: bytes, question: str) -> Answers:
     return rank(pickle.loads(pickled), question)
 
 
+@pytest.mark.slow
 def test_a_pickle_ranks_in_a_spawned_process(compressor: Qwen3Rerank, questions: list[tuple[str, Answers]]) -> None:
     question, expected = questions[0]
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as processes:

@@ -74,6 +74,7 @@ def test_an_unknown_option_is_refused(compressor: Qwen3Rerank) -> None:
         Qwen3RerankRetriever(retriever=RunnableLambda(lambda _: []), reranker=compressor, top_k=3)  # type: ignore[call-arg]
 
 
+@pytest.mark.slow
 def test_it_needs_no_langchain_classic() -> None:
     code = (
         "import sys; sys.modules['langchain_classic'] = None; sys.modules['langchain_community'] = None\n"

@@ -114,6 +114,7 @@ def test_a_failed_call_leaves_the_reranker_usable() -> None:
     assert len(rank(postprocessor, QUERIES[0])) == 1
 
 
+@pytest.mark.slow
 def test_a_spawned_process_ranks_with_a_pickled_instance(shared: Qwen3Rerank, serial: list[Ranking]) -> None:
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         assert_same([pool.submit(rank, shared, QUERIES[7]).result(timeout=300)], serial[7:8])

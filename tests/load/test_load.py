@@ -27,6 +27,8 @@ from tests.load.results import LoadPlan, LoadResults
 from tests.load.run import run_load
 from tests.load.texts import Texts, gather_texts
 
+pytestmark = pytest.mark.slow
+
 QUERY = "What is the capital of China?"
 DOCUMENTS = ["Gravity pulls bodies together.", "The capital of China is Beijing.", "The capital of Japan is Tokyo.", ""]
 LONG = ["Long words about cities and capitals. " * 20 + str(number) for number in range(8)]

@@ -28,6 +28,8 @@ from tests.load.sampling import Sample, find_trend
 from tests.load.tables import grids_of
 from tests.load.texts import HOSTILE, gather_texts
 
+pytestmark = pytest.mark.slow
+
 QUESTION = Question(0, MANNERS[0], "query", ("a", "b", "a", ""), top_n=None)
 EXPECTED = Expected((1.0, 2.0, 1.0, -math.inf), (0, 7, 0, 0))
 TEXTS = gather_texts(None)

@@ -32,7 +32,7 @@ from tests.ray.test_fingerprint import replace_weights
 from tests.ray.test_partition_ranker import run, split
 from tests.requests import read_answers, some_requests, write_jsonl
 
-pytestmark = pytest.mark.filterwarnings(RAYS_OWN_WARNINGS)
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings(RAYS_OWN_WARNINGS)]
 
 
 @pytest.fixture(scope="module")

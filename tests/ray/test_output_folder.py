@@ -109,6 +109,7 @@ ANSWER = (
 )
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_within_a_part_is_told_and_the_job_goes_on_afterwards(tmp_path: Path) -> None:
     file = write_jsonl(tmp_path / "a.jsonl", some_requests(40))
     out = tmp_path / "out"

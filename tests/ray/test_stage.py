@@ -16,7 +16,7 @@ from qwen3_rerank_plugins.ray import Qwen3Rerank
 from tests.clusters import RAYS_OWN_WARNINGS, small_cluster
 from tests.requests import some_requests
 
-pytestmark = pytest.mark.filterwarnings(RAYS_OWN_WARNINGS)
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings(RAYS_OWN_WARNINGS)]
 
 
 @pytest.fixture(scope="module")

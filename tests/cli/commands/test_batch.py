@@ -19,6 +19,8 @@ from tests.cli.conftest import MODEL, Run, in_a_process, one_line
 from tests.clusters import actors_of
 from tests.requests import read_answers, some_requests, write_jsonl
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")

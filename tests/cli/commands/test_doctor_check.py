@@ -11,6 +11,8 @@ from qwen3_rerank_plugins.device_check import run as device_check
 from qwen3_rerank_plugins.device_check.check import Check
 from tests.cli.conftest import Run
 
+pytestmark = pytest.mark.slow
+
 CHECKS = [Check("kernels", 0.1, 0.5), Check("fa3", note="not installed")]
 
 

@@ -178,12 +178,14 @@ def test_a_prompt_without_room_names_the_line_of_the_set(run: Run, write: Write)
     assert "set.jsonl line 2: Template, instruction and query take" in one_line(done.stderr)
 
 
+@pytest.mark.slow
 def test_stdout_is_json_alone_and_stderr_is_silent_in_a_pipe(write: Write) -> None:
     done = in_a_process("rank", "--model", MODEL, "--json", write("set.jsonl", set_line(query="首都 😀")))
     assert (done.returncode, done.stderr) == (0, "")
     assert parsed(done.stdout)[0]["query"] == "首都 😀"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_a_terminal_gets_a_spinner_and_the_pipe_beside_it_json_alone(write: Write) -> None:
     import pty

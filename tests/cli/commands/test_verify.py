@@ -291,6 +291,7 @@ def test_a_query_without_room_names_the_golden_file(run: Run, golden_file: Path)
     assert f"{golden_file}, questions 1: Template, instruction and query take" in one_line(done.stderr)
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own_writes_and_checks(tmp_path: Path) -> None:
     file = str(tmp_path / "golden.json")
     recorded = in_a_process("verify", "--model", MODEL, "--record", file, "--query", "q", "-", input="one\ntwo\n")

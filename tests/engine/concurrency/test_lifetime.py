@@ -19,6 +19,8 @@ from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder
 from qwen3_rerank_plugins.errors import ClosedError
 from tests.optional import need
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 540
 """Seconds after which a program has hung."""
 

@@ -154,6 +154,7 @@ def test_a_child_forked_while_lanes_are_full_has_lanes_of_its_own(gate: Gate) ->
     assert [future.result(LIMIT) for future in held] == ["through"] * (THREADS + 1)
 
 
+@pytest.mark.slow
 def test_the_interpreter_exits_cleanly_while_calls_are_tokenized() -> None:
     program = """
 import asyncio

@@ -13,6 +13,8 @@ import pytest
 
 from tests.optional import need
 
+pytestmark = pytest.mark.slow
+
 if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
     pytest.skip("the development environment has Triton on Linux with x86-64 only", allow_module_level=True)
 need("triton")

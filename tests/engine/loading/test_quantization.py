@@ -216,6 +216,7 @@ def fresh(program: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_who_does_not_quantise_imports_no_library_for_it() -> None:
     program = (
         "import sys; from qwen3_rerank_plugins import Qwen3Reranker; from qwen3_rerank_plugins.cli.loading import *\n"
@@ -228,6 +229,7 @@ def test_who_does_not_quantise_imports_no_library_for_it() -> None:
     assert (done.stdout, done.stderr) == ("True False\n", "")  # it would write a line about a package it misses
 
 
+@pytest.mark.slow
 def test_the_library_fetches_no_kernel_from_the_hub_and_kernels_is_there_afterwards(tmp_path: Path) -> None:
     (tmp_path / "kernels.py").write_text("def get_kernel(*a, **k): print('fetched')\n", encoding="utf-8")
     program = (

@@ -20,6 +20,8 @@ from qwen3_rerank_plugins._printable import logger
 from qwen3_rerank_plugins.engine.loading.quiet import quiet_libraries
 from tests.sealed import run_sealed
 
+pytestmark = pytest.mark.slow
+
 
 def draw(stream: io.StringIO) -> None:
     for _ in tqdm(range(3), file=stream, disable=False):

@@ -61,6 +61,7 @@ def test_fused_hidden_states_equal_those_of_whole_prompts(
     torch.testing.assert_close(found, one_by_one(model, random_requests()), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernels", [TorchKernels(), TritonKernels()], ids=["torch", "triton interpreted"])
 def test_in_bfloat16_the_fused_pass_is_as_close_to_float32_as_the_plain_one(
     kernels: LayerKernels, checkpoint: Callable[[str], Path]

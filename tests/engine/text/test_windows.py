@@ -56,6 +56,7 @@ def test_windows_hold_everything_and_each_fits(encoder: PromptEncoder, text: str
     assert all(tokens(encoder, text[slice(*span)]) <= max_tokens for span in spans)
 
 
+@pytest.mark.slow
 def test_windows_of_real_text_in_many_scripts_hold_everything(encoder: PromptEncoder, data: Path) -> None:
     rows = (data / "text" / "udhr_multiscript.jsonl").read_text(encoding="utf-8").splitlines()
     for row in rows:
