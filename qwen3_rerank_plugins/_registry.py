@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
-import os
 import threading
 import weakref
 from collections.abc import Callable
 from typing import Any, Protocol, Self, TypeVar
 
+from qwen3_rerank_plugins.engine.concurrency.forks import at_fork
 from qwen3_rerank_plugins.engine.concurrency.lifetime import inside_a_call, run_outside
 from qwen3_rerank_plugins.engine.local import LocalScorer
 from qwen3_rerank_plugins.engine.scorer import Scorer
@@ -221,5 +221,5 @@ def _forget_the_parent() -> None:
     _entries, _lock = {}, threading.RLock()
 
 
-os.register_at_fork(after_in_child=_forget_the_parent)
+at_fork(after_in_child=_forget_the_parent)
 atexit.register(_close_for_good)

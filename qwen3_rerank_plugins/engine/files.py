@@ -151,8 +151,8 @@ def _describe_denial(path: Path) -> str:
 def _user() -> str:
     try:
         return repr(getpass.getuser())
-    except (OSError, KeyError):  # a container may run under a user ID without a name
-        return str(os.geteuid())
+    except (OSError, KeyError, ImportError):  # a container may run under a user ID without a name
+        return str(os.geteuid()) if hasattr(os, "geteuid") else "?"
 
 
 def _owner(path: Path) -> str:

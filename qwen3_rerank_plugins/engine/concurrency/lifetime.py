@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import concurrent.futures.thread  # noqa: F401  # registers its exit hook before ours, so that ours runs first
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Iterator
 
+from qwen3_rerank_plugins.engine.concurrency.forks import at_fork
 from qwen3_rerank_plugins.errors import ClosedError
 
 _loading = threading.RLock()
@@ -108,7 +108,7 @@ def _reset_in_child() -> None:
     _postponed.clear()
 
 
-os.register_at_fork(before=_loading.acquire, after_in_parent=_loading.release, after_in_child=_reset_in_child)
+at_fork(before=_loading.acquire, after_in_parent=_loading.release, after_in_child=_reset_in_child)
 try:
     # `atexit` is too late, because thread pools refuse work by then; the standard library has no other earlier hook
     threading._register_atexit(_finish_loading)  # type: ignore[attr-defined]

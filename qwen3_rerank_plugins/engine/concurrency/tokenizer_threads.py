@@ -13,12 +13,12 @@ from __future__ import annotations
 import collections
 import contextvars
 import dataclasses
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from qwen3_rerank_plugins.engine.concurrency.forks import at_fork
 from qwen3_rerank_plugins.engine.concurrency.threads import start_thread
 from qwen3_rerank_plugins.errors import ThreadStartError
 
@@ -107,4 +107,4 @@ class TokenizerThreads:
 
 
 tokenizer_threads = TokenizerThreads()
-os.register_at_fork(after_in_child=tokenizer_threads.reset)
+at_fork(after_in_child=tokenizer_threads.reset)
