@@ -72,6 +72,14 @@ def count_flops(requests: Sequence[TokenizedRequest], shape: Shape, budget: int)
     return 2.0 * shape.layer_parameters * tokens + 4.0 * shape.layers * shape.heads * shape.head_dim * pairs
 
 
+def count_card_flops(requests: Sequence[TokenizedRequest], shape: Shape) -> float:
+    """Return the FLOPs of the model card's script without padding: whole prompts, and the logits of every position."""
+    lengths = [len(r.prefix) + len(r.document_ids[document]) for r in requests for document in r.inverse_index]
+    layers = 2.0 * shape.layer_parameters * sum(lengths)
+    attention = 4.0 * shape.layers * shape.heads * shape.head_dim * sum(map(_causal, lengths))
+    return layers + attention + 2.0 * shape.vocabulary * shape.hidden * sum(lengths)
+
+
 def measure_gemm_rate(shape: Shape, dtype: torch.dtype, device: torch.device) -> float:
     """Return the FLOP/s of the MLP's matrix product [rows, hidden] x [hidden, intermediate].
 

@@ -15,6 +15,7 @@ def grids_of(record: Record) -> list[Grid]:
 
 def _speed(results: Record) -> list[Grid]:
     rows, work, notes = [], [], []
+    bounded = all("card_flops" in workload for workload in results["workloads"])  # not in earlier records
     for workload in results["workloads"]:
         tokens = workload["tokens"]
         work.append(
@@ -27,6 +28,7 @@ def _speed(results: Record) -> list[Grid]:
                 f"{tokens['unique']:,}",
                 f"{tokens['passes']}",
                 f"{workload['flops'] / 1e12:.2f}",
+                *((f"{workload['card_flops'] / workload['flops']:.1f}",) if bounded else ()),
             )
         )
         rows += [(workload["name"], *_speed_cells(row)) for row in workload["rows"]]
@@ -41,7 +43,7 @@ def _speed(results: Record) -> list[Grid]:
         Grid("How the implementations ran", ("implementation", "settings"), tuple(notes)),
         Grid(
             f"Workloads, in tokens; measured GEMM rate {rate:.3g} TFLOP/s",
-            ("workload", "queries", "mean", "naive", "padded", "unique", "batches", "TFLOP"),
+            ("workload", "queries", "mean", "naive", "padded", "unique", "batches", "TFLOP", *("card",) * bounded),
             tuple(work),
         ),
     ]

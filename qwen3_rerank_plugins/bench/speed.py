@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer
 
 from qwen3_rerank_plugins.bench.baselines import make_baselines
-from qwen3_rerank_plugins.bench.cost import TokenCount, count_flops, count_tokens, measure_gemm_rate
+from qwen3_rerank_plugins.bench.cost import TokenCount, count_card_flops, count_flops, count_tokens, measure_gemm_rate
 from qwen3_rerank_plugins.bench.stopwatch import (
     Measured,
     Spread,
@@ -60,7 +60,13 @@ class SpeedRow:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WorkloadResults:
-    """One workload: its size, its cost, and the time of each implementation."""
+    """One workload: its size, its cost, and the time of each implementation.
+
+    Attributes:
+        flops: FLOPs of the unique tokens, which ours computes.
+        card_flops: FLOPs of the model card's script. Divided by `flops`, they are how many times as fast as the script
+            an implementation can be without a higher rate of FLOPs.
+    """
 
     name: str
     rounds: int
@@ -69,6 +75,7 @@ class WorkloadResults:
     mean_tokens: float
     tokens: TokenCount
     flops: float
+    card_flops: float
     rows: tuple[SpeedRow, ...]
 
 
@@ -156,6 +163,7 @@ def measure_speed(
                 mean_tokens=sum(lengths) / len(lengths),
                 tokens=count_tokens(tokenized, budget),
                 flops=flops,
+                card_flops=count_card_flops(tokenized, subject.shape),
                 rows=tuple(
                     _row(implementation, scorer.note, workload, turns, flops / gemm_rate)
                     for implementation, scorer in implementations.items()

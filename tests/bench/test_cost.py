@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen3_rerank_plugins.bench.cost import count_flops, count_tokens, measure_gemm_rate
+from qwen3_rerank_plugins.bench.cost import count_card_flops, count_flops, count_tokens, measure_gemm_rate
 from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
 from tests.bench.conftest import SMALL
 
@@ -50,6 +50,16 @@ def test_unique_tokens_are_never_more_than_naive_ones_and_padded_ones_never_fewe
     assert counted.naive == sum(prefix + document for prefix, tails in sizes for document in tails)
     assert counted.unique == sum(prefix + sum(tails) for prefix, tails in sizes)
     assert counted.passes == 1
+
+
+@given(lengths)
+def test_the_script_of_the_card_computes_every_prompt_whole_and_the_logits_of_every_position(
+    sizes: list[tuple[int, list[int]]],
+) -> None:
+    prompts = [(prefix, [document]) for prefix, tails in sizes for document in tails]
+    layers = sum(count_flops(requests_of([prompt]), SMALL, budget=10_000) for prompt in prompts)
+    logits = 2 * SMALL.vocabulary * SMALL.hidden * sum(prefix + document for prefix, (document,) in prompts)
+    assert count_card_flops(requests_of(sizes), SMALL) == layers + logits
 
 
 def test_padding_goes_by_batches_of_sorted_prompts() -> None:
