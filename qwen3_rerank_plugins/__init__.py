@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from qwen3_rerank_plugins.errors import MissingExtraError as MissingExtraError
     from qwen3_rerank_plugins.errors import NonFiniteScoreError as NonFiniteScoreError
     from qwen3_rerank_plugins.errors import NoRoomError as NoRoomError
+    from qwen3_rerank_plugins.errors import OverloadedError as OverloadedError
     from qwen3_rerank_plugins.errors import PassError as PassError
     from qwen3_rerank_plugins.errors import RemoteAnswerError as RemoteAnswerError
     from qwen3_rerank_plugins.errors import RemoteError as RemoteError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from qwen3_rerank_plugins.errors import RemoteUnreachableError as RemoteUnreachableError
     from qwen3_rerank_plugins.errors import RequestError as RequestError
     from qwen3_rerank_plugins.errors import RerankError as RerankError
+    from qwen3_rerank_plugins.errors import RerankTimeoutError as RerankTimeoutError
     from qwen3_rerank_plugins.errors import ScoringError as ScoringError
     from qwen3_rerank_plugins.errors import SettingsError as SettingsError
     from qwen3_rerank_plugins.errors import ThreadStartError as ThreadStartError
@@ -53,6 +55,7 @@ __all__ = [
     "MissingExtraError",
     "NoRoomError",
     "NonFiniteScoreError",
+    "OverloadedError",
     "PassError",
     "Qwen3Reranker",
     "RankedDocument",
@@ -63,6 +66,7 @@ __all__ = [
     "RemoteUnreachableError",
     "RequestError",
     "RerankError",
+    "RerankTimeoutError",
     "ScoringError",
     "SettingsError",
     "ThreadStartError",
