@@ -16,8 +16,8 @@ def admit(
 ) -> None:
     """Let a call in, or raise.
 
-    A call is let in, whatever its size, if fewer tokens wait than its limit. Its later requests are then let in as well.
-    A small request counts only the small ones before it, because large ones do not hold it up.
+    A call is let in, whatever its size, if fewer tokens wait than its limit, and so are its later requests. A small
+    request counts only the small ones before it, because large ones do not hold it up.
 
     Args:
         call: the call, with its limit.
