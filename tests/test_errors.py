@@ -29,6 +29,7 @@ from qwen3_rerank_plugins.errors import (
     RemoteUnreachableError,
     fresh,
 )
+from tests.held_engine import HeldEngine
 from tests.optional import need
 from tests.refused_threads import no_more_threads
 
@@ -143,6 +144,17 @@ def a_server_without_the_template(_: Path, __: pytest.MonkeyPatch) -> None:
     rank_on_a_server("only joins", probe=True)
 
 
+def a_call_that_is_late(_: Path, __: pytest.MonkeyPatch) -> None:
+    with HeldEngine(), Qwen3Reranker("demo", timeout=0.1) as reranker:
+        reranker.rank("a question", ["some text"])
+
+
+def a_call_too_many(_: Path, __: pytest.MonkeyPatch) -> None:
+    with HeldEngine() as engine, Qwen3Reranker("demo", max_waiting_tokens=10) as reranker:
+        engine.queue_a_request()
+        reranker.rank("a question", ["some text"])
+
+
 def a_batch_that_no_node_can_read(folder: Path, _: pytest.MonkeyPatch) -> None:
     need("ray")
     from tests.ray.test_partition_ranker import failure_of, run, split
@@ -204,6 +216,8 @@ PROVOKED: dict[str, tuple[Callable[[Path, pytest.MonkeyPatch], None], str]] = {
     "NonFiniteScoreError": (infinite_weights, r"for 1 of 1 document \(positions 0\).* NaN or infinity, in 'model"),
     "DeviceMemoryError": (memory_for_nothing, r"A batch of \d+ tokens .* ran out of device memory: tried .* Lower"),
     "PassError": (a_broken_kernel, "RuntimeError: the kernel fell over.*The cause is attached: report it with that"),
+    "RerankTimeoutError": (a_call_that_is_late, r"within its timeout of 0.1 seconds: it waited for .*\. Raise timeout"),
+    "OverloadedError": (a_call_too_many, r"tokens are waiting, and max_waiting_tokens=10 allows 10\. .* Call again"),
     "BatchError": (a_batch_that_no_node_can_read, "cannot read .*: No such file.* every node must see requests"),
     "RemoteUnreachableError": (a_server_that_is_not_there, "could not be asked, 4 times: .*Check that the server runs"),
     "RemoteRefusedError": (a_server_that_wants_a_key, "status 401: the server wants an api_key"),
@@ -314,6 +328,10 @@ OTHERS = {
     "typer.BadParameter": "typer words it",
     "start_refused": "it makes errors of the tree",
     "self._refusal": "it makes errors of the tree",
+    "call.late_error": "it makes errors of the tree",
+    "self.late_error": "it makes errors of the tree",
+    "late": "it makes errors of the tree",
+    "min": "it chooses among errors of the tree",
 }
 INNER = {
     ("engine/scheduling/planned_batch.py", "ValueError"),  # becomes a PassError in the scheduler
@@ -407,6 +425,8 @@ class _PlaceError(RerankError):
         NonFiniteScoreError("not finite", [3]),
         RemoteRefusedError("refused", status=503, retry_after=1.5),
         RemoteUnreachableError("nobody there", again=False),
+        errors.RerankTimeoutError("late", waiting_seconds=1.5, computing_seconds=0.5),
+        errors.OverloadedError("too much", retry_after=2.5),
         MissingExtraError("ray", "ray"),
         DeviceMemoryError("no memory"),
         _PlaceError("batch", row=4),

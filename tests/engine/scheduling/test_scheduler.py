@@ -109,7 +109,7 @@ def test_no_more_requests_share_a_pass_than_are_good_company(device: Device) -> 
     futures += [submit(worker, one) for one in asked]
     device.open.set()
     assert [future.result(LIMIT) for future in futures[1:]] == [expected(one) for one in asked]
-    assert device.served == [{1}, {2, 3, 4}, {5}, {6, 7}]
+    assert device.served == [{1}, {2, 3, 4}, {6, 7}, {5}, {5}]  # one request fills at most four times as much
     assert all(plan.tokens <= 30 for plan in device.plans if len(plan.slices) > 1)
 
 
@@ -368,12 +368,12 @@ def test_a_pass_that_gives_too_few_or_too_many_scores_leaves_nobody_waiting(
     device.open.clear()
     submit(worker, request(1, 5))
     assert device.entered.acquire(timeout=LIMIT)
-    worker._engine = LoadedEngine(lambda *_: [1.0] * count, device.budget)
+    worker.engine = LoadedEngine(lambda *_: [1.0] * count, device.budget)
     bad = submit(worker, request(2, 5, 6))
     device.open.set()
     with pytest.raises(PassError, match=f"{count} scores for 2 documents"):
         bad.result(LIMIT)
-    worker._engine = LoadedEngine(device, device.budget)
+    worker.engine = LoadedEngine(device, device.budget)
     assert submit(worker, request(3, 5)).result(LIMIT) == expected(request(3, 5))
 
 
