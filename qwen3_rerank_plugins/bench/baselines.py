@@ -188,15 +188,18 @@ def make_baselines(
             "onnx": lambda: Exported(folder, OnnxRuntime()),
             "onnx-int8": lambda: Exported(folder, OnnxRuntime(int8=True)),
         }
-    needed = {
-        "st": "sentence_transformers",
-        "vllm": "vllm",
-        "openvino": "openvino",
-        "openvino-int8": "nncf",
-        "onnx": "onnxruntime",
-        "onnx-int8": "onnxruntime",
-    }
-    return {name: make for name, make in makers.items() if name not in needed or _is_installed(needed[name])}
+    return {name: make for name, make in makers.items() if all(map(_is_installed, _NEEDED.get(name, ())))}
+
+
+_NEEDED = {
+    "st": ("sentence_transformers",),
+    "vllm": ("vllm",),
+    "openvino": ("openvino",),
+    "openvino-int8": ("openvino", "nncf"),
+    "onnx": ("onnxruntime", "onnxscript"),
+    "onnx-int8": ("onnxruntime", "onnxscript"),
+}
+"""The packages of the baselines."""
 
 
 def _best_attention(device: torch.device, dtype: torch.dtype) -> str:

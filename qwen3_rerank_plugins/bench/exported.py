@@ -7,6 +7,7 @@ Before one of them is timed, it must agree with the same module in torch.
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -142,13 +143,11 @@ class OpenVino:
 
     def export(self, module: nn.Module, example: Inputs, folder: Path) -> Run:
         """See `Runtime.export`."""
-        import openvino
-
+        openvino = importlib.import_module("openvino")
         with torch.no_grad():
             model = openvino.convert_model(module, example_input=example)
         if self._int8_weights:
-            import nncf
-
+            nncf = importlib.import_module("nncf")
             model = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_ASYM)
         hints = {
             "INFERENCE_PRECISION_HINT": self._precision,
@@ -168,8 +167,7 @@ class OnnxRuntime:
 
     def export(self, module: nn.Module, example: Inputs, folder: Path) -> Run:
         """See `Runtime.export`."""
-        import onnxruntime
-
+        onnxruntime = importlib.import_module("onnxruntime")
         names = ["ids", "mask"]
         file = folder / "model.onnx"
         axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
@@ -184,10 +182,9 @@ class OnnxRuntime:
             dynamic_shapes=(axes, axes),
         )
         if self._int8:
-            from onnxruntime.quantization import QuantType, quantize_dynamic
-
-            quantize_dynamic(file, folder / "int8.onnx", weight_type=QuantType.QInt8, use_external_data_format=True)
-            file = folder / "int8.onnx"
+            tools = importlib.import_module("onnxruntime.quantization")
+            whole, file = file, folder / "int8.onnx"
+            tools.quantize_dynamic(whole, file, weight_type=tools.QuantType.QInt8, use_external_data_format=True)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
