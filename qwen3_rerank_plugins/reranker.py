@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from qwen3_rerank_plugins import _plain_values as plain
 from qwen3_rerank_plugins._options import UNSET, Unset, check_max_length, check_min_score, check_top_n, resolve
 from qwen3_rerank_plugins._registry import EngineUser
+from qwen3_rerank_plugins.engine.cache_setting import DEFAULT_CACHE_BYTES
 from qwen3_rerank_plugins.engine.model_name import ModelName
 from qwen3_rerank_plugins.engine.ranking import (
     PairGroup,
@@ -82,6 +83,9 @@ class Qwen3Reranker(EngineUser):
         threads: CPU threads of a model on the CPU; "auto" depends on this process's cores, quota and affinity and on
             the size of the model. Only the engine's thread is set, never those of your program.
         compile: compile the layers with torch.compile, on CUDA in place of the fused kernels.
+        cache: where scores are kept, so that a pair is not computed twice: None, "memory", or the path of an SQLite
+            file. Rerankers that differ in it do not share a model.
+        cache_bytes: most bytes that the scores may take there, about; those not used for longest are dropped first.
         cache_dir: hub cache folder.
         local_files_only: never use the network.
         token: hub access token.
@@ -121,6 +125,8 @@ class Qwen3Reranker(EngineUser):
         max_batch_tokens: int | Literal["auto"] = "auto",
         threads: int | Literal["auto"] = "auto",
         compile: bool = False,
+        cache: str | Path | None = None,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
         cache_dir: str | Path | None = None,
         local_files_only: bool = False,
         token: str | None = None,

@@ -22,6 +22,7 @@ from qwen3_rerank_plugins.engine.scheduling.queued_request import ResultBuilder
 from qwen3_rerank_plugins.engine.scheduling.replicas import Replicas, ShardCollector, request_of
 from qwen3_rerank_plugins.engine.scheduling.scheduler import Scheduler
 from qwen3_rerank_plugins.engine.scheduling.sharding import Shard
+from qwen3_rerank_plugins.engine.score_cache.open_cache import open_cache
 from qwen3_rerank_plugins.engine.scorer import Scores, blank_scores, check_process
 from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, EngineSettings
 from qwen3_rerank_plugins.engine.text.encoding import EncodedRequest, encode_request
@@ -47,6 +48,7 @@ class LocalScorer:
         self._limit_noted = False
         self._schedulers = [self._make_scheduler(number) for number in range(len(settings.replicas))]
         self._replicas = self._schedulers[0] if len(self._schedulers) == 1 else Replicas(self._schedulers)
+        self._cache = open_cache(settings, self._predict_numerics)
 
     def submit(self, request: RerankRequest) -> Future[Scores]:
         """Tokenize on the caller's thread and queue the request; see `Scorer.submit`."""
@@ -59,7 +61,10 @@ class LocalScorer:
             scores = encoded.scores(log_odds, rescored)
             return scores if all(map(math.isfinite, log_odds)) else self._add_damage(scores)
 
-        return self._submit(encoded.tokens, finish, float32_fallback=request.on_nonfinite == "float32")
+        submit = functools.partial(self._submit, float32_fallback=request.on_nonfinite == "float32")
+        if self._cache is None:
+            return submit(encoded.tokens, finish)
+        return self._cache.score(encoded.tokens, request.on_nonfinite, finish, submit)
 
     def warmup(self) -> None:
         """Load the tokenizer, and load the weights and run one batch on every device."""
@@ -85,6 +90,8 @@ class LocalScorer:
         """See `Scorer.close`."""
         if os.getpid() == self._process:
             self._replicas.close()
+            if self._cache is not None:
+                self._cache.close()
             trim_malloc()
 
     def _add_damage(self, scores: Scores) -> Scores:
@@ -103,6 +110,8 @@ class LocalScorer:
             if self._opened is None:
                 refuse_at_exit()
                 checkpoint = find_checkpoint(self._settings)
+                if self._cache is not None:
+                    self._cache.identity.opened(checkpoint)
                 with loading_alone():  # a child forked meanwhile would wait for the library's half-made state for ever
                     encoder = PromptEncoder(checkpoint.tokenizer_file)
                 self._opened = checkpoint, encoder
@@ -163,7 +172,17 @@ class LocalScorer:
         """Load the engine of one replica, on its scheduler's thread."""
         checkpoint, encoder = self._open()
         with closed_at_exit(), loading_alone():
-            return self._load_alone(number, checkpoint, encoder)
+            engine = self._load_alone(number, checkpoint, encoder)
+        if self._cache is not None:
+            self._cache.identity.loaded(number, engine.numerics)
+        return engine
+
+    def _predict_numerics(self, number: int) -> str:
+        """See `EngineIdentity`."""
+        with closed_at_exit(), loading_alone():
+            from qwen3_rerank_plugins.engine.loading.placement import choose_placement
+
+            return choose_placement(self._settings.replicas[number], self._open()[0]).numerics
 
     def _load_alone(self, number: int, checkpoint: Checkpoint, encoder: PromptEncoder) -> LoadedEngine:
         """Load while no other thread loads. Torch is first imported here."""

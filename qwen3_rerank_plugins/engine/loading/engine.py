@@ -81,6 +81,7 @@ def load_engine(
         max_merged_tokens=placement.rows_at_once,
         float32_fallback=_float32_runner(loaded, head, shape),
         pipeline=run if placement.device.type == "cuda" else None,
+        numerics=placement.numerics,
     )
 
 

@@ -42,6 +42,7 @@ class LoadedEngine:
         float32_fallback: runs one batch in float32, for scores that overflowed in 16 bits; None where the model runs in
             float32 already.
         pipeline: replaces `run` on a device that computes while the host prepares the next batch.
+        numerics: what decides how scores are rounded, see `Placement.numerics`.
     """
 
     run: RunBatch
@@ -49,3 +50,4 @@ class LoadedEngine:
     max_merged_tokens: int | None = None
     float32_fallback: RunBatch | None = None
     pipeline: BatchPipeline | None = None
+    numerics: str = ""

@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -52,6 +52,12 @@ class TokenizedRequest:
     document_ids: tuple[Ids, ...]
     inverse_index: tuple[int, ...]
     truncated_tokens: tuple[int, ...]
+
+    def only(self, documents: Sequence[int]) -> TokenizedRequest:
+        """Return a request with the entries of `document_ids` at these positions."""
+        count = len(documents)
+        ids = tuple(self.document_ids[document] for document in documents)
+        return TokenizedRequest(self.prefix, ids, tuple(range(count)), (0,) * count)
 
 
 class PromptEncoder:
