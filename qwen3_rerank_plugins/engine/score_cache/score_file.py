@@ -89,7 +89,7 @@ class ScoreFile:
             with transaction(connection):
                 for statement in ("DELETE FROM scores", "DELETE FROM digests", "UPDATE entries SET count = 0"):
                     connection.execute(statement)
-            connection.execute("PRAGMA incremental_vacuum").fetchall()
+            _give_back_free_pages(connection)
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def move_aside(self) -> Path | None:
@@ -135,7 +135,11 @@ class ScoreFile:
         pragmas = ("page_size", "page_count", "freelist_count")
         size, pages, free = (connection.execute(f"PRAGMA {name}").fetchall()[0][0] for name in pragmas)
         if free and size * pages > self._limit:
-            connection.execute("PRAGMA incremental_vacuum").fetchall()
+            _give_back_free_pages(connection)
+
+
+def _give_back_free_pages(connection: sqlite3.Connection) -> None:
+    connection.executescript("PRAGMA incremental_vacuum")  # `execute` would stop after the first page
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
