@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import threading
 import time
@@ -144,12 +145,13 @@ def test_a_file_of_another_version_is_left_as_it_is(
     check_switched_off(path, caplog, "version 1, and this package reads version 2")
 
 
-@pytest.mark.parametrize("name", ["folder", "missing/scores.db"])
+@pytest.mark.parametrize("name", ["folder", "missing/scores.db", "pipe"])
 def test_a_path_that_cannot_be_written_switches_the_cache_off_with_one_warning(
     name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "folder").mkdir()
-    check_switched_off(tmp_path / name, caplog, "unable to open database file" if "/" in name else "not a file")
+    os.mkfifo(tmp_path / "pipe")
+    check_switched_off(tmp_path / name, caplog, "it is not a file" if name == "pipe" else "unable to open")
 
 
 def check_switched_off(path: Path, caplog: pytest.LogCaptureFixture, reason: str) -> None:
