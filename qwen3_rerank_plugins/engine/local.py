@@ -64,7 +64,7 @@ class LocalScorer:
         submit = functools.partial(self._submit, float32_fallback=request.on_nonfinite == "float32")
         if self._cache is None:
             return submit(encoded.tokens, finish)
-        return self._cache.score(encoded.tokens, request.on_nonfinite, finish, submit)
+        return self._cache.look_up(encoded.tokens, request.on_nonfinite).score(finish, submit)
 
     def warmup(self) -> None:
         """Load the tokenizer, and load the weights and run one batch on every device."""

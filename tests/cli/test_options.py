@@ -13,7 +13,9 @@ from tests.optional import need
 
 
 def test_the_groups_name_every_field_exactly_once() -> None:
-    assert sorted(ENGINE + CACHE + SCORING + SERVER) == sorted(field.name for field in dataclasses.fields(EngineOptions))
+    assert sorted(ENGINE + CACHE + SCORING + SERVER) == sorted(
+        field.name for field in dataclasses.fields(EngineOptions)
+    )
 
 
 def test_a_command_has_the_options_in_place_of_engine() -> None:

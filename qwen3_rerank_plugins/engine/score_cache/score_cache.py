@@ -7,6 +7,7 @@ need no place in the key.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 from array import array
@@ -27,7 +28,7 @@ Submit = Callable[[TokenizedRequest, Finish[Result]], Future[Result]]
 
 
 class ScoreCache:
-    """Computes only those scores of a request that are not known.
+    """Finds the scores of a request that are known, and keeps those that are computed.
 
     Args:
         store: keeps the scores.
@@ -38,53 +39,71 @@ class ScoreCache:
         self._store = store
         self.identity = identity
 
-    def score(
-        self, tokens: TokenizedRequest, on_nonfinite: str, finish: Finish[Result], submit: Submit[Result]
-    ) -> Future[Result]:
-        """Return the result of a request. What is known is not queued, and nothing is if everything is known.
+    def look_up(self, tokens: TokenizedRequest, on_nonfinite: str) -> Lookup:
+        """Return what is known of a request; see `RerankRequest` for `on_nonfinite`, which is part of the keys."""
+        identity = self.identity.current()
+        keys = [] if identity is None else keys_of(tokens, identity, on_nonfinite)
+        found = self._store.get(keys) if keys else {}
+        known = {document: found[key] for document, key in enumerate(keys) if key in found}
+        return Lookup(self, tokens, on_nonfinite, known)
+
+    def keep(self, tokens: TokenizedRequest, on_nonfinite: str, computed: Mapping[int, CachedScore]) -> None:
+        """Keep the scores that are finite, under the identity that the engine has now that it is loaded."""
+        finite = {document: score for document, score in computed.items() if math.isfinite(score.log_odds)}
+        identity = self.identity.current() if finite else None
+        if identity is not None:
+            keys = keys_of(tokens.only(list(finite)), identity, on_nonfinite)
+            self._store.put(dict(zip(keys, finite.values(), strict=True)))
+
+    def close(self) -> None:
+        """Write what was computed, and find nothing any more."""
+        self._store.close()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lookup:
+    """A request, and what the cache knows of it.
+
+    Attributes:
+        cache: where it was looked up.
+        tokens: the request.
+        on_nonfinite: see `RerankRequest`.
+        known: the scores that were found, by positions in `tokens.document_ids`.
+    """
+
+    cache: ScoreCache
+    tokens: TokenizedRequest
+    on_nonfinite: str
+    known: dict[int, CachedScore]
+
+    def score(self, finish: Finish[Result], submit: Submit[Result]) -> Future[Result]:
+        """Return the result of the request. What is known is not queued, and nothing is if everything is known.
 
         Args:
-            tokens: the request.
-            on_nonfinite: part of the keys, see `RerankRequest`.
             finish: builds the result from all log-odds.
             submit: queues the documents whose scores are missing.
         """
-        identity = self.identity.current()
-        if identity is None:
-            return submit(tokens, finish)
-        keys = keys_of(tokens, identity, on_nonfinite)
-        known = self._store.get(keys)
-        missing = [document for document, key in enumerate(keys) if key not in known]
+        count = len(self.tokens.document_ids)
+        missing = [document for document in range(count) if document not in self.known]
 
         def complete(log_odds: Sequence[float], rescored: Collection[int]) -> Result:
             computed = {
                 document: CachedScore(found, position in rescored)
                 for position, (document, found) in enumerate(zip(missing, log_odds, strict=True))
             }
-            self._keep(tokens, on_nonfinite, computed)
-            scores = [computed.get(document) or known[key] for document, key in enumerate(keys)]
+            self.cache.keep(self.tokens, self.on_nonfinite, computed)
+            whole = self.known | computed
+            scores = [whole[document] for document in range(count)]
             return finish(
                 tuple(score.log_odds for score in scores),
                 [document for document, score in enumerate(scores) if score.rescored],
             )
 
         if missing:
-            return submit(tokens.only(missing), complete)
+            return submit(self.tokens.only(missing), complete)
         future: Future[Result] = Future()
         future.set_result(complete((), ()))
         return future
-
-    def close(self) -> None:
-        """Keep what was computed, and find nothing any more."""
-        self._store.close()
-
-    def _keep(self, tokens: TokenizedRequest, on_nonfinite: str, computed: Mapping[int, CachedScore]) -> None:
-        """Keep the finite scores, under the identity that the engine has now that it is loaded."""
-        finite = {document: score for document, score in computed.items() if math.isfinite(score.log_odds)}
-        identity = self.identity.current() if finite else None
-        if identity is not None:
-            keys = keys_of(tokens.only(list(finite)), identity, on_nonfinite)
-            self._store.put(dict(zip(keys, finite.values(), strict=True)))
 
 
 def keys_of(tokens: TokenizedRequest, identity: bytes, on_nonfinite: str) -> list[bytes]:

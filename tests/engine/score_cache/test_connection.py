@@ -49,6 +49,7 @@ def test_a_child_inherits_no_descriptor_of_the_file_and_both_can_write(tmp_path:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     file.write(scores(3), [])
     assert file.read([key(number) for number in range(5)]) == scores(1, 2, 3)
+    file.close()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -74,6 +75,7 @@ def test_a_fork_waits_for_a_statement_that_runs(tmp_path: Path) -> None:
         os._exit(0 if states == ["used"] and connection._opened is None else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     thread.join()
+    connection.close()
 
 
 def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,8 +20,10 @@ from qwen3_rerank_plugins.errors import SettingsError
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> FileStore:
-    return FileStore(tmp_path / "scores.db", 2**20)
+def store(tmp_path: Path) -> Iterator[FileStore]:
+    made = FileStore(tmp_path / "scores.db", 2**20)
+    yield made
+    made.close()
 
 
 def identity_of(

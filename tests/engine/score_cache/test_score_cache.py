@@ -55,7 +55,7 @@ def test_a_result_from_the_cache_is_that_of_the_engine(requests: list[list[tuple
     for documents in requests:
         tokens = request(*documents)
         engine.computed.clear()
-        found = cached.score(tokens, "float32", whole, engine.submit).result()
+        found = cached.look_up(tokens, "float32").score(whole, engine.submit).result()
         assert found == Engine.answer(tokens)
         assert engine.computed == [ids for ids in documents if ids not in seen]
         seen.update(documents)
@@ -63,12 +63,14 @@ def test_a_result_from_the_cache_is_that_of_the_engine(requests: list[list[tuple
 
 def test_a_request_of_known_documents_is_not_queued() -> None:
     cached, engine = cache(), Engine()
-    cached.score(request((4,), (5,)), "error", whole, engine.submit).result()
+    cached.look_up(request((4,), (5,)), "error").score(whole, engine.submit).result()
 
     def refuse(*_: object) -> Future[Whole]:
         raise AssertionError("queued")
 
-    assert cached.score(request((5,), (4,)), "error", whole, refuse).result() == Engine.answer(request((5,), (4,)))
+    assert cached.look_up(request((5,), (4,)), "error").score(whole, refuse).result() == Engine.answer(
+        request((5,), (4,))
+    )
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -80,8 +82,8 @@ def test_a_score_that_is_not_finite_is_never_kept(value: float) -> None:
         future.set_result(finish((value, 2.0), ()))
         return future
 
-    cached.score(request((4,), (5,)), "error", whole, fail).result()
-    assert cached.score(request((4,), (5,)), "error", whole, engine.submit).result() == ((4 / 3, 2.0), ())
+    cached.look_up(request((4,), (5,)), "error").score(whole, fail).result()
+    assert cached.look_up(request((4,), (5,)), "error").score(whole, engine.submit).result() == ((4 / 3, 2.0), ())
     assert engine.computed == [(4,)]
 
 
@@ -90,9 +92,9 @@ def test_a_request_that_fails_or_is_canceled_keeps_nothing() -> None:
     failed: Future[Whole] = Future()
     failed.set_exception(ValueError("no score"))
     with pytest.raises(ValueError, match="no score"):
-        cached.score(request((4,)), "error", whole, lambda *_: failed).result()
-    assert cached.score(request((4,)), "error", whole, lambda *_: Future()).cancel()
-    cached.score(request((4,)), "error", whole, engine.submit).result()
+        cached.look_up(request((4,)), "error").score(whole, lambda *_: failed).result()
+    assert cached.look_up(request((4,)), "error").score(whole, lambda *_: Future()).cancel()
+    cached.look_up(request((4,)), "error").score(whole, engine.submit).result()
     assert engine.computed == [(4,)]
 
 
@@ -128,11 +130,11 @@ def test_a_score_is_kept_for_the_placement_that_computed_it() -> None:
         identity.now = b"loaded"
         return engine.submit(tokens, finish)
 
-    cached.score(request((4,)), "error", whole, load_and_submit).result()
-    cached.score(request((4,)), "error", whole, engine.submit).result()
+    cached.look_up(request((4,)), "error").score(whole, load_and_submit).result()
+    cached.look_up(request((4,)), "error").score(whole, engine.submit).result()
     assert engine.computed == [(4,)]
     identity.now = b"predicted"
-    cached.score(request((4,)), "error", whole, engine.submit).result()
+    cached.look_up(request((4,)), "error").score(whole, engine.submit).result()
     assert engine.computed == [(4,), (4,)]
 
 
@@ -149,4 +151,4 @@ def test_without_an_identity_everything_is_computed_and_nothing_kept() -> None:
     identity, engine = Changing(), Engine()
     identity.now = None
     cached = ScoreCache(Refusing(), identity)
-    assert cached.score(request((4,)), "error", whole, engine.submit).result() == ((4 / 3,), ())
+    assert cached.look_up(request((4,)), "error").score(whole, engine.submit).result() == ((4 / 3,), ())

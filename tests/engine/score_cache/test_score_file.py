@@ -55,8 +55,10 @@ def test_what_was_written_is_there_after_closing_and_in_another_process(tmp_path
         "assert ScoreFile(Path(sys.argv[1]), 10**6).read([key(n) for n in range(701)]) == scores(*range(700))"
     )
     subprocess.run([sys.executable, "-c", program, str(path)], check=True)
+    assert file.read([key(699), key(700)]) == scores(699)
     file.close()
-    assert ScoreFile(path, ROOM).read([key(699), key(700)]) == scores(699)
+    assert file.read([key(699), key(700)]) == scores(699)
+    file.close()
 
 
 def test_a_score_keeps_every_bit_and_its_mark(tmp_path: Path) -> None:
@@ -69,6 +71,7 @@ def test_a_score_keeps_every_bit_and_its_mark(tmp_path: Path) -> None:
         (one.log_odds.hex(), one.rescored) for one in (given[key] for key in found)
     ]
     assert len(found) == len(values)
+    file.close()
 
 
 def test_the_file_stays_near_its_limit_whatever_is_written_and_used(tmp_path: Path) -> None:
@@ -93,7 +96,8 @@ def test_a_lower_limit_shrinks_the_file(tmp_path: Path) -> None:
     file.write(scores(20_000), [])
     file.close()
     assert path.stat().st_size < large / 10
-    assert ScoreFile(path, 2**16).read([key(0), key(20_000)]) == scores(20_000)
+    assert file.read([key(0), key(20_000)]) == scores(20_000)
+    file.close()
 
 
 @pytest.mark.slow
@@ -113,8 +117,10 @@ def test_two_processes_write_at_once_and_lose_nothing(tmp_path: Path) -> None:
     numbers = [*range(500), *range(1000, 1300)]
     file = ScoreFile(path, 2**24)
     assert file.read([key(number) for number in range(1400)]) == scores(*numbers)
-    file.write({}, [])
-    assert sqlite3.connect(path).execute("SELECT count FROM entries").fetchall() == [(len(numbers),)]
+    file.close()
+    counted = sqlite3.connect(path)
+    assert counted.execute("SELECT count FROM entries").fetchall() == [(len(numbers),)]
+    counted.close()
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +169,7 @@ def test_a_digest_is_found_for_its_signature_only(tmp_path: Path) -> None:
     file.remember_digest("weights", "size 1", b"one")
     file.remember_digest("weights", "size 2", b"two")
     assert (file.digest("weights", "size 1"), file.digest("weights", "size 2")) == (None, b"two")
+    file.close()
 
 
 def test_a_file_that_another_process_has_replaced_is_not_moved_aside(tmp_path: Path) -> None:
@@ -176,3 +183,5 @@ def test_a_file_that_another_process_has_replaced_is_not_moved_aside(tmp_path: P
     assert first.read([key(1), key(2)]) == scores(2)
     assert second.move_aside() == tmp_path / "scores.db.damaged"
     assert second.read([key(2)]) == {}
+    first.close()
+    second.close()
