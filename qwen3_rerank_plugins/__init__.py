@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from qwen3_rerank_plugins._registry import close_all as close_all
     from qwen3_rerank_plugins.engine.ranking import RankedDocument as RankedDocument
+    from qwen3_rerank_plugins.engine.ranking import Ranking as Ranking
+    from qwen3_rerank_plugins.engine.stats import Stats as Stats
+    from qwen3_rerank_plugins.engine.usage import Usage as Usage
     from qwen3_rerank_plugins.errors import BatchError as BatchError
     from qwen3_rerank_plugins.errors import CheckpointError as CheckpointError
     from qwen3_rerank_plugins.errors import CheckpointNotFoundError as CheckpointNotFoundError
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from qwen3_rerank_plugins.errors import MissingExtraError as MissingExtraError
     from qwen3_rerank_plugins.errors import NonFiniteScoreError as NonFiniteScoreError
     from qwen3_rerank_plugins.errors import NoRoomError as NoRoomError
+    from qwen3_rerank_plugins.errors import OverloadedError as OverloadedError
     from qwen3_rerank_plugins.errors import PassError as PassError
     from qwen3_rerank_plugins.errors import RemoteAnswerError as RemoteAnswerError
     from qwen3_rerank_plugins.errors import RemoteError as RemoteError
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from qwen3_rerank_plugins.errors import RemoteUnreachableError as RemoteUnreachableError
     from qwen3_rerank_plugins.errors import RequestError as RequestError
     from qwen3_rerank_plugins.errors import RerankError as RerankError
+    from qwen3_rerank_plugins.errors import RerankTimeoutError as RerankTimeoutError
     from qwen3_rerank_plugins.errors import ScoringError as ScoringError
     from qwen3_rerank_plugins.errors import SettingsError as SettingsError
     from qwen3_rerank_plugins.errors import ThreadStartError as ThreadStartError
@@ -39,7 +44,14 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_MODULES = {"Qwen3Reranker": "reranker", "RankedDocument": "engine.ranking", "close_all": "_registry"}
+_MODULES = {
+    "Qwen3Reranker": "reranker",
+    "RankedDocument": "engine.ranking",
+    "Ranking": "engine.ranking",
+    "Stats": "engine.stats",
+    "Usage": "engine.usage",
+    "close_all": "_registry",
+}
 """The module of each public name that is not an error. The errors are in `errors`."""
 __all__ = [
     "BatchError",
@@ -53,9 +65,11 @@ __all__ = [
     "MissingExtraError",
     "NoRoomError",
     "NonFiniteScoreError",
+    "OverloadedError",
     "PassError",
     "Qwen3Reranker",
     "RankedDocument",
+    "Ranking",
     "RemoteAnswerError",
     "RemoteError",
     "RemoteRefusedError",
@@ -63,11 +77,14 @@ __all__ = [
     "RemoteUnreachableError",
     "RequestError",
     "RerankError",
+    "RerankTimeoutError",
     "ScoringError",
     "SettingsError",
+    "Stats",
     "ThreadStartError",
     "UnknownArgumentError",
     "UnsupportedCheckpointError",
+    "Usage",
     "__version__",
     "close_all",
 ]

@@ -20,6 +20,8 @@
     │       ├── RemoteRefusedError            a status other than 200
     │       ├── RemoteAnswerError             something other than one score per document
     │       └── RemoteTemplateError           scores that show a missing, doubled or damaged template
+    ├── RerankTimeoutError (TimeoutError)     the time of a call was up before its answer was there
+    ├── OverloadedError                       too much work is waiting already
     ├── BatchError                            a batch job has not answered every row; run it again to continue
     ├── ClosedError                           the reranker was closed, or the interpreter is exiting
     ├── ThreadStartError (RuntimeError)       the system allows no further thread
@@ -158,6 +160,32 @@ class RemoteAnswerError(RemoteError):
 
 class RemoteTemplateError(RemoteError):
     """The server's answers to known questions show a missing, doubled or damaged template."""
+
+
+class RerankTimeoutError(RerankError, TimeoutError):
+    """The `timeout` of a call was over before its answer was there. What had not run was dropped.
+
+    Attributes:
+        waiting_seconds: how long the call waited: for the model to load, and for its turn.
+        computing_seconds: how long passes with its documents ran.
+    """
+
+    def __init__(self, message: str, *, waiting_seconds: float = 0.0, computing_seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.waiting_seconds = waiting_seconds
+        self.computing_seconds = computing_seconds
+
+
+class OverloadedError(RerankError):
+    """More work is waiting than `max_waiting_tokens` allows. Nothing of the call was queued.
+
+    Attributes:
+        retry_after: estimated seconds until there is room again.
+    """
+
+    def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class BatchError(RerankError):

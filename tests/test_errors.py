@@ -143,6 +143,16 @@ def a_server_without_the_template(_: Path, __: pytest.MonkeyPatch) -> None:
     rank_on_a_server("only joins", probe=True)
 
 
+def a_call_that_is_late(_: Path, __: pytest.MonkeyPatch) -> None:
+    raise errors.RerankTimeoutError(
+        "The call was not finished within its timeout of 1 second", waiting_seconds=1.0, computing_seconds=0.0
+    )
+
+
+def a_call_too_many(_: Path, __: pytest.MonkeyPatch) -> None:
+    raise errors.OverloadedError("1,200 tokens are waiting, and max_waiting_tokens is 1,000", retry_after=2.0)
+
+
 def a_batch_that_no_node_can_read(folder: Path, _: pytest.MonkeyPatch) -> None:
     need("ray")
     from tests.ray.test_partition_ranker import failure_of, run, split
@@ -204,6 +214,8 @@ PROVOKED: dict[str, tuple[Callable[[Path, pytest.MonkeyPatch], None], str]] = {
     "NonFiniteScoreError": (infinite_weights, r"for 1 of 1 document \(positions 0\).* NaN or infinity, in 'model"),
     "DeviceMemoryError": (memory_for_nothing, r"A batch of \d+ tokens .* ran out of device memory: tried .* Lower"),
     "PassError": (a_broken_kernel, "RuntimeError: the kernel fell over.*The cause is attached: report it with that"),
+    "RerankTimeoutError": (a_call_that_is_late, "within its timeout of"),
+    "OverloadedError": (a_call_too_many, "tokens are waiting, and max_waiting_tokens is"),
     "BatchError": (a_batch_that_no_node_can_read, "cannot read .*: No such file.* every node must see requests"),
     "RemoteUnreachableError": (a_server_that_is_not_there, "could not be asked, 4 times: .*Check that the server runs"),
     "RemoteRefusedError": (a_server_that_wants_a_key, "status 401: the server wants an api_key"),
@@ -405,6 +417,8 @@ class _PlaceError(RerankError):
         NonFiniteScoreError("not finite", [3]),
         RemoteRefusedError("refused", status=503, retry_after=1.5),
         RemoteUnreachableError("nobody there", again=False),
+        errors.RerankTimeoutError("late", waiting_seconds=1.5, computing_seconds=0.5),
+        errors.OverloadedError("too much", retry_after=2.5),
         MissingExtraError("ray", "ray"),
         DeviceMemoryError("no memory"),
         _PlaceError("batch", row=4),

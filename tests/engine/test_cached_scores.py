@@ -59,6 +59,27 @@ def test_a_hit_is_the_very_score_that_was_computed(cache: str | Path, computed: 
     assert computed == [3]  # one of five is blank, and two are equal
 
 
+def test_a_call_says_what_was_known_and_the_engine_sums_it_up(cache: str | Path) -> None:
+    with Qwen3Reranker("demo", cache=cache) as reranker:
+        usages = [reranker.rank(QUERY, documents).usage for documents in (DOCUMENTS, DOCUMENTS, ["new", *DOCUMENTS])]
+        assert [usage.cache_hits for usage in usages if usage] == [0, 4, 4]
+        assert [usage.passes for usage in usages if usage] == [1, 0, 1]
+        found = reranker.stats()
+        assert (found.cache_hits, found.cache_misses, found.calls) == (8, 5, 3)
+    with Qwen3Reranker("demo") as reranker:
+        usage = reranker.rank(QUERY, DOCUMENTS).usage
+        assert usage is not None
+        assert usage.cache_hits == reranker.stats().cache_hits == reranker.stats().cache_misses == 0
+
+
+def test_a_document_in_windows_is_a_hit_if_all_its_windows_are(cache: str | Path) -> None:
+    text = " ".join(f"Sentence {number} is about bees." for number in range(60))
+    with Qwen3Reranker("demo", cache=cache, max_length=150, long_documents="windows") as reranker:
+        reranker.rank(QUERY, [text[: len(text) // 2]])
+        usages = [reranker.rank(QUERY, [text]).usage for _ in range(2)]
+    assert [usage.cache_hits for usage in usages if usage] == [0, 1]
+
+
 def test_only_new_documents_are_computed(cache: str | Path, computed: list[int]) -> None:
     with Qwen3Reranker("demo", cache=cache) as reranker:
         first = facts(reranker)

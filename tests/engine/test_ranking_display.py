@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen3_rerank_plugins.engine.ranking import RankedDocument
+from qwen3_rerank_plugins.engine.ranking import RankedDocument, Ranking
 from qwen3_rerank_plugins.engine.ranking_display import LONGEST_SNIPPET, MOST_ROWS, as_html, as_rich
 from tests.optional import need
 
@@ -98,6 +98,17 @@ def test_what_was_cut_and_which_window_was_read_is_marked() -> None:
     shown = Page(as_html([document("one two three", truncated_tokens=12, span=(4, 7)), document("  ")])).cells
     assert shown[7] == "✂ 12 cut  § 4-7  two"
     assert shown[11] == "(blank)"
+
+
+def test_a_ranking_shows_itself_in_a_notebook_and_a_terminal() -> None:
+    need("rich")
+    from rich.console import Console
+
+    ranking = Ranking([document("<b>Bees</b>")])
+    assert ranking._repr_html_() == as_html([document("<b>Bees</b>")])
+    stream = io.StringIO()
+    Console(file=stream, width=80).print(ranking)
+    assert "0.750" in stream.getvalue()
 
 
 def test_an_empty_ranking_has_a_head_only() -> None:

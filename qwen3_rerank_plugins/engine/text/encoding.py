@@ -72,6 +72,15 @@ class EncodedRequest:
                 best[document], spans[document] = found, chunk.span
         return Scores(tuple(best), tuple(truncated), tuple(spans), tuple(sorted(rescored_documents)))
 
+    def documents_within(self, positions: Collection[int]) -> int:
+        """Return how many documents have all their chunks at these positions in `tokens.document_ids`."""
+        outside = {
+            chunk.document
+            for chunk, position in zip(self.chunks, self.tokens.inverse_index, strict=True)
+            if position not in positions
+        }
+        return len({chunk.document for chunk in self.chunks} - outside)
+
 
 def encode_request(request: RerankRequest, encoder: PromptEncoder) -> EncodedRequest:
     """Tokenize a request. Documents that do not fit are truncated, refused, or split into windows.
@@ -79,6 +88,7 @@ def encode_request(request: RerankRequest, encoder: PromptEncoder) -> EncodedReq
     Raises:
         NoRoomError: template, instruction and query leave too few tokens for a document or a window.
         LongDocumentError: documents do not fit, and the request says that this is an error.
+        RerankTimeoutError: the call of the request is late.
     """
     whole = [Chunk(index, request.documents[index]) for index in request.readable]
     encoded = _encode(request, whole, encoder)
@@ -91,6 +101,8 @@ def encode_request(request: RerankRequest, encoder: PromptEncoder) -> EncodedReq
     chunks: list[Chunk] = []
     for chunk in whole:
         if chunk.document in too_long:
+            if request.call:
+                request.call.check()
             windows = split_into_windows(chunk.text, max_tokens, encoder)
             chunks += (Chunk(chunk.document, chunk.text[slice(*span)], span) for span in windows)
         else:
@@ -101,7 +113,8 @@ def encode_request(request: RerankRequest, encoder: PromptEncoder) -> EncodedReq
 def _encode(request: RerankRequest, chunks: Sequence[Chunk], encoder: PromptEncoder) -> EncodedRequest:
     texts = tuple(chunk.text for chunk in chunks)
     prompt = build_prompt(dataclasses.replace(request, documents=texts))
-    return EncodedRequest(request, tuple(chunks), encoder.encode(prompt, request.max_length))
+    checks = (request.call.check,) if request.call else ()
+    return EncodedRequest(request, tuple(chunks), encoder.encode(prompt, request.max_length, *checks))
 
 
 def _refusal(encoded: EncodedRequest) -> LongDocumentError:
