@@ -6,6 +6,7 @@ compute, and the placement: devices, dtype, kernels, attention and quantization.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -83,9 +84,10 @@ class EngineIdentity:
 
     def opened(self, checkpoint: Checkpoint) -> None:
         """See `Identity.opened`. The files are watched from now on."""
-        self._files = files_of(checkpoint)
-        self._signatures = signatures_of(self._files)
         self._checkpoint = checkpoint
+        with contextlib.suppress(OSError):  # the next look at the files finds that one is gone
+            self._files = files_of(checkpoint)
+            self._signatures = signatures_of(self._files)
 
     def loaded(self, replica: int, numerics: str) -> None:
         """See `Identity.loaded`."""
@@ -117,7 +119,7 @@ class EngineIdentity:
             return None
         described = {
             "weights": self._digest.hex(),
-            "versions": [__version__, *map(importlib.metadata.version, _LIBRARIES)],
+            "versions": [__version__, *map(_version, _LIBRARIES)],
             "placements": sorted(placements),
             "settings": self._settings,
         }
@@ -144,3 +146,10 @@ class EngineIdentity:
                 reason,
             )
         return False
+
+
+def _version(library: str) -> str:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:  # built and installed by hand
+        return "unknown"

@@ -118,6 +118,23 @@ def test_files_that_change_before_the_weights_are_loaded_switch_the_cache_off(
     assert "changed while it was loaded" in record.getMessage()
 
 
+def test_files_that_vanish_while_they_are_found_switch_the_cache_off(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def vanish(_: object) -> dict[str, str]:
+        raise FileNotFoundError("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "signatures_of", vanish)
+        identity = identity_of(store)
+    assert identity.current() is None
+
+
+def test_a_library_without_metadata_has_an_unknown_version(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LIBRARIES", ("no_such_library",))
+    assert identity_of(store).current() is not None
+
+
 def test_files_that_are_gone_switch_the_cache_off(store: FileStore, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(DEMO_FOLDER, tmp_path / "copy"))
     identity = identity_of(store, copy)
