@@ -23,11 +23,11 @@ from qwen3_rerank_plugins._checkpoint_fields import (
     as_plain,
     revealed,
 )
-from qwen3_rerank_plugins.engine.cache_setting import DEFAULT_CACHE_BYTES, resolve_cache
 from qwen3_rerank_plugins.engine.call import MaxWaitingTokens
-from qwen3_rerank_plugins.engine.model_name import resolve_model, resolve_path
+from qwen3_rerank_plugins.engine.model_name import resolve_cache, resolve_model, resolve_path
 from qwen3_rerank_plugins.engine.request import check_instruction
 from qwen3_rerank_plugins.engine.settings import (
+    DEFAULT_CACHE_BYTES,
     DEFAULT_MODEL,
     AttentionName,
     DeviceMap,

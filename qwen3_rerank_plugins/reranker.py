@@ -16,12 +16,12 @@ from qwen3_rerank_plugins._options import (
     check_timeout,
     check_top_n,
 )
-from qwen3_rerank_plugins.engine.cache_setting import DEFAULT_CACHE_BYTES
 from qwen3_rerank_plugins.engine.call import MaxWaitingTokens
 from qwen3_rerank_plugins.engine.model_name import ModelName
 from qwen3_rerank_plugins.engine.request import Instruction, check_instruction
 from qwen3_rerank_plugins.engine.scorer import Scorer
 from qwen3_rerank_plugins.engine.settings import (
+    DEFAULT_CACHE_BYTES,
     DEFAULT_MODEL,
     AttentionName,
     DeviceMap,

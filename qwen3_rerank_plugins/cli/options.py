@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from qwen3_rerank_plugins.engine import settings
-from qwen3_rerank_plugins.engine.cache_setting import DEFAULT_CACHE_BYTES
 from qwen3_rerank_plugins.remote import settings as remote_settings
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ class EngineOptions:
         ),
     ] = None
     cache_bytes: Annotated[int, in_model(metavar="BYTES", help="Maximum size of the score cache, about.")] = (
-        DEFAULT_CACHE_BYTES
+        settings.DEFAULT_CACHE_BYTES
     )
     compile: Annotated[bool, in_model("--compile", help="Compile the layers. The first call takes longer.")] = False
     cache_dir: Annotated[

@@ -8,11 +8,11 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from qwen3_rerank_plugins._ranking_table import compact_table, printable, score_bar, snippet
 from qwen3_rerank_plugins._task_ranker import RankedTask
 from qwen3_rerank_plugins.data.results import as_object
 from qwen3_rerank_plugins.data.tasks import Candidate
 from qwen3_rerank_plugins.engine.ranking import RankedDocument
-from qwen3_rerank_plugins.engine.ranking_display import compact_table, printable, score_bar, snippet
 
 
 def as_table(ranked: RankedTask) -> RenderableType:

@@ -8,8 +8,7 @@ import re
 from typing import Any, Literal, get_args
 
 from qwen3_rerank_plugins import _plain_values as plain
-from qwen3_rerank_plugins.engine.cache_setting import DEFAULT_CACHE_BYTES, check_cache_bytes, resolve_cache
-from qwen3_rerank_plugins.engine.model_name import resolve_model, resolve_path
+from qwen3_rerank_plugins.engine.model_name import resolve_cache, resolve_model, resolve_path
 from qwen3_rerank_plugins.errors import SettingsError
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
@@ -22,6 +21,8 @@ DeviceMap = Literal["auto"]
 
 DEFAULT_MODEL = "Qwen/Qwen3-Reranker-8B"
 DEFAULT_MAX_LENGTH = 8192
+DEFAULT_CACHE_BYTES = 256 * 2**20
+SMALLEST_CACHE_BYTES = 2**16
 SHORTEST_MAX_LENGTH = 60
 """Tokens. The template alone takes 59 with the Qwen3 tokenizer, so a lower `max_length` can never fit a document."""
 
@@ -109,7 +110,12 @@ class EngineSettings:
         if isinstance(self.cache_dir, (str, os.PathLike)):
             self._set("cache_dir", resolve_path("cache_dir", plain.text(self.cache_dir)))
         self._set("cache", resolve_cache(self.cache))
-        self._set("cache_bytes", check_cache_bytes(positive_int("cache_bytes", self.cache_bytes)))
+        self._set("cache_bytes", positive_int("cache_bytes", self.cache_bytes))
+        if self.cache_bytes < SMALLEST_CACHE_BYTES:
+            raise SettingsError(
+                f"cache_bytes={self.cache_bytes} is too small: it must be at least {SMALLEST_CACHE_BYTES:,}. For no "
+                "cache, pass cache=None."
+            )
         for name in ("revision", "cache_dir", "token"):
             if getattr(self, name) is not None and not isinstance(getattr(self, name), str):
                 raise SettingsError(f"{name} must be a string or None, got {type(getattr(self, name)).__name__}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qwen3_rerank_plugins.engine.cache_setting import IN_MEMORY
+from qwen3_rerank_plugins.engine.model_name import IN_MEMORY
 from qwen3_rerank_plugins.engine.score_cache.file_store import FileStore
 from qwen3_rerank_plugins.engine.score_cache.identity import EngineIdentity, OneEngine, Predict
 from qwen3_rerank_plugins.engine.score_cache.memory_store import MemoryStore

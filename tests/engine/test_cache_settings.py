@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from qwen3_rerank_plugins import Qwen3Reranker
-from qwen3_rerank_plugins.engine.cache_setting import DEFAULT_CACHE_BYTES, SMALLEST_CACHE_BYTES
-from qwen3_rerank_plugins.engine.settings import EngineSettings
+from qwen3_rerank_plugins.engine.settings import DEFAULT_CACHE_BYTES, SMALLEST_CACHE_BYTES, EngineSettings
 from qwen3_rerank_plugins.errors import SettingsError
 
 
