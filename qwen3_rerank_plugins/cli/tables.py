@@ -8,10 +8,10 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from qwen3_rerank_plugins._ranking_table import compact_table, printable, score_bar, snippet
 from qwen3_rerank_plugins._task_ranker import RankedTask
 from qwen3_rerank_plugins.data.results import as_object
 from qwen3_rerank_plugins.data.tasks import Candidate
+from qwen3_rerank_plugins.display.ranking_table import compact_table, printable, score_bar, snippet
 from qwen3_rerank_plugins.engine.ranking import RankedDocument
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from qwen3_rerank_plugins._plurals import share
-from qwen3_rerank_plugins._ranking_table import as_html, as_rich
+from qwen3_rerank_plugins.display.ranking_table import as_html, as_rich
 from qwen3_rerank_plugins.engine.request import RerankRequest, text_of
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.engine.usage import Usage

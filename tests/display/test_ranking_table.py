@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen3_rerank_plugins._ranking_table import LONGEST_SNIPPET, MOST_ROWS, as_html, as_rich
+from qwen3_rerank_plugins.display.ranking_table import LONGEST_SNIPPET, MOST_ROWS, as_html, as_rich
 from qwen3_rerank_plugins.engine.ranking import RankedDocument, Ranking
 from tests.optional import need
 
