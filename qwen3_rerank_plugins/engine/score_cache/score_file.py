@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import os
 import sqlite3
-import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -143,15 +141,9 @@ def _give_back_free_pages(connection: sqlite3.Connection) -> None:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file from another one under the same name.
-
-    Raises:
-        sqlite3.OperationalError: it is a folder, a FIFO or a device, which SQLite might wait for.
-    """
+    """Return what tells a file from another one under the same name; None if there is none."""
     try:
-        found = os.stat(path)  # noqa: PTH116
+        found = path.stat()
     except OSError:
         return None
-    if not stat.S_ISREG(found.st_mode):
-        raise sqlite3.OperationalError("it is not a file")
     return found.st_dev, found.st_ino

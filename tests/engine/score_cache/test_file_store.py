@@ -151,7 +151,7 @@ def test_a_path_that_cannot_be_written_switches_the_cache_off_with_one_warning(
 ) -> None:
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
-    check_switched_off(tmp_path / name, caplog, "it is not a file" if name == "pipe" else "unable to open")
+    check_switched_off(tmp_path / name, caplog, "disk I/O error" if name == "pipe" else "unable to open database file")
 
 
 def check_switched_off(path: Path, caplog: pytest.LogCaptureFixture, reason: str) -> None:
