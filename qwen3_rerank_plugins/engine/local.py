@@ -26,9 +26,9 @@ from qwen3_rerank_plugins.engine.scheduling.sharding import Shard
 from qwen3_rerank_plugins.engine.score_cache.open_cache import open_cache
 from qwen3_rerank_plugins.engine.scorer import Scores, blank_scores, check_process
 from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, EngineSettings
-from qwen3_rerank_plugins.engine.stats import Stats
 from qwen3_rerank_plugins.engine.text.encoding import EncodedRequest, encode_request
 from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder, TokenizedRequest
+from qwen3_rerank_plugins.engine.usage import Stats
 from qwen3_rerank_plugins.errors import RequestError
 
 

@@ -3,10 +3,9 @@
 It takes tokenized requests from any thread and returns futures of their results. It does not import torch: the function
 that runs a batch is an argument, so tests replace it with a few lines of Python.
 
-Requests wait in a queue. Each batch takes the first request and those behind it that fit beside it, and keeps room for
-small ones; see `fair_share`. A request that has just run and is not finished moves to the back of the queue, so
-newcomers never starve it. Batches are never delayed to fill them. The time to plan a batch depends on the batch, not on
-the length of the queue. A request that is late is dropped when a batch is planned, also from a planned batch.
+Each batch takes the first request of the queue and those behind it that fit beside it, and keeps room for small ones;
+see `fair_share`. A request that has just run and is not finished moves to the back, so newcomers never starve it.
+Batches are never delayed to fill them. A late request is dropped when a batch is planned, also from a prepared batch.
 
 While a GPU computes a batch, the thread plans the next one and builds its tensors. If a request arrives in the
 meantime, that plan is dropped and made again with the request, so nobody waits longer for it.
@@ -78,8 +77,9 @@ class Scheduler:
 
     def refuse_overload(self, call: Call) -> None:
         """Raise `OverloadedError` if too much work is waiting for a call of any size."""
-        with self.queue.lock:
-            self._admit(call, None)
+        if call.max_waiting_tokens is not None:
+            with self.queue.lock:
+                self._admit(call, None)
 
     def submit(
         self,
@@ -100,8 +100,7 @@ class Scheduler:
         Raises:
             OverloadedError: more work is waiting than the call allows.
             ClosedError: the scheduler is closed.
-            ThreadStartError: the scheduler's thread could not start. Nothing was queued, and the next request tries
-                again.
+            ThreadStartError: the scheduler's thread could not start. Nothing was queued.
         """
         queued = QueuedRequest(request, build_result, float32_fallback=float32_fallback, meter=meter)
         with self.queue.lock:
@@ -123,6 +122,8 @@ class Scheduler:
         self._engine = None
 
     def _admit(self, call: Call, queued: QueuedRequest | None) -> None:
+        if call.max_waiting_tokens is None or call.admitted:
+            return
         engine, budget = self._engine, self._budget
         share = largest_small(budget.tokens, engine.max_merged_tokens) if engine and budget else None
         admit(call, queued, self.queue.requests, self.throughput.tokens_per_second, share)

@@ -78,9 +78,10 @@ class FileStore:
 
     def digest(self, file: str, signature: str) -> bytes | None:
         """Return a remembered digest; see `ScoreFile.digest`."""
+        found = None
         with self._guarded():
-            return self._file.digest(file, signature)
-        return None
+            found = self._file.digest(file, signature)
+        return found
 
     def remember_digest(self, file: str, signature: str, digest: bytes) -> None:
         """Remember a digest; see `ScoreFile.remember_digest`."""

@@ -107,14 +107,14 @@ def test_two_processes_write_at_once_and_lose_nothing(tmp_path: Path) -> None:
         "from qwen3_rerank_plugins.engine.score_cache.score_file import ScoreFile\n"
         "from tests.engine.score_cache.keys import key, scores\n"
         "file, start = ScoreFile(Path(sys.argv[1]), 2**24, patience=60), int(sys.argv[2])\n"
-        "for number in range(start, start + 300):\n"
+        "for number in range(start, start + 80):\n"
         "    file.write(scores(number), [key(number - 1)])\n"
         "    assert file.read([key(number)]) == scores(number)\n"
     )
     path = tmp_path / "scores.db"
-    running = [subprocess.Popen([sys.executable, "-c", program, str(path), str(start)]) for start in (0, 200, 1000)]
+    running = [subprocess.Popen([sys.executable, "-c", program, str(path), str(start)]) for start in (0, 50, 1000)]
     assert [process.wait() for process in running] == [0, 0, 0]
-    numbers = [*range(500), *range(1000, 1300)]
+    numbers = [*range(130), *range(1000, 1080)]
     file = ScoreFile(path, 2**24)
     assert file.read([key(number) for number in range(1400)]) == scores(*numbers)
     file.close()
