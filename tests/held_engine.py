@@ -41,7 +41,7 @@ class HeldEngine:
         assert isinstance(scorer, LocalScorer)
         self._scorer = scorer
         (self._scheduler,) = scorer._schedulers
-        engine = self._scheduler._engine
+        engine = self._scheduler.engine
         assert engine is not None
         self._run = engine.run
 
@@ -62,7 +62,7 @@ class HeldEngine:
         self.release()
         for future in self._futures:
             future.result(LIMIT)
-        object.__setattr__(self._scheduler._engine, "run", self._run)
+        object.__setattr__(self._scheduler.engine, "run", self._run)
         self._reranker.close()
 
     def queue_a_request(self) -> None:

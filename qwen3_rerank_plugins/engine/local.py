@@ -89,6 +89,7 @@ class LocalScorer:
         """Return what this engine has done so far. That is cheap, and loads nothing."""
         waiting = [scheduler.queue.waiting() for scheduler in self._schedulers]
         measured = [scheduler.throughput for scheduler in self._schedulers]
+        memory = [one.engine.allocated() for one in self._schedulers if one.engine and one.engine.allocated]
         rates = [one.tokens_per_second for one in measured if one.tokens_per_second is not None]
         return Stats(
             calls=self._calls,
@@ -100,6 +101,7 @@ class LocalScorer:
             tokens_per_second=sum(rates) if rates else None,
             cache_hits=self._hits,
             cache_misses=self._misses,
+            memory_bytes=sum(memory) if memory else None,
         )
 
     def warmup(self) -> None:

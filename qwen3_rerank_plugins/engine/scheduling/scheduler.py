@@ -50,6 +50,7 @@ class Scheduler:
         label: names the device in error messages; empty where there is only one.
 
     Attributes:
+        engine: the loaded engine; None before.
         queue: the requests that wait.
         throughput: what the device has computed.
     """
@@ -59,17 +60,12 @@ class Scheduler:
         self.label = label
         self._where = f" on {label}" if label else ""
         self._action = f"The forward pass{self._where}"
-        self._engine: LoadedEngine | None = None
+        self.engine: LoadedEngine | None = None
         self._budget: AdaptiveBudget | None = None
         self.queue = RequestQueue()
         self._prepared: PreparedBatch | None = None
         self.throughput = Throughput()
         self._thread: threading.Thread | None = None
-
-    @property
-    def loaded(self) -> bool:
-        """Whether the engine is loaded."""
-        return self._engine is not None
 
     def load(self) -> Future[None]:
         """Load the engine before the first request."""
@@ -119,12 +115,12 @@ class Scheduler:
         self.queue.close()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
-        self._engine = None
+        self.engine = None
 
     def _admit(self, call: Call, queued: QueuedRequest | None) -> None:
         if call.max_waiting_tokens is None or call.admitted:
             return
-        engine, budget = self._engine, self._budget
+        engine, budget = self.engine, self._budget
         share = largest_small(budget.tokens, engine.max_merged_tokens) if engine and budget else None
         admit(call, queued, self.queue.requests, self.throughput.tokens_per_second, share)
 
@@ -151,8 +147,8 @@ class Scheduler:
         if not waiting:
             return ()
         try:
-            if self._engine is None:
-                self._engine = self._load()
+            if self.engine is None:
+                self.engine = self._load()
         except BaseException as error:
             everyone = self.queue.take_all()  # with the requests that arrived during the load
             fail(everyone, error, f"Loading the model{self._where}")
@@ -161,12 +157,12 @@ class Scheduler:
         if not waiting:
             return ()
         if waiting[0].to_rescore:
-            self._rescore_in_float32(waiting[0], self._engine)
+            self._rescore_in_float32(waiting[0], self.engine)
             return waiting[:1]
         for queued in waiting:
             if not queued.request.document_ids:
                 queued.finish(self._action)
-        return self._run_batch(waiting, self._engine)
+        return self._run_batch(waiting, self.engine)
 
     def _run_batch(self, waiting: Sequence[QueuedRequest], engine: LoadedEngine) -> Sequence[QueuedRequest]:
         if self._budget is None:
