@@ -71,13 +71,9 @@ class LocalScorer:
         hits = self._count_hits(encoded, lookup.known) if lookup is not None else 0
 
         def finish(log_odds: Sequence[float], rescored: Collection[int]) -> Scores:
-            scores = dataclasses.replace(
-                encoded.scores(log_odds, rescored),
-                naive_tokens=encoded.tokens.naive_tokens,
-                unique_tokens=meter.unique_tokens,
-                cache_hits=hits,
-                passes=meter.passes,
-            )
+            scores, naive = encoded.scores(log_odds, rescored), encoded.tokens.naive_tokens
+            cost = {"unique_tokens": meter.unique_tokens, "cache_hits": hits, "passes": meter.passes}
+            scores = dataclasses.replace(scores, naive_tokens=naive, **cost)
             return scores if all(map(math.isfinite, log_odds)) else self._add_damage(scores)
 
         submit = functools.partial(self._submit, meter=meter, float32_fallback=request.on_nonfinite == "float32")

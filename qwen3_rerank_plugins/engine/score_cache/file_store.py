@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from qwen3_rerank_plugins._printable import logger, one_line
 from qwen3_rerank_plugins.engine.concurrency.threads import start_thread
@@ -19,6 +20,7 @@ from qwen3_rerank_plugins.engine.score_cache.score_file import ScoreFile
 from qwen3_rerank_plugins.engine.score_cache.store import CachedScore
 from qwen3_rerank_plugins.errors import RerankError
 
+T = TypeVar("T")
 _MOST_WAITING = 100_000
 """Scores that wait to be written. While another process blocks the file for long, later ones are not kept."""
 _USES_AT_ONCE = 1000
@@ -61,8 +63,8 @@ class FileStore:
             return {}
         with self._wake:
             found = {key: score for key in keys if (score := self._waiting.get(key)) is not None}
-        with self._guarded():
-            found |= self._file.read([key for key in dict.fromkeys(keys) if key not in found])
+        missing = [key for key in dict.fromkeys(keys) if key not in found]
+        found |= self._try(lambda: self._file.read(missing), {})
         with self._wake:
             self._used.update(dict.fromkeys(found))
             if len(self._used) >= _USES_AT_ONCE:
@@ -78,15 +80,11 @@ class FileStore:
 
     def digest(self, file: str, signature: str) -> bytes | None:
         """Return a remembered digest; see `ScoreFile.digest`."""
-        found = None
-        with self._guarded():
-            found = self._file.digest(file, signature)
-        return found
+        return self._try(lambda: self._file.digest(file, signature), None)
 
     def remember_digest(self, file: str, signature: str, digest: bytes) -> None:
         """Remember a digest; see `ScoreFile.remember_digest`."""
-        with self._guarded():
-            self._file.remember_digest(file, signature, digest)
+        self._try(lambda: self._file.remember_digest(file, signature, digest), None)
 
     def close(self) -> None:
         """See `ScoreStore.close`. Waits until the scores are written, but not for a file that is blocked."""
@@ -125,24 +123,27 @@ class FileStore:
         with self._wake:
             scores, used = dict(self._waiting), list(self._used)
             self._used.clear()
-        written = not (scores or used)
-        with self._guarded():
-            if not written:
-                self._file.write(scores, used)
-                written = True
+        if not (scores or used):
+            return True
+
+        def write() -> bool:
+            self._file.write(scores, used)
+            return True
+
+        written = self._try(write, False)
         if written:
             with self._wake:
                 for key in scores:
                     self._waiting.pop(key, None)
         return written
 
-    @contextlib.contextmanager
-    def _guarded(self) -> Iterator[None]:
-        """Handle every failure of the file. The caller goes on without it."""
+    def _try(self, use: Callable[[], T], otherwise: T) -> T:
+        """Return what a use of the file returns. If it fails, handle that, and go on with another value."""
         try:
-            yield
+            return use()
         except _FAILURES as error:
             self._handle(error)
+            return otherwise
 
     def _handle(self, error: Exception) -> None:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the other bits tell where in SQLite it happened
