@@ -72,7 +72,7 @@ class LocalScorer:
 
         def finish(log_odds: Sequence[float], rescored: Collection[int]) -> Scores:
             scores, naive = encoded.scores(log_odds, rescored), encoded.tokens.naive_tokens
-            cost = {"unique_tokens": meter.unique_tokens, "cache_hits": hits, "passes": meter.passes}
+            cost: dict[str, Any] = {"unique_tokens": meter.unique_tokens, "cache_hits": hits, "passes": meter.passes}
             scores = dataclasses.replace(scores, naive_tokens=naive, **cost)
             return scores if all(map(math.isfinite, log_odds)) else self._add_damage(scores)
 

@@ -64,7 +64,8 @@ class FileStore:
         with self._wake:
             found = {key: score for key in keys if (score := self._waiting.get(key)) is not None}
         missing = [key for key in dict.fromkeys(keys) if key not in found]
-        found |= self._try(lambda: self._file.read(missing), {})
+        nothing: dict[bytes, CachedScore] = {}
+        found |= self._try(lambda: self._file.read(missing), nothing)
         with self._wake:
             self._used.update(dict.fromkeys(found))
             if len(self._used) >= _USES_AT_ONCE:
