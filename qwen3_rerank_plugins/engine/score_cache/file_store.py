@@ -15,7 +15,6 @@ from typing import TypeVar
 
 from qwen3_rerank_plugins._printable import logger, one_line
 from qwen3_rerank_plugins.engine.concurrency.threads import start_thread
-from qwen3_rerank_plugins.engine.score_cache.schema import ForeignFileError
 from qwen3_rerank_plugins.engine.score_cache.score_file import ScoreFile
 from qwen3_rerank_plugins.engine.score_cache.store import CachedScore
 from qwen3_rerank_plugins.errors import RerankError
@@ -154,7 +153,7 @@ class FileStore:
             if self._stopped:
                 return
             damaged = code in _DAMAGED or not isinstance(error, (sqlite3.Error, OSError))
-            if damaged and not isinstance(error, ForeignFileError) and not self._moved_aside:
+            if damaged and not self._moved_aside:
                 self._moved_aside = True
                 if self._move_aside(error):
                     return
