@@ -26,7 +26,7 @@ from qwen3_rerank_plugins.engine.model_name import ModelName, resolve_path
 from qwen3_rerank_plugins.engine.settings import Dtype, Secret, as_secret, device_name
 from qwen3_rerank_plugins.errors import SettingsError
 
-PATHS = ("model", "cache_dir")
+PATHS = ("model", "cache", "cache_dir")
 """Fields whose values the settings resolve to absolute paths."""
 DeviceName = Annotated[str, BeforeValidator(device_name)]
 _NUMBERS: dict[Any, Callable[[Any], Any]] = {

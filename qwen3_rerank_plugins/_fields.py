@@ -6,6 +6,7 @@ Separate from `reranker`, because pydantic loads slowly and plain Python users d
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
@@ -16,15 +17,17 @@ from qwen3_rerank_plugins._checkpoint_fields import (
     PATHS,
     CheckpointFields,
     DevicesField,
+    FolderField,
     ModelField,
     SecretField,
     as_plain,
     revealed,
 )
 from qwen3_rerank_plugins.engine.call import MaxWaitingTokens
-from qwen3_rerank_plugins.engine.model_name import resolve_model, resolve_path
+from qwen3_rerank_plugins.engine.model_name import resolve_cache, resolve_model, resolve_path
 from qwen3_rerank_plugins.engine.request import check_instruction
 from qwen3_rerank_plugins.engine.settings import (
+    DEFAULT_CACHE_BYTES,
     DEFAULT_MODEL,
     AttentionName,
     DeviceMap,
@@ -50,6 +53,11 @@ _ENGINE_FIELDS = tuple(field.name for field in dataclasses.fields(EngineSettings
 _RERANKER_FIELDS = ("max_length", "long_documents", "on_nonfinite", "timeout", "max_waiting_tokens")
 _SETTINGS = (*_ENGINE_FIELDS, *_RERANKER_FIELDS, *remote_options(None))
 """Fields that a ready reranker decides."""
+_RESOLVERS: dict[str, Callable[[Any], Any]] = {
+    "model": resolve_model,
+    "cache": resolve_cache,
+    "cache_dir": functools.partial(resolve_path, "cache_dir"),
+}
 _CALL_FIELDS = ("instruction", "top_n", "min_score")
 """Fields that are options of each call. The adapter's values override those of a ready reranker."""
 
@@ -106,6 +114,10 @@ class ScoringFields(CheckpointFields):
         default="auto", description="Maximum unique tokens in one forward pass."
     )
     compile: bool = Field(default=False, description="Compile the layers with torch.compile.")
+    cache: FolderField = Field(
+        default=None, description='Where scores are kept: None for nowhere, "memory", or the path of an SQLite file.'
+    )
+    cache_bytes: int = Field(default=DEFAULT_CACHE_BYTES, description="Maximum bytes of the score cache, about.")
     remote: Annotated[str | None, AfterValidator(hidden_url)] = Field(
         default=None, description="URL of a rerank server that runs the model instead of this process."
     )
@@ -207,7 +219,7 @@ def _refuse_contradictions(values: dict[str, Any], reranker: Qwen3Reranker) -> N
 def _agree(name: str, given: Any, setting: Any) -> bool:
     """Whether a field means the same as a setting, which keeps device names, tuples of them and resolved paths."""
     if name in PATHS and given is not None and given != setting:
-        given = resolve_model(given) if name == "model" else resolve_path(name, given)
+        given = _RESOLVERS[name](given)
     elif isinstance(given, (list, tuple)):
         given = tuple(map(device_name, given))
     return bool(device_name(given) == setting)

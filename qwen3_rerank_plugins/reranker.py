@@ -21,6 +21,7 @@ from qwen3_rerank_plugins.engine.model_name import ModelName
 from qwen3_rerank_plugins.engine.request import Instruction, check_instruction
 from qwen3_rerank_plugins.engine.scorer import Scorer
 from qwen3_rerank_plugins.engine.settings import (
+    DEFAULT_CACHE_BYTES,
     DEFAULT_MODEL,
     AttentionName,
     DeviceMap,
@@ -82,6 +83,9 @@ class Qwen3Reranker(RerankerCalls):
         threads: CPU threads of a model on the CPU; "auto" depends on this process's cores, quota and affinity and on
             the size of the model. Only the engine's thread is set, never those of your program.
         compile: compile the layers with torch.compile, on CUDA in place of the fused kernels.
+        cache: where scores are kept, so that a pair is not computed twice: None, "memory", or the path of an SQLite
+            file. Rerankers that differ in it do not share a model.
+        cache_bytes: most bytes that the scores may take there, about; those not used for longest are dropped first.
         cache_dir: hub cache folder.
         local_files_only: never use the network.
         token: hub access token.
@@ -122,6 +126,8 @@ class Qwen3Reranker(RerankerCalls):
         max_batch_tokens: int | Literal["auto"] = "auto",
         threads: int | Literal["auto"] = "auto",
         compile: bool = False,
+        cache: str | Path | None = None,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
         cache_dir: str | Path | None = None,
         local_files_only: bool = False,
         token: str | None = None,

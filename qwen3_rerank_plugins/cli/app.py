@@ -14,6 +14,7 @@ import typer
 from qwen3_rerank_plugins import __version__
 from qwen3_rerank_plugins.cli.commands.batch import batch
 from qwen3_rerank_plugins.cli.commands.bench import bench
+from qwen3_rerank_plugins.cli.commands.cache import cache
 from qwen3_rerank_plugins.cli.commands.calibrate import calibrate
 from qwen3_rerank_plugins.cli.commands.demo import demo
 from qwen3_rerank_plugins.cli.commands.doctor import doctor
@@ -60,7 +61,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # they show local variables, which may hold a token
 )
-for command in (demo, rank, batch, doctor, verify, bench, eval, calibrate):
+for command in (demo, rank, batch, doctor, verify, bench, eval, calibrate, cache):
     app.command(cls=PlainCommand)(command)
 
 

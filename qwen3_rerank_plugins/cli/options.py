@@ -93,6 +93,17 @@ class EngineOptions:
     threads: Annotated[
         Any, _in_limits(metavar="NUMBER|auto", help='CPU threads; "auto" goes by cores, CPU quota and model size.')
     ] = "auto"
+    cache: Annotated[
+        str | None,
+        in_model(
+            metavar="FILE",
+            help='File of scores, so that equal prompts are computed once; "memory" keeps them for this run.',
+            show_default="none",
+        ),
+    ] = None
+    cache_bytes: Annotated[int, in_model(metavar="BYTES", help="Maximum size of the score cache, about.")] = (
+        settings.DEFAULT_CACHE_BYTES
+    )
     compile: Annotated[bool, in_model("--compile", help="Compile the layers. The first call takes longer.")] = False
     cache_dir: Annotated[
         str | None, in_model(metavar="FOLDER", help="Cache folder for downloads.", show_default="the hub's")
@@ -150,7 +161,10 @@ class EngineOptions:
 
 SCORING = ("max_length", "long_documents", "on_nonfinite")
 SERVER = ("remote", "protocol", "template", "scores", "no_probe", "timeout")
-ENGINE = tuple(field.name for field in dataclasses.fields(EngineOptions) if field.name not in (*SCORING, *SERVER))
+CACHE = ("cache", "cache_bytes")
+ENGINE = tuple(
+    field.name for field in dataclasses.fields(EngineOptions) if field.name not in (*CACHE, *SCORING, *SERVER)
+)
 
 
 def engine_options(

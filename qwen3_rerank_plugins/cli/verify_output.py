@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from qwen3_rerank_plugins._plurals import share
-from qwen3_rerank_plugins.cli.tables import compact_table, printable
+from qwen3_rerank_plugins.display.ranking_table import compact_table, printable
 from qwen3_rerank_plugins.verify.comparison import Comparison
 from qwen3_rerank_plugins.verify.provenance import Provenance
 from qwen3_rerank_plugins.verify.questions import Question

@@ -23,6 +23,7 @@ from qwen3_rerank_plugins.engine.scheduling.queued_request import ResultBuilder
 from qwen3_rerank_plugins.engine.scheduling.replicas import Replicas, ShardCollector, request_of
 from qwen3_rerank_plugins.engine.scheduling.scheduler import Scheduler
 from qwen3_rerank_plugins.engine.scheduling.sharding import Shard
+from qwen3_rerank_plugins.engine.score_cache.open_cache import open_cache
 from qwen3_rerank_plugins.engine.scorer import Scores, blank_scores, check_process
 from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, EngineSettings
 from qwen3_rerank_plugins.engine.text.encoding import EncodedRequest, encode_request
@@ -48,9 +49,10 @@ class LocalScorer:
         self._damage: str | None = None
         self._limit_noted = False
         self._counting = threading.Lock()
-        self._calls = self._documents = 0
+        self._calls = self._documents = self._hits = self._misses = 0
         self._schedulers = [self._make_scheduler(number) for number in range(len(settings.replicas))]
         self._replicas = self._schedulers[0] if len(self._schedulers) == 1 else Replicas(self._schedulers)
+        self._cache = open_cache(settings, self._predict_numerics)
 
     def submit(self, request: RerankRequest) -> Future[Scores]:
         """Tokenize on the caller's thread and queue the request; see `Scorer.submit`."""
@@ -62,19 +64,22 @@ class LocalScorer:
             return blank_scores(request)
         meter = Meter(request.call)
         meter.call.check()
-        self._replicas.refuse_overload(meter.call)
+        if self._cache is None:  # with one, what is known is answered even then
+            self._replicas.refuse_overload(meter.call)
         encoded = self._encode(request)
+        lookup = self._cache.look_up(encoded.tokens, request.on_nonfinite) if self._cache is not None else None
+        hits = self._count_hits(encoded, lookup.known) if lookup is not None else 0
 
         def finish(log_odds: Sequence[float], rescored: Collection[int]) -> Scores:
-            scores = dataclasses.replace(
-                encoded.scores(log_odds, rescored),
-                naive_tokens=encoded.tokens.naive_tokens,
-                unique_tokens=meter.unique_tokens,
-                passes=meter.passes,
-            )
+            scores, naive = encoded.scores(log_odds, rescored), encoded.tokens.naive_tokens
+            cost: dict[str, Any] = {"unique_tokens": meter.unique_tokens, "cache_hits": hits, "passes": meter.passes}
+            scores = dataclasses.replace(scores, naive_tokens=naive, **cost)
             return scores if all(map(math.isfinite, log_odds)) else self._add_damage(scores)
 
-        return self._submit(encoded.tokens, finish, meter, float32_fallback=request.on_nonfinite == "float32")
+        submit = functools.partial(self._submit, meter=meter, float32_fallback=request.on_nonfinite == "float32")
+        if lookup is None:
+            return submit(encoded.tokens, finish)
+        return lookup.score(finish, submit)
 
     def stats(self) -> Stats:
         """Return what this engine has done so far. That is cheap, and loads nothing."""
@@ -90,6 +95,8 @@ class LocalScorer:
             waiting_requests=sum(requests for requests, _ in waiting),
             waiting_tokens=sum(tokens for _, tokens in waiting),
             tokens_per_second=sum(rates) if rates else None,
+            cache_hits=self._hits,
+            cache_misses=self._misses,
             memory_bytes=sum(memory) if memory else None,
         )
 
@@ -117,7 +124,17 @@ class LocalScorer:
         """See `Scorer.close`."""
         if os.getpid() == self._process:
             self._replicas.close()
+            if self._cache is not None:
+                self._cache.close()
             trim_malloc()
+
+    def _count_hits(self, encoded: EncodedRequest, known: Collection[int]) -> int:
+        """Return how many documents of a request are known, and count them."""
+        hits = encoded.documents_within(known)
+        with self._counting:
+            self._hits += hits
+            self._misses += len(encoded.request.readable) - hits
+        return hits
 
     def _add_damage(self, scores: Scores) -> Scores:
         """Add what is wrong with the weights, if they are the reason why a score is not finite."""
@@ -135,6 +152,8 @@ class LocalScorer:
             if self._opened is None:
                 refuse_at_exit()
                 checkpoint = find_checkpoint(self._settings)
+                if self._cache is not None:
+                    self._cache.identity.opened(checkpoint)
                 with loading_alone():  # a child forked meanwhile would wait for the library's half-made state for ever
                     encoder = PromptEncoder(checkpoint.tokenizer_file)
                 self._opened = checkpoint, encoder
@@ -196,7 +215,17 @@ class LocalScorer:
         """Load the engine of one replica, on its scheduler's thread."""
         checkpoint, encoder = self._open()
         with closed_at_exit(), loading_alone():
-            return self._load_alone(number, checkpoint, encoder)
+            engine = self._load_alone(number, checkpoint, encoder)
+        if self._cache is not None:
+            self._cache.identity.loaded(number, engine.numerics)
+        return engine
+
+    def _predict_numerics(self, number: int) -> str:
+        """See `EngineIdentity`."""
+        with closed_at_exit(), loading_alone():
+            from qwen3_rerank_plugins.engine.loading.placement import choose_placement
+
+            return choose_placement(self._settings.replicas[number], self._open()[0]).numerics
 
     def _load_alone(self, number: int, checkpoint: Checkpoint, encoder: PromptEncoder) -> LoadedEngine:
         """Load while no other thread loads. Torch is first imported here."""

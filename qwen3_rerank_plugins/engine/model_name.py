@@ -1,4 +1,4 @@
-"""Resolve the name of a model once, so that it means the same from every working directory and at any later time."""
+"""Resolve the name of a model or a file once, so that it means the same from any working directory and at any time."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from qwen3_rerank_plugins.errors import SettingsError
 
 DEMO = "demo"
 """The name of the bundled checkpoint. To use a folder of that name, pass "./demo"."""
+IN_MEMORY = "memory"
+"""The score cache that is no file. For a file of that name, pass "./memory"."""
 _ADAPTER_CONFIG = "adapter_config.json"
 
 
@@ -77,6 +79,20 @@ def resolve_path(option: str, path: str | os.PathLike[str]) -> str:
         return os.path.realpath(Path(path).expanduser())
     except (OSError, RuntimeError, ValueError) as error:
         raise SettingsError(f"{option}={str(path)!r} is not a usable path: {error}. Pass an absolute path.") from error
+
+
+def resolve_cache(cache: object) -> str | None:
+    """Return the place of a score cache: None, "memory", or the absolute path of a file. A `Path` is always a file.
+
+    Raises:
+        SettingsError: it is neither, or no usable path.
+    """
+    found = plain.text(cache)
+    if found is None or found == IN_MEMORY:
+        return IN_MEMORY if found else None
+    if not isinstance(found, (str, os.PathLike)) or not str(found).strip():
+        raise SettingsError(f'cache must be None, "memory" or the path of a file, got {cache!r}.')
+    return resolve_path("cache", found)
 
 
 def _starts_like_a_path(model: str) -> bool:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from qwen3_rerank_plugins._plurals import share
+from qwen3_rerank_plugins.display.ranking_table import as_html, as_rich
 from qwen3_rerank_plugins.engine.request import RerankRequest, text_of
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.engine.usage import Usage
 from qwen3_rerank_plugins.errors import InputTypeError, NonFiniteScoreError
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _REMEDIES = {
     "error": "float16 overflows where bfloat16 and float32 do not: load with dtype='bfloat16' or dtype='float32', or "
@@ -76,6 +80,14 @@ class Ranking(list[RankedDocument]):
     def __init__(self, documents: Iterable[RankedDocument] = (), usage: Usage | None = None) -> None:
         super().__init__(documents)
         self.usage = usage
+
+    def _repr_html_(self) -> str:
+        """Show a table in a notebook."""
+        return as_html(self)
+
+    def __rich__(self) -> Table:
+        """Show a table when rich prints the ranking."""
+        return as_rich(self)
 
 
 def rank_documents(

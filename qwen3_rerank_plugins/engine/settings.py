@@ -8,7 +8,7 @@ import re
 from typing import Any, Literal, get_args
 
 from qwen3_rerank_plugins import _plain_values as plain
-from qwen3_rerank_plugins.engine.model_name import resolve_model, resolve_path
+from qwen3_rerank_plugins.engine.model_name import resolve_cache, resolve_model, resolve_path
 from qwen3_rerank_plugins.errors import SettingsError
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
@@ -21,6 +21,8 @@ DeviceMap = Literal["auto"]
 
 DEFAULT_MODEL = "Qwen/Qwen3-Reranker-8B"
 DEFAULT_MAX_LENGTH = 8192
+DEFAULT_CACHE_BYTES = 256 * 2**20
+SMALLEST_CACHE_BYTES = 2**16
 SHORTEST_MAX_LENGTH = 60
 """Tokens. The template alone takes 59 with the Qwen3 tokenizer, so a lower `max_length` can never fit a document."""
 
@@ -68,6 +70,9 @@ class EngineSettings:
             and the affinity of this process, and from the size of the model. On a GPU the number has no effect once
             the model is loaded.
         compile: compile the layers with torch.compile, on CUDA in place of the fused kernels; slow at the first call.
+        cache: where scores are kept, so that the same prompt is not computed twice: None for nowhere, "memory" for this
+            engine's memory, or the path of an SQLite file that processes share.
+        cache_bytes: most bytes that the scores may take there, about.
         cache_dir: hub cache folder; None is the hub's default.
         local_files_only: never use the network.
         token: hub access token; never shown, compared, pickled or logged.
@@ -89,19 +94,28 @@ class EngineSettings:
     max_batch_tokens: int | Literal["auto"] = "auto"
     threads: int | Literal["auto"] = "auto"
     compile: bool = False
+    cache: str | None = None
+    cache_bytes: int = DEFAULT_CACHE_BYTES
     cache_dir: str | None = None
     local_files_only: bool = False
     token: str | None = dataclasses.field(default=None, repr=False, compare=False)
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
-        make_plain(self, but=("model", "cache_dir"))
+        make_plain(self, but=("model", "cache", "cache_dir"))
         self._set("model", resolve_model(self.model))
         self._set("device", device_name(self.device))
         if not isinstance(self.device, str) or not self.device:
             raise SettingsError(f"device must be a non-empty string, got {self.device!r}.")
         if isinstance(self.cache_dir, (str, os.PathLike)):
             self._set("cache_dir", resolve_path("cache_dir", plain.text(self.cache_dir)))
+        self._set("cache", resolve_cache(self.cache))
+        self._set("cache_bytes", positive_int("cache_bytes", self.cache_bytes))
+        if self.cache_bytes < SMALLEST_CACHE_BYTES:
+            raise SettingsError(
+                f"cache_bytes={self.cache_bytes} is too small: it must be at least {SMALLEST_CACHE_BYTES:,}. For no "
+                "cache, pass cache=None."
+            )
         for name in ("revision", "cache_dir", "token"):
             if getattr(self, name) is not None and not isinstance(getattr(self, name), str):
                 raise SettingsError(f"{name} must be a string or None, got {type(getattr(self, name)).__name__}.")

@@ -24,7 +24,7 @@ MANIFEST, MODEL = "_manifest.json", "_model.json"
 """Readers of a folder's files skip names that begin with an underscore."""
 _WITHOUT_EFFECT = {
     *("token", "cache_dir", "local_files_only", "trust_remote_code"),
-    *("devices", "device_map", "max_batch_tokens", "threads"),
+    *("devices", "device_map", "max_batch_tokens", "threads", "cache", "cache_bytes"),
 }
 """Settings for finding the model and distributing the work; a later run may use others."""
 _RERANKER_SETTINGS = ("instruction", "top_n", "min_score", "max_length", "long_documents", "on_nonfinite")

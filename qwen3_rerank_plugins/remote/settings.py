@@ -138,6 +138,11 @@ def choose_remote(url: str | None, engine: EngineSettings, **options: Any) -> Re
         return None
     default = EngineSettings(model=engine.model)
     local = [field.name for field in dataclasses.fields(engine)]
+    if engine.cache is not None:
+        raise SettingsError(
+            "cache=... keeps scores by the content of the model's weights, and those of a server are not known: it may "
+            "load other weights under the same name. Drop cache, or cache the answers yourself."
+        )
     if unused := [name for name in local if getattr(engine, name) != getattr(default, name)]:
         raise SettingsError(
             f"{_listed(unused)} is for a model in this process, and remote={url!r} is a server, which has its own. "

@@ -183,7 +183,7 @@ def test_a_module_run_is_the_command() -> None:
 
 def test_the_help_of_every_command_fits_80_columns(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    for arguments in ([], ["demo"], ["rank"], ["doctor"], ["verify"], ["eval"], ["calibrate"]):
+    for arguments in ([], ["demo"], ["rank"], ["doctor"], ["verify"], ["eval"], ["calibrate"], ["cache"]):
         shown = run(*arguments, "--help").stdout.splitlines()
         assert max(map(len, shown)) <= 80
 
@@ -198,4 +198,5 @@ def test_commands_are_these(run: Run) -> None:
         "bench",
         "eval",
         "calibrate",
+        "cache",
     ]

@@ -10,7 +10,7 @@ import typer
 from qwen3_rerank_plugins.cli.app import app
 from tests.cli.conftest import Run
 
-COMMANDS = ["demo", "rank", "batch", "doctor", "verify", "bench", "eval", "calibrate"]
+COMMANDS = ["demo", "rank", "batch", "doctor", "verify", "bench", "eval", "calibrate", "cache"]
 
 
 def shown(run: Run, monkeypatch: pytest.MonkeyPatch, width: int, *arguments: str) -> str:

@@ -7,13 +7,15 @@ import inspect
 
 import pytest
 
-from qwen3_rerank_plugins.cli.options import ENGINE, SCORING, SERVER, EngineOptions, Json, engine_options
+from qwen3_rerank_plugins.cli.options import CACHE, ENGINE, SCORING, SERVER, EngineOptions, Json, engine_options
 from qwen3_rerank_plugins.remote.settings import DEFAULT_TIMEOUT
 from tests.optional import need
 
 
 def test_the_groups_name_every_field_exactly_once() -> None:
-    assert sorted(ENGINE + SCORING + SERVER) == sorted(field.name for field in dataclasses.fields(EngineOptions))
+    assert sorted(ENGINE + CACHE + SCORING + SERVER) == sorted(
+        field.name for field in dataclasses.fields(EngineOptions)
+    )
 
 
 def test_a_command_has_the_options_in_place_of_engine() -> None:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
 from qwen3_rerank_plugins._task_ranker import RankedTask
-from qwen3_rerank_plugins.cli.tables import as_table, printable, to_json
+from qwen3_rerank_plugins.cli.tables import as_table, to_json
 from qwen3_rerank_plugins.data.tasks import Candidate, RankingTask
+from qwen3_rerank_plugins.display.ranking_table import printable
 from qwen3_rerank_plugins.engine.ranking import RankedDocument
 from qwen3_rerank_plugins.engine.report import ScoringReport
 

@@ -44,6 +44,8 @@ ALL = {
     "max_batch_tokens": 4096,
     "threads": 3,
     "compile": True,
+    "cache": "memory",
+    "cache_bytes": 2**20,
     "cache_dir": "/somewhere",
     "local_files_only": True,
     "trust_remote_code": True,

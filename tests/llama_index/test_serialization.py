@@ -39,6 +39,8 @@ EVERY_SETTING: dict[str, Any] = {
     "max_batch_tokens": 4096,
     "threads": 3,
     "compile": True,
+    "cache": "memory",
+    "cache_bytes": 2**20,
     "cache_dir": str(Path("models").resolve()),
     "local_files_only": True,
     "trust_remote_code": True,

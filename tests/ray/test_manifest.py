@@ -44,7 +44,13 @@ def test_another_job_is_refused_and_told_what_differs(other: dict[str, Any], say
 
 @pytest.mark.parametrize(
     "other",
-    [{"token": "hf_secret"}, {"max_batch_tokens": 99}, {"cache_dir": "/elsewhere"}, {"devices": ["cpu", "cpu"]}],
+    [
+        {"token": "hf_secret"},
+        {"max_batch_tokens": 99},
+        {"cache_dir": "/elsewhere"},
+        {"devices": ["cpu", "cpu"]},
+        {"cache": "memory", "cache_bytes": 2**20},
+    ],
 )
 def test_what_moves_no_answer_may_change_between_runs_and_no_secret_is_written(
     other: dict[str, Any], tmp_path: Path

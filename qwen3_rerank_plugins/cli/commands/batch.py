@@ -15,7 +15,7 @@ import typer
 
 from qwen3_rerank_plugins._plurals import counted, share
 from qwen3_rerank_plugins.cli import options
-from qwen3_rerank_plugins.cli.options import ENGINE, SCORING, EngineOptions, engine_options
+from qwen3_rerank_plugins.cli.options import CACHE, ENGINE, SCORING, EngineOptions, engine_options
 
 if TYPE_CHECKING:
     from qwen3_rerank_plugins.cli.output import Screen
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _in_cluster: Any = partial(typer.Option, rich_help_panel="Cluster")
 
 
-@engine_options(ENGINE, SCORING)
+@engine_options(ENGINE, CACHE, SCORING)
 def batch(
     requests: Annotated[Path, typer.Argument(metavar="INPUT", help="JSONL or Parquet file, or a folder of them.")],
     answers: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder for the answers; created if missing.")],

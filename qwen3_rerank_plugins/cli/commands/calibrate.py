@@ -8,13 +8,13 @@ import typer
 
 from qwen3_rerank_plugins._plurals import agreeing, counted
 from qwen3_rerank_plugins.cli import options
-from qwen3_rerank_plugins.cli.options import ENGINE, SCORING, EngineOptions, engine_options
+from qwen3_rerank_plugins.cli.options import CACHE, ENGINE, SCORING, EngineOptions, engine_options
 
 NO_THRESHOLD = 1
 """The exit code if no threshold separates relevant from irrelevant pairs."""
 
 
-@engine_options(ENGINE, SCORING)
+@engine_options(ENGINE, CACHE, SCORING)
 def calibrate(
     files: Annotated[
         list[str],

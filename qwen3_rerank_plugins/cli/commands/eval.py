@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from qwen3_rerank_plugins.cli import options
-from qwen3_rerank_plugins.cli.options import ENGINE, SCORING, EngineOptions, engine_options
+from qwen3_rerank_plugins.cli.options import CACHE, ENGINE, SCORING, EngineOptions, engine_options
 
 
-@engine_options(ENGINE, SCORING)
+@engine_options(ENGINE, CACHE, SCORING)
 def eval(
     files: Annotated[list[str], typer.Argument(metavar="SET", help="Judged reranking sets: JSONL, JSON or Parquet.")],
     k: Annotated[

@@ -10,13 +10,13 @@ import typer
 
 from qwen3_rerank_plugins.cli import options
 from qwen3_rerank_plugins.cli.inputs import FormatName
-from qwen3_rerank_plugins.cli.options import ENGINE, SCORING, SERVER, EngineOptions, engine_options
+from qwen3_rerank_plugins.cli.options import CACHE, ENGINE, SCORING, SERVER, EngineOptions, engine_options
 
 if TYPE_CHECKING:
     from qwen3_rerank_plugins._task_ranker import RankedTask
 
 
-@engine_options(ENGINE, SCORING, SERVER)
+@engine_options(ENGINE, CACHE, SCORING, SERVER)
 def rank(
     files: Annotated[
         list[str], typer.Argument(metavar="FILE", help="Text lines, JSONL, JSON, CSV, TSV or Parquet; - is stdin.")

@@ -84,6 +84,7 @@ def load_engine(
         float32_fallback=_float32_runner(loaded, head, shape),
         pipeline=run if on_cuda else None,
         allocated=functools.partial(allocated_memory, loaded.devices) if on_cuda else None,
+        numerics=placement.numerics,
     )
 
 

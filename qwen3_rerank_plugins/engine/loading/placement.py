@@ -38,6 +38,17 @@ class Placement:
         unpacks = self.quantization.name is not None and not self.quantization.int8_products
         return rows_at_once(self.device, quantized=unpacks)
 
+    @property
+    def numerics(self) -> str:
+        """What decides how scores are rounded: the kind of device, dtype, kernels, attention and quantization."""
+        device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+        quantization = self.quantization.name or "unquantized"
+        products = " in int8 products" if self.quantization.int8_products else ""
+        return (
+            f"{device}, {dtype_name(self.dtype)}, {self.kernels.name} kernels, {self.attention.name} attention, "
+            f"{quantization}{products}"
+        )
+
 
 def choose_placement(settings: EngineSettings, checkpoint: Checkpoint | None = None) -> Placement:
     """Resolve every "auto" of the settings for this machine. On a CPU this may multiply some matrices to compare rates.

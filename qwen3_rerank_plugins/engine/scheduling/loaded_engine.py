@@ -43,6 +43,7 @@ class LoadedEngine:
             float32 already.
         allocated: returns the bytes that torch has allocated on the devices of the model; None where it does not count.
         pipeline: replaces `run` on a device that computes while the host prepares the next batch.
+        numerics: what decides how scores are rounded, see `Placement.numerics`.
     """
 
     run: RunBatch
@@ -51,3 +52,4 @@ class LoadedEngine:
     float32_fallback: RunBatch | None = None
     pipeline: BatchPipeline | None = None
     allocated: Callable[[], int] | None = None
+    numerics: str = ""

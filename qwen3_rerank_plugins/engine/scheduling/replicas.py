@@ -242,6 +242,4 @@ def _attempt(submit: Callable[[], Future[Result]]) -> Future[Result]:
 
 def request_of(request: TokenizedRequest, shard: Shard) -> TokenizedRequest:
     """Return a shard as a request."""
-    count = len(shard.documents)
-    documents = tuple(request.document_ids[document] for document in shard.documents)
-    return TokenizedRequest(request.prefix, documents, tuple(range(count)), (0,) * count)
+    return request.only(shard.documents)

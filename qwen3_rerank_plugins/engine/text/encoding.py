@@ -72,6 +72,15 @@ class EncodedRequest:
                 best[document], spans[document] = found, chunk.span
         return Scores(tuple(best), tuple(truncated), tuple(spans), tuple(sorted(rescored_documents)))
 
+    def documents_within(self, positions: Collection[int]) -> int:
+        """Return how many documents have all their chunks at these positions in `tokens.document_ids`."""
+        outside = {
+            chunk.document
+            for chunk, position in zip(self.chunks, self.tokens.inverse_index, strict=True)
+            if position not in positions
+        }
+        return len({chunk.document for chunk in self.chunks} - outside)
+
 
 def encode_request(request: RerankRequest, encoder: PromptEncoder) -> EncodedRequest:
     """Tokenize a request. Documents that do not fit are truncated, refused, or split into windows.

@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -57,6 +57,12 @@ class TokenizedRequest:
     def naive_tokens(self) -> int:
         """Tokens of all prompts, each with its own prefix."""
         return sum([len(self.prefix) + len(self.document_ids[position]) for position in self.inverse_index])
+
+    def only(self, documents: Sequence[int]) -> TokenizedRequest:
+        """Return a request with the entries of `document_ids` at these positions."""
+        count = len(documents)
+        ids = tuple(self.document_ids[document] for document in documents)
+        return TokenizedRequest(self.prefix, ids, tuple(range(count)), (0,) * count)
 
 
 class PromptEncoder:

@@ -1,0 +1,1 @@
+"""What people see of results, for more than one part of the package."""
