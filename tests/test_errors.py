@@ -339,6 +339,7 @@ INNER = {
     ("engine/checkpoints/download.py", "HubSilentError"),  # becomes a CheckpointNotFoundError, or a warning
     ("engine/loading/placement.py", "ValueError"),  # becomes a SettingsError
     ("engine/model/rotary.py", "ValueError"),  # becomes a PassError
+    ("engine/score_cache/schema.py", "ForeignFileError"),  # becomes a warning, and the cache is off
     ("verify/strict_json.py", "ValueError"),  # becomes a RequestError
     ("remote/response_body.py", "UnreadableError"),  # becomes a RemoteAnswerError, or part of a RemoteRefusedError
     ("bench/load_memory.py", "RuntimeError"),  # what broke in a process of the bench's own, with its traceback

@@ -169,6 +169,7 @@ def test_every_setting_of_the_facade_is_an_option_of_rank_with_the_same_default(
         "api_key",  # neither; QWEN3_RERANK_API_KEY does not
         "probe",  # on unless --no-probe
         "scorer",  # not a word
+        "max_waiting_tokens",  # a command is the only caller of its engine
     }
     settings = dict(inspect.signature(Qwen3Reranker).parameters)
     options = inspect.signature(rank_command.rank).parameters
