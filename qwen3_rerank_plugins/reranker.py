@@ -165,6 +165,7 @@ class Qwen3Reranker(EngineUser):
         instruction: Instruction | Unset | None = UNSET,
         top_n: int | Unset | None = UNSET,
         min_score: float | Unset | None = UNSET,
+        long_documents: LongDocuments | Unset = UNSET,
     ) -> list[RankedDocument]:
         """Rank documents by their relevance to the query, best first.
 
@@ -176,6 +177,7 @@ class Qwen3Reranker(EngineUser):
             instruction: for this call, a sentence or a function of the query; None selects the model card's.
             top_n: for this call; None returns all.
             min_score: for this call; None returns all.
+            long_documents: for this call.
 
         Returns:
             At most `top_n` documents, each with its index, probability, log-odds and the tokens cut from its end.
@@ -188,7 +190,7 @@ class Qwen3Reranker(EngineUser):
             Exception: anything that an instruction function raises.
         """
         limits = self._limits(top_n, min_score)
-        request = self._request(query, documents, instruction)
+        request = self._request(query, documents, instruction, long_documents)
         (scores,) = submit_all([request], self._scorer)
         return _ranked(request, scores, *limits)
 
@@ -200,10 +202,11 @@ class Qwen3Reranker(EngineUser):
         instruction: Instruction | Unset | None = UNSET,
         top_n: int | Unset | None = UNSET,
         min_score: float | Unset | None = UNSET,
+        long_documents: LongDocuments | Unset = UNSET,
     ) -> list[RankedDocument]:
         """`rank` without blocking the event loop. Canceling the task drops the work that has not run yet."""
         limits = self._limits(top_n, min_score)
-        request = self._request(query, documents, instruction)
+        request = self._request(query, documents, instruction, long_documents)
         (scores,) = await asubmit_all([request], self._scorer)
         return _ranked(request, scores, *limits)
 
@@ -231,10 +234,15 @@ class Qwen3Reranker(EngineUser):
         return check_top_n(resolve(top_n, self.top_n)), check_min_score(resolve(min_score, self.min_score))
 
     def _request(
-        self, query: str, documents: Iterable[AnyText], instruction: Instruction | Unset | None
+        self,
+        query: str,
+        documents: Iterable[AnyText],
+        instruction: Instruction | Unset | None,
+        long_documents: LongDocuments | Unset = UNSET,
     ) -> RerankRequest:
         wanted = resolve(instruction, self.instruction)
-        return make_request(query, documents, wanted, self.max_length, self.long_documents, self.on_nonfinite)
+        long = one_of("long_documents", resolve(long_documents, self.long_documents), get_args(LongDocuments))
+        return make_request(query, documents, wanted, self.max_length, long, self.on_nonfinite)
 
     def _groups(self, pairs: Iterable[tuple[str, AnyText]], instruction: Instruction | Unset | None) -> list[PairGroup]:
         return group_pairs(pairs, lambda query, documents: self._request(query, documents, instruction))
