@@ -18,6 +18,11 @@ function kindOf(schema) {
   return schema.type ?? "any";
 }
 
+// Return a text with its parts between backticks as code.
+function described(text) {
+  return text.split("`").map((part, place) => (place % 2 ? make("code", {}, part) : part));
+}
+
 function fieldsOf(schema) {
   const head = make("tr", {}, ...["field", "type", "meaning"].map((name) => make("th", { scope: "col" }, name)));
   const rows = Object.entries(schema.properties ?? {}).map(([name, field]) => {
@@ -27,7 +32,7 @@ function fieldsOf(schema) {
       {},
       make("td", {}, make("code", {}, name)),
       make("td", {}, kindOf(field)),
-      make("td", {}, required + (field.description ?? "")),
+      make("td", {}, ...described(required + (field.description ?? ""))),
     );
   });
   return make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows));
@@ -42,7 +47,7 @@ const shown = [];
 for (const [path, methods] of Object.entries(api.paths)) {
   for (const [method, operation] of Object.entries(methods)) {
     shown.push(make("h2", {}, make("code", {}, `${method.toUpperCase()} ${path}`)));
-    shown.push(make("p", {}, operation.description ?? operation.summary));
+    shown.push(make("p", {}, ...described(operation.description ?? operation.summary)));
     for (const schema of bodiesOf(operation)) {
       shown.push(make("h3", {}, schema.description ?? schema.title), fieldsOf(schema));
     }

@@ -40,11 +40,11 @@ function before(ranking, documents) {
 function ranked(ranking, documents, compared) {
   const items = ranking.results.map((result, place) => {
     const old = compared ? compared.get(result.index) : result.index + 1;
-    return item(place + 1, result, moved(old, place + 1, compared), documents[result.index], result.span);
+    return item(place + 1, result, moved(old, place + 1), documents[result.index], result.span);
   });
   const time = `${ranking.milliseconds.toFixed(0)} ms (${ranking.serverMilliseconds.toFixed(0)} ms in the server)`;
   const facts = `${ranking.results.length} of ${documents.length} documents, ${ranking.tokens.toLocaleString("en")} tokens, ${time}`;
-  return column(ranking.title, facts, items);
+  return column(ranking.title, compared ? `${facts}. Places are compared with the first instruction.` : facts, items);
 }
 
 function column(title, facts, items) {
@@ -52,12 +52,11 @@ function column(title, facts, items) {
   return make("section", { class: "column" }, make("h3", {}, title), make("p", { class: "facts" }, facts), list);
 }
 
-// Say how far a document moved, in words that do not need the color.
-function moved(old, now, compared) {
-  const reference = compared ? "in the first" : "before";
-  if (old === undefined) return make("span", { class: "up" }, `▲ not ${reference}`);
-  if (old === now) return make("span", {}, `= ${old} ${reference}`);
-  return make("span", { class: old > now ? "up" : "down" }, `${old > now ? "▲" : "▼"} ${old} ${reference}`);
+// Say from which place a document came, in words that do not need the color.
+function moved(old, now) {
+  if (old === undefined) return make("span", { class: "up" }, "▲ new");
+  if (old === now) return make("span", {}, "= same place");
+  return make("span", { class: old > now ? "up" : "down" }, `${old > now ? "▲" : "▼"} from ${old}`);
 }
 
 function item(place, result, note, text, span) {
