@@ -208,8 +208,7 @@ def _score_once(settings: EngineSettings, sets: Sets) -> list[list[float]]:
 
 def _score(reranker: Qwen3Reranker, sets: Sets) -> list[list[float]]:
     """Return one list of log-odds per query, in the order of its documents."""
-    ranked = [reranker.rank(query, documents) for query, documents in sets.items()]
-    return [[found.logit for found in sorted(one, key=lambda found: found.index)] for one in ranked]
+    return [reranker.log_odds(query, documents) for query, documents in sets.items()]
 
 
 def _reranker(settings: EngineSettings) -> Qwen3Reranker:

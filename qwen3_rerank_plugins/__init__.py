@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from qwen3_rerank_plugins._registry import close_all as close_all
     from qwen3_rerank_plugins.engine.ranking import RankedDocument as RankedDocument
+    from qwen3_rerank_plugins.engine.ranking import Ranking as Ranking
+    from qwen3_rerank_plugins.engine.stats import Stats as Stats
+    from qwen3_rerank_plugins.engine.usage import Usage as Usage
     from qwen3_rerank_plugins.errors import BatchError as BatchError
     from qwen3_rerank_plugins.errors import CheckpointError as CheckpointError
     from qwen3_rerank_plugins.errors import CheckpointNotFoundError as CheckpointNotFoundError
@@ -41,7 +44,14 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_MODULES = {"Qwen3Reranker": "reranker", "RankedDocument": "engine.ranking", "close_all": "_registry"}
+_MODULES = {
+    "Qwen3Reranker": "reranker",
+    "RankedDocument": "engine.ranking",
+    "Ranking": "engine.ranking",
+    "Stats": "engine.stats",
+    "Usage": "engine.usage",
+    "close_all": "_registry",
+}
 """The module of each public name that is not an error. The errors are in `errors`."""
 __all__ = [
     "BatchError",
@@ -59,6 +69,7 @@ __all__ = [
     "PassError",
     "Qwen3Reranker",
     "RankedDocument",
+    "Ranking",
     "RemoteAnswerError",
     "RemoteError",
     "RemoteRefusedError",
@@ -69,9 +80,11 @@ __all__ = [
     "RerankTimeoutError",
     "ScoringError",
     "SettingsError",
+    "Stats",
     "ThreadStartError",
     "UnknownArgumentError",
     "UnsupportedCheckpointError",
+    "Usage",
     "__version__",
     "close_all",
 ]

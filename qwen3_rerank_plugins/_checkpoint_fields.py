@@ -33,6 +33,7 @@ _NUMBERS: dict[Any, Callable[[Any], Any]] = {
     int: plain.whole,
     int | None: plain.whole,
     int | Literal["auto"]: plain.whole,
+    int | Literal["auto"] | None: plain.whole,
     float: plain.number,
     float | None: plain.number,
 }

@@ -196,8 +196,9 @@ def _log_odds(reranker: Qwen3Reranker, pairs: Any, instruction: Instruction | Un
     scores = [0.0] * sum(len(group.positions) for group in groups)
     for group in groups:
         asked = group.request
-        for found in reranker.rank(asked.query, asked.documents, instruction=instruction, top_n=None, min_score=None):
-            scores[group.positions[found.index]] = found.logit
+        found = reranker.log_odds(asked.query, asked.documents, instruction=instruction)
+        for position, score in zip(group.positions, found, strict=True):
+            scores[position] = score
     return _tensor(scores)
 
 

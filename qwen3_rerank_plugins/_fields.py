@@ -21,6 +21,7 @@ from qwen3_rerank_plugins._checkpoint_fields import (
     as_plain,
     revealed,
 )
+from qwen3_rerank_plugins.engine.call import MaxWaitingTokens
 from qwen3_rerank_plugins.engine.model_name import resolve_model, resolve_path
 from qwen3_rerank_plugins.engine.request import check_instruction
 from qwen3_rerank_plugins.engine.settings import (
@@ -36,7 +37,6 @@ from qwen3_rerank_plugins.engine.settings import (
 )
 from qwen3_rerank_plugins.errors import SettingsError
 from qwen3_rerank_plugins.remote.settings import (
-    DEFAULT_TIMEOUT,
     ProtocolName,
     ServerScores,
     Template,
@@ -47,8 +47,8 @@ from qwen3_rerank_plugins.reranker import Qwen3Reranker
 
 _SECRETS = ("token", "api_key")
 _ENGINE_FIELDS = tuple(field.name for field in dataclasses.fields(EngineSettings) if field.name not in _SECRETS)
-_TEXT_FIELDS = ("max_length", "long_documents", "on_nonfinite")
-_SETTINGS = (*_ENGINE_FIELDS, *_TEXT_FIELDS, *remote_options(None))
+_RERANKER_FIELDS = ("max_length", "long_documents", "on_nonfinite", "timeout", "max_waiting_tokens")
+_SETTINGS = (*_ENGINE_FIELDS, *_RERANKER_FIELDS, *remote_options(None))
 """Fields that a ready reranker decides."""
 _CALL_FIELDS = ("instruction", "top_n", "min_score")
 """Fields that are options of each call. The adapter's values override those of a ready reranker."""
@@ -95,6 +95,13 @@ class ScoringFields(CheckpointFields):
     on_nonfinite: OnNonfinite = Field(
         default="error", description="How to treat a score that overflows in 16 bits: fail, or recompute it in float32."
     )
+    timeout: float | None = Field(
+        default=None, description="Maximum seconds of a call, waiting and computing together; None is no limit."
+    )
+    max_waiting_tokens: MaxWaitingTokens = Field(
+        default=None,
+        description='Tokens that may wait when a call arrives; "auto" is about 30 seconds of work, None is no limit.',
+    )
     max_batch_tokens: int | Literal["auto"] = Field(
         default="auto", description="Maximum unique tokens in one forward pass."
     )
@@ -110,7 +117,6 @@ class ScoringFields(CheckpointFields):
     probe: bool = Field(
         default=True, description="Refuse a server whose answers to known questions show a wrong template."
     )
-    timeout: float = Field(default=DEFAULT_TIMEOUT, description="Maximum seconds of one request to the server.")
     api_key: SecretField = Field(
         default=None, exclude=True, repr=False, description="API key of the server; never serialized."
     )
@@ -183,7 +189,7 @@ class RerankerFields(ScoringFields):
 def _settings(reranker: Qwen3Reranker) -> dict[str, Any]:
     """The fields that a ready reranker decides, with its values."""
     engine = {name: getattr(reranker.settings, name) for name in _ENGINE_FIELDS}
-    return engine | {name: getattr(reranker, name) for name in _TEXT_FIELDS} | remote_options(reranker.remote)
+    return engine | {name: getattr(reranker, name) for name in _RERANKER_FIELDS} | remote_options(reranker.remote)
 
 
 def _secrets(reranker: Qwen3Reranker) -> dict[str, str | None]:

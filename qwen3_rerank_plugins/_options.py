@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import enum
+import math
 from typing import TypeVar
 
 from qwen3_rerank_plugins import _plain_values as plain
+from qwen3_rerank_plugins.engine.call import MaxWaitingTokens
 from qwen3_rerank_plugins.engine.settings import SHORTEST_MAX_LENGTH, positive_int
 from qwen3_rerank_plugins.errors import SettingsError
 
@@ -52,6 +54,27 @@ def check_min_score(min_score: float | None) -> float | None:
     if found is not None and not (isinstance(found, float) and 0 <= found <= 1):
         raise SettingsError(f"min_score must be None or a probability between 0 and 1, got {min_score!r}.")
     return found
+
+
+def check_timeout(timeout: float | None) -> float | None:
+    """Return `timeout` as a `float` or None.
+
+    Raises:
+        SettingsError: it is not a positive number of seconds.
+    """
+    found = plain.number(timeout)
+    if found is not None and not (isinstance(found, float) and 0 < found < math.inf):
+        raise SettingsError(f"timeout must be None or a positive number of seconds, got {timeout!r}.")
+    return found
+
+
+def check_max_waiting_tokens(tokens: MaxWaitingTokens) -> MaxWaitingTokens:
+    """Return `max_waiting_tokens` as an `int`, "auto" or None.
+
+    Raises:
+        SettingsError: it is none of them, or not positive.
+    """
+    return tokens if tokens is None or tokens == "auto" else positive_int("max_waiting_tokens", tokens)
 
 
 def check_max_length(max_length: int | None) -> int | None:

@@ -109,11 +109,7 @@ def attempt(
 
 def log_odds(reranker: Qwen3Reranker, passages: list[str]) -> list[float]:
     """Return the log-odds of every passage for every question of `qwen3-rerank demo`, in their order."""
-    return [
-        document.logit
-        for question in QUESTIONS
-        for document in sorted(reranker.rank(question, passages), key=lambda document: document.index)
-    ]
+    return [log_odds for question in QUESTIONS for log_odds in reranker.log_odds(question, passages)]
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ Command = Callable[..., None]
 in_model: Any = functools.partial(typer.Option, rich_help_panel="Model")
 in_prompt: Any = functools.partial(typer.Option, rich_help_panel="Prompt")
 in_server: Any = functools.partial(typer.Option, rich_help_panel="Server")
+in_limits: Any = functools.partial(typer.Option, rich_help_panel="Limits")
 in_output: Any = functools.partial(typer.Option, rich_help_panel="Output")
 
 MODEL_HELP = 'Model: a hub ID, a local folder, or "demo" for the bundled checkpoint.'
@@ -41,7 +42,7 @@ def _number_or_auto(typed: str) -> int | str:
         raise typer.BadParameter(f"{typed!r} is neither a whole number nor 'auto'.") from None
 
 
-_in_limits: Any = functools.partial(typer.Option, rich_help_panel="Limits", parser=_number_or_auto)
+_in_limits: Any = functools.partial(in_limits, parser=_number_or_auto)
 
 
 def _device_names(typed: str) -> tuple[str, ...]:
@@ -127,9 +128,10 @@ class EngineOptions:
     ] = None
     scores: Annotated[remote_settings.ServerScores, in_server(help="Kind of scores that the server returns.")] = "auto"
     no_probe: Annotated[bool, in_server("--no-probe", help="Do not check the server's template.")] = False
-    timeout: Annotated[float, in_server(metavar="SECONDS", help="Maximum seconds per request to the server.")] = (
-        remote_settings.DEFAULT_TIMEOUT
-    )
+    timeout: Annotated[
+        float | None,
+        in_limits(metavar="SECONDS", help="Maximum seconds of one call, waiting included.", show_default="no limit"),
+    ] = None
 
     def reranker(self, **others: Any) -> Qwen3Reranker:
         """Return a reranker with these settings and others, which take precedence. The model is not loaded yet.
@@ -200,3 +202,10 @@ TopN = Annotated[
 ]
 MinScore = Annotated[float | None, in_output(min=0, max=1, help="Lowest probability that is returned, inclusive.")]
 Json = Annotated[bool, in_output("--json", help="JSON on stdout and nothing else, for programs.")]
+MaxWaitingTokens = Annotated[
+    Any,
+    _in_limits(
+        metavar="TOKENS|auto",
+        help='Tokens that may wait when a request arrives; more, and it is refused. "auto" is about 30 seconds of work.',
+    ),
+]

@@ -60,5 +60,4 @@ def _rank(subject: Subject, dtype: torch.dtype, **placement: Any) -> torch.Tenso
     options: dict[str, Any] = {"dtype": dtype_name(dtype), "max_length": 2_048, **placement}
     with Qwen3Reranker(subject.folder, **options) as reranker:
         reranker.warmup()
-        ranked = reranker.rank(_QUERY, _TEXTS)
-    return torch.tensor([found.logit for found in sorted(ranked, key=lambda found: found.index)])
+        return torch.tensor(reranker.log_odds(_QUERY, _TEXTS))

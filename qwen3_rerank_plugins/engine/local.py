@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from qwen3_rerank_plugins._printable import logger
+from qwen3_rerank_plugins.engine.call import Meter
 from qwen3_rerank_plugins.engine.checkpoints.checkpoint import Checkpoint, find_checkpoint
 from qwen3_rerank_plugins.engine.checkpoints.nonfinite_weights import describe_damage
 from qwen3_rerank_plugins.engine.concurrency.lifetime import closed_at_exit, loading_alone, refuse_at_exit
@@ -24,6 +25,7 @@ from qwen3_rerank_plugins.engine.scheduling.scheduler import Scheduler
 from qwen3_rerank_plugins.engine.scheduling.sharding import Shard
 from qwen3_rerank_plugins.engine.scorer import Scores, blank_scores, check_process
 from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, EngineSettings
+from qwen3_rerank_plugins.engine.stats import Stats
 from qwen3_rerank_plugins.engine.text.encoding import EncodedRequest, encode_request
 from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder, TokenizedRequest
 from qwen3_rerank_plugins.errors import RequestError
@@ -45,21 +47,49 @@ class LocalScorer:
         self._opened: tuple[Checkpoint, PromptEncoder] | None = None
         self._damage: str | None = None
         self._limit_noted = False
+        self._counting = threading.Lock()
+        self._calls = self._documents = 0
         self._schedulers = [self._make_scheduler(number) for number in range(len(settings.replicas))]
         self._replicas = self._schedulers[0] if len(self._schedulers) == 1 else Replicas(self._schedulers)
 
     def submit(self, request: RerankRequest) -> Future[Scores]:
         """Tokenize on the caller's thread and queue the request; see `Scorer.submit`."""
         check_process(self._process, "engine")
+        with self._counting:
+            self._calls += 1
+            self._documents += len(request.documents)
         if not request.readable:
             return blank_scores(request)
+        meter = Meter(request.call)
+        meter.call.check()
+        self._replicas.refuse_overload(meter.call)
         encoded = self._encode(request)
 
         def finish(log_odds: Sequence[float], rescored: Collection[int]) -> Scores:
-            scores = encoded.scores(log_odds, rescored)
+            scores = dataclasses.replace(
+                encoded.scores(log_odds, rescored),
+                naive_tokens=encoded.tokens.naive_tokens,
+                unique_tokens=meter.unique_tokens,
+                passes=meter.passes,
+            )
             return scores if all(map(math.isfinite, log_odds)) else self._add_damage(scores)
 
-        return self._submit(encoded.tokens, finish, float32_fallback=request.on_nonfinite == "float32")
+        return self._submit(encoded.tokens, finish, meter, float32_fallback=request.on_nonfinite == "float32")
+
+    def stats(self) -> Stats:
+        """Return what this engine has done so far. That is cheap, and loads nothing."""
+        waiting = [scheduler.queue.waiting() for scheduler in self._schedulers]
+        measured = [scheduler.throughput for scheduler in self._schedulers]
+        rates = [one.tokens_per_second for one in measured if one.tokens_per_second is not None]
+        return Stats(
+            calls=self._calls,
+            documents=self._documents,
+            unique_tokens=sum(one.tokens for one in measured),
+            passes=sum(one.passes for one in measured),
+            waiting_requests=sum(requests for requests, _ in waiting),
+            waiting_tokens=sum(tokens for _, tokens in waiting),
+            tokens_per_second=sum(rates) if rates else None,
+        )
 
     def warmup(self) -> None:
         """Load the tokenizer, and load the weights and run one batch on every device."""
@@ -127,7 +157,7 @@ class LocalScorer:
             )
 
     def _submit(
-        self, request: TokenizedRequest, finish: ResultBuilder[Scores], *, float32_fallback: bool
+        self, request: TokenizedRequest, finish: ResultBuilder[Scores], meter: Meter, *, float32_fallback: bool
     ) -> Future[Scores]:
         """Queue a request, split into several if its documents cannot share the keys of their prefix.
 
@@ -137,14 +167,15 @@ class LocalScorer:
         prefix, lengths = len(request.prefix), list(map(len, request.document_ids))
         groups = self._open()[0].rope.groups(prefix, lengths)
         if len(groups) == 1:
-            return self._replicas.submit(request, finish, float32_fallback=float32_fallback)
+            return self._replicas.submit(request, finish, float32_fallback=float32_fallback, meter=meter)
         collector = ShardCollector(len(lengths), len(groups), finish)
         futures: list[Future[Any]] = []
         try:
             for group in groups:
                 shard = Shard(0, tuple(group), prefix + sum(lengths[document] for document in group))
                 part, finish_part = request_of(request, shard), collector.builder_of(shard)
-                futures.append(self._replicas.submit(part, finish_part, float32_fallback=float32_fallback))
+                submit = functools.partial(self._replicas.submit, float32_fallback=float32_fallback, meter=meter)
+                futures.append(submit(part, finish_part))
         except BaseException:  # closed meanwhile: nothing will read the results of the earlier shards
             for future in futures:
                 future.cancel()

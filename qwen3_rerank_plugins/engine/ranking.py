@@ -10,6 +10,7 @@ from typing import cast
 from qwen3_rerank_plugins._plurals import share
 from qwen3_rerank_plugins.engine.request import RerankRequest, text_of
 from qwen3_rerank_plugins.engine.scorer import Scores
+from qwen3_rerank_plugins.engine.usage import Usage
 from qwen3_rerank_plugins.errors import InputTypeError, NonFiniteScoreError
 
 _REMEDIES = {
@@ -65,6 +66,18 @@ class RankedDocument:
         return (start, end) if start < end else None
 
 
+class Ranking(list[RankedDocument]):
+    """Ranked documents, best first: a list that also knows what its call cost. Slices of it are plain lists.
+
+    Attributes:
+        usage: what the call cost; None for a ranking that you made yourself.
+    """
+
+    def __init__(self, documents: Iterable[RankedDocument] = (), usage: Usage | None = None) -> None:
+        super().__init__(documents)
+        self.usage = usage
+
+
 def rank_documents(
     request: RerankRequest, scores: Scores, top_n: int | None, min_score: float | None
 ) -> list[RankedDocument]:
@@ -96,6 +109,16 @@ def rank_documents(
     ranked.sort(key=lambda document: -document.logit)  # stable: ties stay in the caller's order
     kept = [document for document in ranked if min_score is None or document.score >= min_score]
     return kept if top_n is None else kept[:top_n]
+
+
+def checked_log_odds(request: RerankRequest, scores: Scores) -> list[float]:
+    """Return the log-odds of each document, in the caller's order.
+
+    Raises:
+        NonFiniteScoreError: as `rank_documents`.
+    """
+    check_finite(request, scores)
+    return list(scores.log_odds)
 
 
 def probability(log_odds: float) -> float:

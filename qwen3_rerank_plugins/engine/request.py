@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 from qwen3_rerank_plugins._plain_values import text
+from qwen3_rerank_plugins.engine.call import Call
 from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, LongDocuments, OnNonfinite
 from qwen3_rerank_plugins.errors import InputTypeError, RequestError
 
@@ -32,6 +33,7 @@ class RerankRequest:
             "windows" scores overlapping windows and returns the best one.
         on_nonfinite: how a score that overflowed is treated: "error" refuses it, "float32" computes it again.
         may_shorten: whether `max_length` is the default, which a model with fewer positions lowers to its limit.
+        call: the call that made the request, with its deadline; None for a request without limits.
     """
 
     query: str
@@ -41,6 +43,7 @@ class RerankRequest:
     long_documents: LongDocuments = "truncate"
     on_nonfinite: OnNonfinite = "error"
     may_shorten: bool = False
+    call: Call | None = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
     def readable(self) -> tuple[int, ...]:

@@ -24,6 +24,7 @@ class Scores:
         rescored: positions of documents whose score overflowed in 16 bits and was computed again in float32.
         damage: what is wrong with the weights and what to do, if damaged weights made a score NaN or infinite;
             otherwise empty.
+        naive_tokens, unique_tokens, cache_hits, passes: what the scores cost; see `Usage`. None if unknown.
     """
 
     log_odds: tuple[float, ...]
@@ -31,6 +32,10 @@ class Scores:
     spans: tuple[tuple[int, int] | None, ...] = ()
     rescored: tuple[int, ...] = ()
     damage: str = ""
+    naive_tokens: int | None = None
+    unique_tokens: int | None = None
+    cache_hits: int = 0
+    passes: int | None = None
 
 
 class Scorer(Protocol):
@@ -60,7 +65,7 @@ def blank_scores(request: RerankRequest) -> Future[Scores]:
     """Return the scores of a request whose documents are all blank: -inf for each, available at once."""
     count = len(request.documents)
     future: Future[Scores] = Future()
-    future.set_result(Scores((-math.inf,) * count, (0,) * count))
+    future.set_result(Scores((-math.inf,) * count, (0,) * count, naive_tokens=0, unique_tokens=0, passes=0))
     return future
 
 

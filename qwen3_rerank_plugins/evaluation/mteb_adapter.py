@@ -80,8 +80,7 @@ class MtebReranker:
         scores: list[float] = []
         for (query, instruction), run in itertools.groupby(pairs, key=lambda pair: pair[0]):
             documents = [document for _, document in run]
-            ranked = self._reranker.rank(query, documents, instruction=instruction, top_n=None, min_score=None)
-            scores += [found.logit for found in sorted(ranked, key=lambda found: found.index)]
+            scores += self._reranker.log_odds(query, documents, instruction=instruction)
         return np.array(scores, dtype=np.float64)
 
     def _queries(self, batches: Iterable[Mapping[str, Any]], task: Any) -> Iterator[tuple[str, str | Unset | None]]:

@@ -11,6 +11,7 @@ import contextlib
 import json
 from typing import Any
 
+from qwen3_rerank_plugins.engine.call import Call
 from qwen3_rerank_plugins.errors import (
     ClosedError,
     MissingExtraError,
@@ -72,13 +73,14 @@ class HttpClient:
         self._client = self._connect()
         self.redaction.watch_logs()
 
-    async def post(self, url: str, body: dict[str, Any], caller: object = None) -> Any:
+    async def post(self, url: str, body: dict[str, Any], call: Call | None = None) -> Any:
         """Send JSON and return the JSON of the answer.
 
         Args:
             url: of the endpoint.
             body: the JSON to send.
-            caller: identifies the call. Calls take turns for the connections.
+            call: its requests take turns with those of other calls for the connections. A timeout of its own replaces
+                that of the settings.
 
         Raises:
             RemoteUnreachableError: no answer within the timeout, or none after all attempts.
@@ -87,7 +89,7 @@ class HttpClient:
             ClosedError: the connection was closed before another attempt.
         """
         content = json.dumps(body).encode()  # ASCII, so that any text arrives unchanged
-        return await self._ask("POST", url, content, caller)
+        return await self._ask("POST", url, content, call or Call())
 
     async def get(self, url: str) -> Any:
         """Return the JSON at a URL, or None if there is none.
@@ -97,7 +99,7 @@ class HttpClient:
             RemoteRefusedError: the server wants another key, or still fails after all attempts.
         """
         try:
-            return await self._ask("GET", url, b"", None)
+            return await self._ask("GET", url, b"", Call())
         except RemoteAnswerError:
             return None
         except RemoteRefusedError as error:
@@ -127,7 +129,7 @@ class HttpClient:
             f"{proxy and proxy.variable} is not the URL of a proxy that can be used. Correct it, or unset it."
         )
 
-    async def _ask(self, method: str, url: str, content: bytes, caller: object) -> Any:
+    async def _ask(self, method: str, url: str, content: bytes, call: Call) -> Any:
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(_is_transient),
             wait=_wait,
@@ -137,8 +139,10 @@ class HttpClient:
         )
 
         async def attempt() -> Any:
-            async with self._turns.turn(caller):
-                return await self._send(Attempt(method, url, content, retrying.statistics["attempt_number"]))
+            async with self._turns.turn(call):
+                one = Attempt(method, url, content, retrying.statistics["attempt_number"])
+                with call.computing():
+                    return await self._send(one, self._settings.timeout if call.timeout is None else None)
 
         return await retrying(attempt)
 
@@ -149,12 +153,12 @@ class HttpClient:
                 await self._closing.wait()
             raise ClosedError("This connection was closed before the server could be asked again. Make a new one.")
 
-    async def _send(self, attempt: Attempt) -> Any:
+    async def _send(self, attempt: Attempt, seconds: float | None) -> Any:
         failure: RemoteError
         status: int | None = None
         try:
             async with (
-                asyncio.timeout(self._settings.timeout),
+                asyncio.timeout(seconds),
                 self._client.stream(
                     attempt.method,
                     attempt.url,

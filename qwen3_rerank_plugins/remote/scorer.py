@@ -8,9 +8,11 @@ import os
 import threading
 from concurrent.futures import Future
 
+from qwen3_rerank_plugins.engine.call import Call
 from qwen3_rerank_plugins.engine.concurrency.lifetime import closed_at_exit, refuse_at_exit
 from qwen3_rerank_plugins.engine.request import DEFAULT_INSTRUCTION, RerankRequest, make_request
 from qwen3_rerank_plugins.engine.scorer import Scores, blank_scores, check_process
+from qwen3_rerank_plugins.engine.stats import Stats
 from qwen3_rerank_plugins.errors import ClosedError, NonFiniteScoreError, RequestError, RerankError
 from qwen3_rerank_plugins.remote.client import HttpClient
 from qwen3_rerank_plugins.remote.event_loop import BackgroundLoop
@@ -40,6 +42,7 @@ class RemoteScorer:
         self._client: HttpClient | None = None
         self._connecting: asyncio.Task[Server] | None = None  # from here on, used on the loop only
         self._waiting = 0
+        self._calls = self._documents = 0
         self._drops_instructions = False
 
     def submit(self, request: RerankRequest) -> Future[Scores]:
@@ -56,17 +59,23 @@ class RemoteScorer:
             raise RequestError(refusal)
         texts = request_texts(request, self._settings.template)  # on the caller's thread, because it may take long
         with self._lock:
+            self._calls += 1
+            self._documents += len(request.documents)
             if self._closed:
                 raise ClosedError("This connection was closed meanwhile. Ask again to connect anew.")
             if not request.readable:
                 return blank_scores(request)
             if self._loop is None:
                 self._loop = BackgroundLoop("qwen3-rerank-remote")
-            return self._loop.submit(self._score(request.instruction, texts))
+            return self._loop.submit(self._score(request.instruction, texts, request.call))
 
     def warmup(self) -> None:
         """Connect, and detect and probe the server."""
         self.submit(make_request("warm up", ["warm up"], None)).result()
+
+    def stats(self) -> Stats:
+        """Return what was asked so far. The tokens and the queue are the server's."""
+        return Stats(self._calls, self._documents)
 
     def renew_token(self, token: str | None) -> None:
         """Do nothing, because a server needs no hub token; see `RemoteSettings.token`."""
@@ -85,14 +94,14 @@ class RemoteScorer:
             loop.call(self._closing.set)
             loop.stop(self._disconnect(), self._settings.timeout)
 
-    async def _score(self, instruction: str, texts: RequestTexts) -> Scores:
+    async def _score(self, instruction: str, texts: RequestTexts, call: Call | None) -> Scores:
         """Return the scores of a request, or raise an error that shows no local variables of this package."""
         failure: RerankError
         try:
             with closed_at_exit():
                 server = await self._connection()
                 self._check_instruction(instruction, server)
-                return _scores(texts, await server.log_odds(texts))
+                return _scores(texts, await server.log_odds(texts, call))
         except asyncio.CancelledError:
             if not self._closing.is_set():
                 raise

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from qwen3_rerank_plugins._printable import logger
+from qwen3_rerank_plugins.engine.call import Call
 from qwen3_rerank_plugins.errors import RemoteRefusedError
 from qwen3_rerank_plugins.remote.client import HttpClient
 from qwen3_rerank_plugins.remote.detection import Address, Found, ask_tei, detect
@@ -65,19 +66,19 @@ class Server:
         """Whether its requests have a field for an instruction."""
         return self._spec.instruction is not None
 
-    async def log_odds(self, texts: RequestTexts) -> tuple[float, ...]:
+    async def log_odds(self, texts: RequestTexts, call: Call | None = None) -> tuple[float, ...]:
         """Return the log-odds of each document, in their order. After a failure, no further request is sent.
 
         The requests of this call take turns with those of other calls.
         """
-        caller = object()
+        call = call or Call()
         batches = list(self._batches(texts.documents))
         found: list[tuple[float, ...]] = [()] * len(batches)
         left = enumerate(batches)
 
         async def ask() -> None:
             for index, batch in left:  # all tasks share this iterator, so that each batch goes to one of them
-                found[index] = await self._ask(texts, batch, caller)
+                found[index] = await self._ask(texts, batch, call)
 
         tasks = [asyncio.ensure_future(ask()) for _ in batches[: self._settings.requests_at_once]]
         try:
@@ -87,9 +88,9 @@ class Server:
                 task.cancel()
         return tuple(score for scores in found for score in scores)
 
-    async def _ask(self, texts: RequestTexts, documents: Sequence[str], caller: object) -> tuple[float, ...]:
+    async def _ask(self, texts: RequestTexts, documents: Sequence[str], call: Call) -> tuple[float, ...]:
         if len(documents) > self._limit:  # the limit became lower after the batch was made
-            return await self._ask_in_parts(texts, documents, int(self._limit), caller)
+            return await self._ask_in_parts(texts, documents, int(self._limit), call)
         body = body_of(
             self._spec,
             self._settings.model,
@@ -99,7 +100,7 @@ class Server:
             logits=self.scale == "logit",
         )
         try:
-            answer = await self._client.post(self._endpoint, body, caller)
+            answer = await self._client.post(self._endpoint, body, call)
         except RemoteRefusedError as error:
             half = len(documents) // 2
             too_many = error.status in _MALFORMED and _TOO_MANY_DOCUMENTS.search(str(error).lower())
@@ -111,14 +112,14 @@ class Server:
             found = read_answer(answer, self._spec, len(documents), self.scale, self._client.redaction.quote)
             self._warn_of_probabilities(found)
             return found
-        return await self._ask_in_parts(texts, documents, half, caller)
+        return await self._ask_in_parts(texts, documents, half, call)
 
     async def _ask_in_parts(
-        self, texts: RequestTexts, documents: Sequence[str], most: int, caller: object
+        self, texts: RequestTexts, documents: Sequence[str], most: int, call: Call
     ) -> tuple[float, ...]:
         found: tuple[float, ...] = ()
         for start in range(0, len(documents), most):
-            found += await self._ask(texts, documents[start : start + most], caller)
+            found += await self._ask(texts, documents[start : start + most], call)
         return found
 
     def _warn_of_probabilities(self, scores: Sequence[float]) -> None:

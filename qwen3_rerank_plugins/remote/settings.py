@@ -47,7 +47,8 @@ class RemoteSettings:
             probabilities otherwise.
         probe: score a few known questions at the first connection, and refuse a server whose answers show a missing,
             doubled or damaged template.
-        timeout: maximum seconds of one request, from the connection to the last byte of the answer.
+        timeout: maximum seconds of one HTTP request, from the connection to the last byte of the answer. The requests
+            of a call with a timeout of its own end with that call instead.
         api_key: sent as a bearer token; never shown, pickled or logged.
         retries: how often a request is repeated after status 429 or 5xx, or a broken connection.
         requests_at_once: maximum number of concurrent requests.
@@ -115,7 +116,6 @@ REMOTE_OPTIONS: dict[str, Any] = {
     "template": None,
     "scores": "auto",
     "probe": True,
-    "timeout": DEFAULT_TIMEOUT,
     "api_key": None,
 }
 """Options of `Qwen3Reranker` and the adapters that `remote` needs, with their defaults."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
 from qwen3_rerank_plugins.engine.ranking import RankedDocument
+from qwen3_rerank_plugins.engine.usage import Usage
 
 COHERE_VERSION = "2"
 
@@ -39,7 +41,7 @@ class RerankResult(BaseModel):
     span: Span = None
 
 
-class Usage(BaseModel):
+class Tokens(BaseModel):
     """How many tokens were scored."""
 
     prompt_tokens: int
@@ -53,7 +55,7 @@ class RerankAnswer(BaseModel):
     id: str
     model: str
     results: list[RerankResult]
-    usage: Usage
+    usage: Tokens
     meta: dict[str, Any]
 
 
@@ -83,19 +85,19 @@ class ScoreAnswer(BaseModel):
     created: int = Field(default_factory=lambda: int(time.time()))
     model: str
     data: list[Score]
-    usage: Usage
+    usage: Tokens
 
 
-def usage_of(tokens: int) -> Usage:
-    """Return the usage of a request, which has no completion."""
-    return Usage(prompt_tokens=tokens, total_tokens=tokens)
+def tokens_of(count: int) -> Tokens:
+    """Return the tokens of a request, which has no completion."""
+    return Tokens(prompt_tokens=count, total_tokens=count)
 
 
-def meta_of(tokens: int, seconds: float) -> dict[str, Any]:
-    """Return Cohere's `meta`: its version, the tokens, and the seconds that this server adds. Nothing is billed."""
+def meta_of(usage: Usage) -> dict[str, Any]:
+    """Return Cohere's `meta`, in which nothing is billed, and what this server adds: the cost of the request."""
     return {
         "api_version": {"version": COHERE_VERSION},
         "billed_units": {"search_units": 0},
-        "tokens": {"input_tokens": tokens, "output_tokens": 0},
-        "seconds": round(seconds, 6),
+        "tokens": {"input_tokens": usage.naive_tokens or 0, "output_tokens": 0},
+        "usage": dataclasses.asdict(usage),
     }

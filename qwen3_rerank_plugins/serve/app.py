@@ -77,7 +77,7 @@ def create_app(
         rerank_endpoints(service),
         score_endpoints(service),
         openai_endpoints(service, embedder),
-        pages(readiness, name, metrics),
+        pages(service),
     )
     for router in routers:
         app.include_router(router)

@@ -12,7 +12,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from qwen3_rerank_plugins import __version__
-from qwen3_rerank_plugins.serve.answers import Usage, usage_of
+from qwen3_rerank_plugins.serve.answers import Tokens, tokens_of
 from qwen3_rerank_plugins.serve.embedding_service import EmbeddingService
 from qwen3_rerank_plugins.serve.ranking_service import RankingService
 
@@ -52,7 +52,7 @@ class EmbeddingAnswer(BaseModel):
     object: Literal["list"] = "list"
     model: str
     data: list[Embedding]
-    usage: Usage
+    usage: Tokens
 
 
 def openai_endpoints(service: RankingService, embedding: EmbeddingService | None) -> APIRouter:
@@ -93,7 +93,7 @@ def openai_endpoints(service: RankingService, embedding: EmbeddingService | None
             return EmbeddingAnswer(
                 model=embedding.name,
                 data=[Embedding(index=index, embedding=encode(vector)) for index, vector in enumerate(vectors)],
-                usage=usage_of(tokens),
+                usage=tokens_of(tokens),
             )
 
     return router

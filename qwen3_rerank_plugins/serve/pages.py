@@ -11,8 +11,8 @@ from typing import Any
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
-from qwen3_rerank_plugins.serve.metrics import CONTENT_TYPE, Metrics
-from qwen3_rerank_plugins.serve.readiness import Readiness
+from qwen3_rerank_plugins.serve.metrics import CONTENT_TYPE
+from qwen3_rerank_plugins.serve.ranking_service import RankingService
 
 _FOLDER = files("qwen3_rerank_plugins.serve") / "playground"
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
@@ -29,20 +29,22 @@ OPEN_PATHS = frozenset({*FILES, "/health", "/openapi.json"})
 """Paths that need no API key. The page asks for the key and sends it along."""
 
 
-def pages(readiness: Readiness, name: str, metrics: Metrics) -> APIRouter:
+def pages(service: RankingService) -> APIRouter:
     """Return the endpoints as a router."""
     router = APIRouter(tags=["server"])
 
     @router.get("/health", responses={503: {"description": "The model is being loaded, or could not be loaded."}})
     async def health() -> JSONResponse:
         """Say whether requests can be answered: only once the model is loaded and has run."""
-        ready = readiness.state == "ready"
-        return JSONResponse({"status": "ok" if ready else readiness.state, "model": name}, 200 if ready else 503)
+        ready = service.readiness.state == "ready"
+        return JSONResponse(
+            {"status": "ok" if ready else service.readiness.state, "model": service.name}, 200 if ready else 503
+        )
 
     @router.get("/metrics", response_class=Response)
     async def numbers() -> Response:
         """Return numbers about the requests, in the text format of Prometheus."""
-        return Response(metrics.text(), media_type=CONTENT_TYPE)
+        return Response(service.metrics.text(service.stats()), media_type=CONTENT_TYPE)
 
     for path, file in FILES.items():
         router.add_api_route(path, _file(file), methods=["GET"], include_in_schema=False)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +15,8 @@ from qwen3_rerank_plugins._printable import logger, shown
 from qwen3_rerank_plugins.engine.ranking import RankedDocument
 from qwen3_rerank_plugins.engine.request import text_of
 from qwen3_rerank_plugins.engine.settings import LongDocuments
+from qwen3_rerank_plugins.engine.stats import Stats
+from qwen3_rerank_plugins.engine.usage import Usage
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
 from qwen3_rerank_plugins.serve.document_limit import DocumentLimit
 from qwen3_rerank_plugins.serve.failures import Failure
@@ -47,18 +48,21 @@ class RankOptions:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Ranking:
+class RankedRequest:
     """The result of one request.
 
     Attributes:
         documents: best first, with the texts as they were sent.
-        tokens: of all prompts that were scored.
-        seconds: from the call to the result.
+        usage: what the request cost.
     """
 
     documents: Sequence[RankedDocument]
-    tokens: int
-    seconds: float
+    usage: Usage
+
+    @property
+    def tokens(self) -> int:
+        """The tokens of all prompts, each with its template and query; 0 if the engine does not say."""
+        return self.usage.naive_tokens or 0
 
 
 class RankingService:
@@ -83,7 +87,9 @@ class RankingService:
         self._limit = DocumentLimit(reranker.settings)
         self._names = {name}
 
-    async def rank(self, query: str, documents: Sequence[str | Mapping[str, Any]], options: RankOptions) -> Ranking:
+    async def rank(
+        self, query: str, documents: Sequence[str | Mapping[str, Any]], options: RankOptions
+    ) -> RankedRequest:
         """Rank the documents of one request.
 
         Raises:
@@ -94,7 +100,6 @@ class RankingService:
         self.check_count(len(documents))
         texts = [text_of(f"documents[{index}]", document) for index, document in enumerate(documents)]
         read, cut = texts, (0,) * len(texts)
-        began = time.perf_counter()
         self.metrics.began()
         try:
             if options.max_tokens_per_doc is not None:
@@ -114,9 +119,14 @@ class RankingService:
             dataclasses.replace(one, text=texts[one.index], truncated_tokens=one.truncated_tokens + cut[one.index])
             for one in ranked
         ]
-        tokens = 0
-        self.metrics.scored(len(texts), tokens, sum(one.truncated_tokens for one in found))
-        return Ranking(found, tokens, time.perf_counter() - began)
+        assert ranked.usage is not None  # of every ranking that a reranker returns
+        usage = dataclasses.replace(ranked.usage, truncated_tokens=ranked.usage.truncated_tokens + sum(cut))
+        self.metrics.scored(usage)
+        return RankedRequest(found, usage)
+
+    def stats(self) -> Stats:
+        """Return what the engine has done, and what waits in its queue."""
+        return self._reranker.stats()
 
     def check_count(self, count: int) -> None:
         """Raise a failure with status 413 if a request has too many documents."""

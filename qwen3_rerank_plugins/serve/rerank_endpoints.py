@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
-from qwen3_rerank_plugins.serve.answers import RerankAnswer, RerankResult, TeiResult, Text, additions, meta_of, usage_of
+from qwen3_rerank_plugins.serve.answers import (
+    RerankAnswer,
+    RerankResult,
+    TeiResult,
+    Text,
+    additions,
+    meta_of,
+    tokens_of,
+)
 from qwen3_rerank_plugins.serve.bodies import AnyRerankBody, RerankBody, TeiBody
 from qwen3_rerank_plugins.serve.ranking_service import RankingService, score_of
 
@@ -30,8 +38,8 @@ def rerank_endpoints(service: RankingService) -> APIRouter:
                 )
                 for found in ranking.documents
             ],
-            usage=usage_of(ranking.tokens),
-            meta=meta_of(ranking.tokens, ranking.seconds),
+            usage=tokens_of(ranking.tokens),
+            meta=meta_of(ranking.usage),
         )
 
     async def rerank_tei(body: TeiBody) -> list[TeiResult]:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Request
 from pydantic import AliasChoices, Field
 
-from qwen3_rerank_plugins.serve.answers import Score, ScoreAnswer, usage_of
+from qwen3_rerank_plugins.serve.answers import Score, ScoreAnswer, tokens_of
 from qwen3_rerank_plugins.serve.bodies import Document, ScoringFields
 from qwen3_rerank_plugins.serve.failures import Failure
-from qwen3_rerank_plugins.serve.ranking_service import Ranking, RankingService, RankOptions, score_of
+from qwen3_rerank_plugins.serve.ranking_service import RankedRequest, RankingService, RankOptions, score_of
 
 
 class ScoreBody(ScoringFields):
@@ -76,7 +76,7 @@ def score_endpoints(service: RankingService) -> APIRouter:
             id=f"score-{request.state.request_id}",
             model=service.name,
             data=[Score(index=index, score=found) for index, found in enumerate(scores)],
-            usage=usage_of(sum(ranking.tokens for ranking in rankings)),
+            usage=tokens_of(sum(ranking.tokens for ranking in rankings)),
         )
 
     return router
@@ -84,7 +84,7 @@ def score_endpoints(service: RankingService) -> APIRouter:
 
 async def _rank_all(
     service: RankingService, groups: Sequence[tuple[str, Sequence[Document]]], options: RankOptions
-) -> list[Ranking]:
+) -> list[RankedRequest]:
     """Rank the documents of each query at once. If one fails, the others are canceled."""
     tasks = [asyncio.ensure_future(service.rank(query, documents, options)) for query, documents in groups]
     try:

@@ -53,7 +53,7 @@ def score_questions(
     its batch, and so the batches are the same in every run.
 
     Raises:
-        As `Qwen3Reranker.rank` and `count_documents`; a `RequestError` names the question's location.
+        As `Qwen3Reranker.log_odds` and `count_documents`; a `RequestError` names the question's location.
     """
     count_documents(questions)
     return [_score(reranker, question, on_progress) for question in questions]
@@ -64,11 +64,10 @@ def _score(reranker: Qwen3Reranker, question: Question, on_progress: OnProgress)
     for start in range(0, len(question.documents), DOCUMENTS_PER_CALL):
         texts = question.documents[start : start + DOCUMENTS_PER_CALL]
         try:
-            ranked = reranker.rank(question.query, texts, instruction=question.instruction, top_n=None, min_score=None)
+            log_odds += reranker.log_odds(question.query, texts, instruction=question.instruction)
         except RequestError as error:
             if not question.location:
                 raise
             raise RequestError(f"{question.location}: {error}") from error
-        log_odds += (document.logit for document in sorted(ranked, key=lambda document: document.index))
         on_progress(len(texts))
     return tuple(log_odds)

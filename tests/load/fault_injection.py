@@ -18,6 +18,7 @@ import torch
 
 from qwen3_rerank_plugins import _registry as registry
 from qwen3_rerank_plugins import close_all
+from qwen3_rerank_plugins.engine.call import Meter
 from qwen3_rerank_plugins.engine.local import LocalScorer
 from qwen3_rerank_plugins.engine.model.runner import ModelRunner
 from qwen3_rerank_plugins.engine.request import RerankRequest
@@ -118,7 +119,12 @@ class _MonitoredScheduler(Scheduler):
         self._monitor, self._asked = monitor, asked
 
     def submit(
-        self, request: TokenizedRequest, build_result: ResultBuilder[Any], *, float32_fallback: bool = False
+        self,
+        request: TokenizedRequest,
+        build_result: ResultBuilder[Any],
+        *,
+        float32_fallback: bool = False,
+        meter: Meter | None = None,
     ) -> Future[Any]:
         trace = CURRENT_TRACE.get() or CallTrace()
         queued = QueuedRequest(trace, trace.take_number(), self._asked.request, request)
@@ -129,7 +135,7 @@ class _MonitoredScheduler(Scheduler):
 
         self._monitor.add(queued)
         try:
-            future = super().submit(request, build, float32_fallback=float32_fallback)
+            future = super().submit(request, build, float32_fallback=float32_fallback, meter=meter)
         except BaseException:
             self._monitor.remove(queued)
             raise

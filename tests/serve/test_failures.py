@@ -89,23 +89,23 @@ def test_each_error_of_the_package_has_its_status(error: errors.RerankError, sta
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
-    ("error", "status", "headers"),
+    ("error", "status", "retry_after"),
     [
-        (errors.OverloadedError("Too much is waiting.", retry_after=7), 429, {"Retry-After": "7"}),
-        (errors.RerankTimeoutError("It took too long."), 504, {}),
-        (errors.PassError("The pass failed."), 500, {}),
+        (errors.OverloadedError("Too much is waiting.", retry_after=7), 429, "7"),
+        (errors.RerankTimeoutError("It took too long."), 504, None),
+        (errors.PassError("The pass failed."), 500, None),
     ],
     ids=["overloaded", "late", "failed"],
 )
 @pytest.mark.parametrize("path", ["/rerank", "/score"])
 async def test_an_error_of_the_engine_reaches_the_client(
-    serve: Open, path: str, error: Exception, status: int, headers: dict[str, str]
+    serve: Open, path: str, error: Exception, status: int, retry_after: str | None
 ) -> None:
     body = {"text_1": QUERY, "text_2": DOCUMENTS} if path == "/score" else RERANK
     async with serve(Qwen3Reranker("m", scorer=OverlapScorer(error))) as client:
         answer = await client.post(path, json=body)
     assert (answer.status_code, told(path, answer.json())) == (status, str(error))
-    assert headers.items() <= answer.headers.items()
+    assert answer.headers.get("Retry-After") == retry_after
 
 
 @pytest.mark.asyncio

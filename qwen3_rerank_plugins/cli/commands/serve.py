@@ -16,7 +16,7 @@ KEY_VARIABLE = "QWEN3_RERANK_API_KEY"
 in_http: Any = functools.partial(typer.Option, rich_help_panel="HTTP")
 
 
-@engine_options(ENGINE, SCORING)
+@engine_options(ENGINE, SCORING, ("timeout",))
 def serve(
     host: Annotated[str, in_http(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, in_http(min=0, max=65535, help="Port to listen on; 0 lets the system choose.")] = 8000,
@@ -39,6 +39,7 @@ def serve(
         int, in_http(min=1, metavar="SECONDS", help="Time for requests to finish after a signal to stop.")
     ] = 60,
     instruction: options.Instruction = None,
+    max_waiting_tokens: options.MaxWaitingTokens = "auto",
     *,
     engine: EngineOptions,
 ) -> None:
@@ -60,7 +61,7 @@ def serve(
         max_documents=max_documents,
         shutdown_seconds=shutdown,
     )
-    reranker = engine.reranker(instruction=instruction)
+    reranker = engine.reranker(instruction=instruction, max_waiting_tokens=max_waiting_tokens)
     warn_of_size(reranker.settings, screen)
     _log_to_stderr()
     with quiet_libraries():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import sys
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -14,8 +16,13 @@ from qwen3_rerank_plugins.errors import RequestError
 T = TypeVar("T")
 
 
-async def result_of(future: Future[T]) -> T:
+async def result_of(future: Future[T], seconds: float | None = None, late: Callable[[], Exception] = TimeoutError) -> T:
     """Return the future's result. Canceling this coroutine cancels the future.
+
+    Args:
+        future: what to wait for.
+        seconds: how long to wait; None is no limit. Then the future is canceled.
+        late: makes the error to raise then.
 
     Raises:
         RequestError: neither asyncio nor trio runs this coroutine.
@@ -24,11 +31,20 @@ async def result_of(future: Future[T]) -> T:
     try:
         trio = _trio()
         if trio is not None:
-            return await _under_trio(future, trio)
+            return await _under_trio(future, trio, seconds, late)
         with inside_a_call():
             waiting = asyncio.wrap_future(future)
         try:
-            return await waiting
+            if seconds is None:
+                return await waiting
+            await asyncio.wait([waiting], timeout=seconds)
+            if waiting.done():
+                return waiting.result()
+            waiting.cancel()
+            raise late()
+        except asyncio.CancelledError:
+            waiting.cancel()
+            raise
         finally:
             del waiting
     finally:
@@ -58,7 +74,7 @@ def _trio() -> Any:
     return trio
 
 
-async def _under_trio(future: Future[T], trio: Any) -> T:
+async def _under_trio(future: Future[T], trio: Any, seconds: float | None, late: Callable[[], Exception]) -> T:
     done, token = trio.Event(), trio.lowlevel.current_trio_token()
 
     def wake(_: Future[T]) -> None:
@@ -68,7 +84,10 @@ async def _under_trio(future: Future[T], trio: Any) -> T:
     with inside_a_call():
         future.add_done_callback(wake)
     try:
-        await done.wait()
+        with trio.move_on_after(math.inf if seconds is None else seconds) as limit:
+            await done.wait()
+        if limit.cancelled_caught:
+            raise late()
         return future.result()
     except BaseException:
         future.cancel()

@@ -84,7 +84,13 @@ class Remaining:
         self._lengths: list[int] = []  # ascending
         self._next: tuple[int, tuple[int, ...], int] | None = None  # a budget, its next documents, their tokens
         self.count = 0
+        self._document_tokens = 0
         self.put_back(range(len(workload.document_lengths)))
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the documents and their prefix; 0 without documents."""
+        return self._workload.prefix + self._document_tokens if self.count else 0
 
     def next_tokens(self, budget: int) -> int:
         """Return the tokens of prefix and documents that `take` would take under a budget."""
@@ -99,15 +105,17 @@ class Remaining:
         Returns:
             Positions of at least one document, the longest first.
         """
-        _, documents, _ = self._choose(budget)
+        _, documents, tokens = self._choose(budget)
         self._next = None
         self.count -= len(documents)
+        self._document_tokens -= tokens - self._workload.prefix
         return documents
 
     def put_back(self, documents: Sequence[int]) -> None:
         """Return documents that were taken but have no score."""
         self._keep(documents)
         self.count += len(documents)
+        self._document_tokens += sum(self._workload.document_lengths[document] for document in documents)
 
     def _keep(self, documents: Sequence[int]) -> None:
         new = set[int]()
@@ -143,13 +151,16 @@ class Remaining:
         return self._next
 
 
-def plan_batch(waiting: Iterable[Remaining], budget: int, max_merged_tokens: int | None = None) -> BatchPlan:
+def plan_batch(
+    waiting: Iterable[Remaining], budget: int, max_merged_tokens: int | None = None, first_budget: int | None = None
+) -> BatchPlan:
     """Plan the next batch from the first waiting request and those after it that fit beside it.
 
     Args:
         waiting: the remaining documents of each request, in queue order; requests without any are skipped.
         budget: most unique tokens in the batch. Only a batch of a single document may exceed it.
         max_merged_tokens: most unique tokens in a batch of several requests; None is the budget.
+        first_budget: most unique tokens of the first request, to leave room for others; None is the budget.
 
     Returns:
         A batch whose documents are taken; without slices if no request has any left.
@@ -159,12 +170,13 @@ def plan_batch(waiting: Iterable[Remaining], budget: int, max_merged_tokens: int
     for request, remaining in enumerate(waiting):
         if not remaining.count:
             continue
-        tokens = remaining.next_tokens(budget)
+        allowed = budget if slices or first_budget is None else first_budget
+        tokens = remaining.next_tokens(allowed)
         if slices and tokens > left:
             continue
         if not slices and max_merged_tokens is not None:
             left = min(budget, max_merged_tokens)
-        slices.append(RequestSlice(request, remaining.take(budget), tokens))
+        slices.append(RequestSlice(request, remaining.take(allowed), tokens))
         left -= tokens
         if left <= 0:
             break

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from qwen3_rerank_plugins.engine.call import Meter
 from qwen3_rerank_plugins.engine.scheduling.packing import Remaining, Workload
 from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
 from qwen3_rerank_plugins.errors import PassError, RerankError, fresh
@@ -25,16 +26,26 @@ class QueuedRequest:
     Attributes:
         request: its token IDs.
         float32_fallback: whether scores that are not finite are computed again in float32.
+        meter: counts what is computed for it; its call may be late.
         future: receives the result or an error.
         remaining: documents that no batch has taken.
         unscored: how many documents have no score.
         scores: log-odds of the documents, NaN where there are none yet.
         to_rescore: documents to score again in float32.
         rescored: documents that were.
+        overtaken: whether small requests went before it since its last batch.
     """
 
-    def __init__(self, request: TokenizedRequest, build_result: ResultBuilder[Any], *, float32_fallback: bool) -> None:
+    def __init__(
+        self,
+        request: TokenizedRequest,
+        build_result: ResultBuilder[Any],
+        *,
+        float32_fallback: bool = False,
+        meter: Meter | None = None,
+    ) -> None:
         self.request = request
+        self.meter = meter or Meter()
         self.float32_fallback = float32_fallback
         self.future: Future[Any] = Future()
         self.remaining = Remaining(Workload.of(request))
@@ -42,7 +53,13 @@ class QueuedRequest:
         self.scores = [math.nan] * self.unscored
         self.to_rescore: collections.deque[int] = collections.deque()
         self.rescored: list[int] = []
+        self.overtaken = False
         self._build_result = build_result
+
+    @property
+    def waits(self) -> bool:
+        """Whether somebody still waits for the result."""
+        return not (self.future.done() or self.meter.call.late)
 
     def finish(self, action: str) -> None:
         """Build the result and deliver it; see `fail` for `action`."""
@@ -53,6 +70,15 @@ class QueuedRequest:
             return
         if self.future.set_running_or_notify_cancel():
             self.future.set_result(result)
+
+
+def still_waiting(requests: Iterable[QueuedRequest]) -> list[QueuedRequest]:
+    """Return the requests that somebody waits for. Those that are late fail first, so that they cost no pass."""
+    listed = list(requests)
+    for queued in listed:
+        if queued.meter.call.late and not queued.future.done() and queued.future.set_running_or_notify_cancel():
+            queued.future.set_exception(queued.meter.call.late_error())
+    return [queued for queued in listed if not queued.future.done()]
 
 
 def fail(requests: Iterable[QueuedRequest], error: BaseException, action: str) -> None:

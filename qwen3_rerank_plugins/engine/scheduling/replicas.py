@@ -17,12 +17,13 @@ from concurrent.futures import Future
 from typing import Any, Generic
 
 from qwen3_rerank_plugins._printable import logger
+from qwen3_rerank_plugins.engine.call import Call, Meter
 from qwen3_rerank_plugins.engine.scheduling.packing import Workload
 from qwen3_rerank_plugins.engine.scheduling.queued_request import DocumentScores, Result, ResultBuilder
 from qwen3_rerank_plugins.engine.scheduling.scheduler import Scheduler
 from qwen3_rerank_plugins.engine.scheduling.sharding import Shard, may_split, shard_request
 from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
-from qwen3_rerank_plugins.errors import ClosedError
+from qwen3_rerank_plugins.errors import ClosedError, OverloadedError, RerankTimeoutError
 
 COOLDOWN = 30.0
 """Seconds without requests for a replica that failed, unless all failed."""
@@ -53,8 +54,25 @@ class Replicas:
         self._splitting = threading.Lock()
         self._closed = False
 
+    def refuse_overload(self, call: Call) -> None:
+        """Raise `OverloadedError` if too much work is waiting for a call of any size, on every replica."""
+        with self._lock:
+            candidates = self._candidates()
+        refusals: list[OverloadedError] = []
+        for replica in candidates:
+            try:
+                return replica.scheduler.refuse_overload(call)
+            except OverloadedError as error:
+                refusals.append(error)
+        raise min(refusals, key=lambda error: error.retry_after)
+
     def submit(
-        self, request: TokenizedRequest, build_result: ResultBuilder[Result], *, float32_fallback: bool = False
+        self,
+        request: TokenizedRequest,
+        build_result: ResultBuilder[Result],
+        *,
+        float32_fallback: bool = False,
+        meter: Meter | None = None,
     ) -> Future[Result]:
         """See `Scheduler.submit`. Canceling the future drops what has not run yet, in every shard."""
         workload = Workload.of(request)
@@ -79,6 +97,7 @@ class Replicas:
                 request if len(shards) == 1 else request_of(request, shard),
                 collector.builder_of(shard),
                 float32_fallback=float32_fallback,
+                meter=meter,
             )
             future = _attempt(submit)
             future.add_done_callback(functools.partial(self._answered, replica, shard.tokens))
@@ -117,14 +136,16 @@ class Replicas:
 
     def _answered(self, replica: _Replica, tokens: int, future: Future[Any]) -> None:
         error = None if future.cancelled() else future.exception()
+        refused = isinstance(error, (RerankTimeoutError, OverloadedError))  # which says nothing about the device
         now = self._clock()
         with self._lock:
             replica.outstanding -= tokens
             # a closed scheduler has not failed, nor has one that could not load while the interpreter exits
-            newly_failed = error is not None and now >= replica.cooldown_until and not isinstance(error, ClosedError)
-            if error is not None:
+            failed = error is not None and not refused
+            newly_failed = failed and now >= replica.cooldown_until and not isinstance(error, ClosedError)
+            if failed:
                 replica.cooldown_until = now + COOLDOWN
-            elif not future.cancelled():
+            elif not (refused or future.cancelled()):
                 replica.cooldown_until = -math.inf
         if newly_failed:
             logger.warning(

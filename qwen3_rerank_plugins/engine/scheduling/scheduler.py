@@ -3,10 +3,10 @@
 It takes tokenized requests from any thread and returns futures of their results. It does not import torch: the function
 that runs a batch is an argument, so tests replace it with a few lines of Python.
 
-Requests wait in a queue. Each batch takes the first request and those behind it that fit beside it. A request that has
-just run and is not finished moves to the back of the queue. So a request that arrives while a large one runs joins or
-precedes the next batch of the large one, and newcomers never starve it. Batches are never delayed to fill them. The
-time to plan a batch depends on the batch, not on the length of the queue.
+Requests wait in a queue. Each batch takes the first request and those behind it that fit beside it, and keeps room for
+small ones; see `fair_share`. A request that has just run and is not finished moves to the back of the queue, so
+newcomers never starve it. Batches are never delayed to fill them. The time to plan a batch depends on the batch, not on
+the length of the queue. A request that is late is dropped when a batch is planned, also from a planned batch.
 
 While a GPU computes a batch, the thread plans the next one and builds its tensors. If a request arrives in the
 meantime, that plan is dropped and made again with the request, so nobody waits longer for it.
@@ -14,20 +14,30 @@ meantime, that plan is dropped and made again with the request, so nobody waits 
 
 from __future__ import annotations
 
-import collections
-import itertools
 import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
+from qwen3_rerank_plugins.engine.call import Call, Meter
 from qwen3_rerank_plugins.engine.concurrency.lifetime import inside_a_call
 from qwen3_rerank_plugins.engine.concurrency.threads import start_thread
 from qwen3_rerank_plugins.engine.scheduling.adaptive_budget import AdaptiveBudget
+from qwen3_rerank_plugins.engine.scheduling.admission import admit
+from qwen3_rerank_plugins.engine.scheduling.fair_share import largest_small
 from qwen3_rerank_plugins.engine.scheduling.loaded_engine import BatchPipeline, LoadedEngine
-from qwen3_rerank_plugins.engine.scheduling.packing import LOOKAHEAD, BatchPlan, RequestSlice
 from qwen3_rerank_plugins.engine.scheduling.planned_batch import PlannedBatch, PreparedBatch
-from qwen3_rerank_plugins.engine.scheduling.queued_request import QueuedRequest, Result, ResultBuilder, fail
+from qwen3_rerank_plugins.engine.scheduling.queued_request import (
+    QueuedRequest,
+    Result,
+    ResultBuilder,
+    fail,
+    still_waiting,
+)
+from qwen3_rerank_plugins.engine.scheduling.request_queue import RequestQueue
+from qwen3_rerank_plugins.engine.scheduling.rescoring import rescore_one
+from qwen3_rerank_plugins.engine.scheduling.throughput import Throughput
 from qwen3_rerank_plugins.engine.text.tokenizer import TokenizedRequest
 from qwen3_rerank_plugins.errors import ClosedError, DeviceMemoryError
 
@@ -39,6 +49,10 @@ class Scheduler:
         load: makes the engine; called once, on the scheduler's thread. If it fails, all waiting callers get the error,
             and the next request tries again.
         label: names the device in error messages; empty where there is only one.
+
+    Attributes:
+        queue: the requests that wait.
+        throughput: what the device has computed.
     """
 
     def __init__(self, load: Callable[[], LoadedEngine], label: str = "") -> None:
@@ -48,11 +62,9 @@ class Scheduler:
         self._action = f"The forward pass{self._where}"
         self._engine: LoadedEngine | None = None
         self._budget: AdaptiveBudget | None = None
-        self._queue: collections.OrderedDict[QueuedRequest, None] = collections.OrderedDict()
+        self.queue = RequestQueue()
         self._prepared: PreparedBatch | None = None
-        self._arrivals = 0
-        self._wake = threading.Condition()
-        self._closed = False
+        self.throughput = Throughput()
         self._thread: threading.Thread | None = None
 
     @property
@@ -64,8 +76,18 @@ class Scheduler:
         """Load the engine before the first request."""
         return self.submit(TokenizedRequest((), (), (), ()), lambda *_: None)
 
+    def refuse_overload(self, call: Call) -> None:
+        """Raise `OverloadedError` if too much work is waiting for a call of any size."""
+        with self.queue.lock:
+            self._admit(call, None)
+
     def submit(
-        self, request: TokenizedRequest, build_result: ResultBuilder[Result], *, float32_fallback: bool = False
+        self,
+        request: TokenizedRequest,
+        build_result: ResultBuilder[Result],
+        *,
+        float32_fallback: bool = False,
+        meter: Meter | None = None,
     ) -> Future[Result]:
         """Queue a request without blocking. Canceling the future drops the documents that have not run yet.
 
@@ -73,33 +95,37 @@ class Scheduler:
             request: what to score.
             build_result: turns the scores of the request's documents into the result of the future.
             float32_fallback: compute scores that are not finite again in float32, one by one.
+            meter: counts what is computed. If its call is late, the request is dropped.
 
         Raises:
+            OverloadedError: more work is waiting than the call allows.
             ClosedError: the scheduler is closed.
             ThreadStartError: the scheduler's thread could not start. Nothing was queued, and the next request tries
                 again.
         """
-        queued = QueuedRequest(request, build_result, float32_fallback=float32_fallback)
-        with self._wake:
-            if self._closed:
+        queued = QueuedRequest(request, build_result, float32_fallback=float32_fallback, meter=meter)
+        with self.queue.lock:
+            if self.queue.closed:
                 raise ClosedError("This reranker is closed. Make a new one to go on.")
+            self._admit(queued.meter.call, queued)
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="qwen3-rerank-worker", daemon=True)
                 start_thread(thread)
                 self._thread = thread
-            self._queue[queued] = None
-            self._arrivals += 1
-            self._wake.notify()
+            self.queue.add(queued)
         return queued.future
 
     def close(self) -> None:
         """Finish all queued requests, then stop the thread and drop the engine."""
-        with self._wake:
-            self._closed = True
-            self._wake.notify()
+        self.queue.close()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
         self._engine = None
+
+    def _admit(self, call: Call, queued: QueuedRequest | None) -> None:
+        engine, budget = self._engine, self._budget
+        share = largest_small(budget.tokens, engine.max_merged_tokens) if engine and budget else None
+        admit(call, queued, self.queue.requests, self.throughput.tokens_per_second, share)
 
     @inside_a_call()
     def _run(self) -> None:
@@ -108,23 +134,15 @@ class Scheduler:
 
     def _run_next(self) -> bool:
         """Run the next batch. Return False once the scheduler is closed and its queue is empty."""
-        with self._wake:
-            while not (self._queue or self._closed):
-                self._wake.wait()
-            waiting = list(itertools.islice(self._queue, LOOKAHEAD))
+        waiting = self.queue.first()
         if not waiting:
             return False
         ran: Sequence[QueuedRequest] = ()
         try:
-            ran = self._step([queued for queued in waiting if not queued.future.cancelled()])
+            ran = self._step(still_waiting(waiting))
         except BaseException as error:  # a bug in this package must not leave callers waiting for a dead thread
             fail([queued for queued in waiting if not queued.future.done()], error, self._action)
-        with self._wake:
-            for queued in ran:
-                self._queue.move_to_end(queued)
-            for queued in waiting:
-                if queued.future.done():
-                    self._queue.pop(queued, None)
+        self.queue.settle(waiting, ran)
         return True
 
     def _step(self, waiting: Sequence[QueuedRequest]) -> Sequence[QueuedRequest]:
@@ -135,10 +153,11 @@ class Scheduler:
             if self._engine is None:
                 self._engine = self._load()
         except BaseException as error:
-            with self._wake:
-                everything = list(self._queue)  # with the requests that arrived during the load
-                self._queue.clear()
-            fail(everything, error, f"Loading the model{self._where}")
+            everyone = self.queue.take_all()  # with the requests that arrived during the load
+            fail(everyone, error, f"Loading the model{self._where}")
+            return ()
+        waiting = still_waiting(waiting)  # loading takes long
+        if not waiting:
             return ()
         if waiting[0].to_rescore:
             self._rescore_in_float32(waiting[0], self._engine)
@@ -156,8 +175,11 @@ class Scheduler:
         if batch is None:
             return ()
         batched = batch.batched
+        began = time.monotonic()
         try:
-            batch.store(self._compute(batch, prepared, engine))
+            with batch.running():
+                log_odds = self._compute(batch, prepared, engine)
+            batch.store(log_odds)
         except DeviceMemoryError as error:
             if batch.plan.document_count == 1:
                 fail(batched, error, self._action)
@@ -169,6 +191,7 @@ class Scheduler:
             fail(batched, error, self._action)
             return ()
         self._budget.ran(batch.plan.tokens)
+        self.throughput.count_pass(batch.plan.tokens, time.monotonic() - began)
         for queued in batched:
             if not queued.unscored:
                 self._complete(queued, engine)
@@ -189,11 +212,8 @@ class Scheduler:
     def _prepare_next(self, running: Sequence[QueuedRequest], engine: LoadedEngine, pipeline: BatchPipeline) -> None:
         """Plan the batch after the running one, in the order that the queue will have then, and build its tensors."""
         assert self._budget is not None
-        with self._wake:
-            queue, arrivals = list(itertools.islice(self._queue, LOOKAHEAD)), self._arrivals
-        present = set(running)
-        order = [*(queued for queued in queue if queued not in present), *running]
-        batch = self._plan([queued for queued in order if not queued.future.cancelled()], engine)
+        order, arrivals = self.queue.following(running)
+        batch = self._plan([queued for queued in order if queued.waits], engine)
         if batch is None:
             return
         try:
@@ -206,7 +226,7 @@ class Scheduler:
     def _take_prepared(self, budget: int) -> PreparedBatch | None:
         """Return the prepared batch, or put its documents back if another batch would be planned now."""
         prepared, self._prepared = self._prepared, None
-        if prepared is None or prepared.is_current(self._arrivals, budget):
+        if prepared is None or prepared.is_current(self.queue.arrivals, budget):
             return prepared
         prepared.batch.put_back()
         return None
@@ -219,16 +239,11 @@ class Scheduler:
             queued.finish(self._action)
 
     def _rescore_in_float32(self, queued: QueuedRequest, engine: LoadedEngine) -> None:
-        """Score one document again in its own batch, because memory may be scarce and other requests are waiting."""
         assert engine.float32_fallback is not None
-        document = queued.to_rescore.popleft()
-        tokens = len(queued.request.prefix) + len(queued.request.document_ids[document])
-        plan = BatchPlan((RequestSlice(0, (document,), tokens),))
         try:
-            (queued.scores[document],) = engine.float32_fallback([queued.request], plan)
+            rescore_one(queued, engine.float32_fallback)
         except BaseException as error:
             fail([queued], error, self._action)
             return
-        queued.rescored.append(document)
         if not queued.to_rescore:
             queued.finish(self._action)

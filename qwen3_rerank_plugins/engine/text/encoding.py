@@ -79,6 +79,7 @@ def encode_request(request: RerankRequest, encoder: PromptEncoder) -> EncodedReq
     Raises:
         NoRoomError: template, instruction and query leave too few tokens for a document or a window.
         LongDocumentError: documents do not fit, and the request says that this is an error.
+        RerankTimeoutError: the call of the request is late.
     """
     whole = [Chunk(index, request.documents[index]) for index in request.readable]
     encoded = _encode(request, whole, encoder)
@@ -91,6 +92,8 @@ def encode_request(request: RerankRequest, encoder: PromptEncoder) -> EncodedReq
     chunks: list[Chunk] = []
     for chunk in whole:
         if chunk.document in too_long:
+            if request.call:
+                request.call.check()
             windows = split_into_windows(chunk.text, max_tokens, encoder)
             chunks += (Chunk(chunk.document, chunk.text[slice(*span)], span) for span in windows)
         else:
@@ -101,7 +104,8 @@ def encode_request(request: RerankRequest, encoder: PromptEncoder) -> EncodedReq
 def _encode(request: RerankRequest, chunks: Sequence[Chunk], encoder: PromptEncoder) -> EncodedRequest:
     texts = tuple(chunk.text for chunk in chunks)
     prompt = build_prompt(dataclasses.replace(request, documents=texts))
-    return EncodedRequest(request, tuple(chunks), encoder.encode(prompt, request.max_length))
+    checks = (request.call.check,) if request.call else ()
+    return EncodedRequest(request, tuple(chunks), encoder.encode(prompt, request.max_length, *checks))
 
 
 def _refusal(encoded: EncodedRequest) -> LongDocumentError:

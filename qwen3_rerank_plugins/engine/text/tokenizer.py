@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -53,6 +53,11 @@ class TokenizedRequest:
     inverse_index: tuple[int, ...]
     truncated_tokens: tuple[int, ...]
 
+    @property
+    def naive_tokens(self) -> int:
+        """Tokens of all prompts, each with its own prefix."""
+        return sum(len(self.prefix) + len(self.document_ids[position]) for position in self.inverse_index)
+
 
 class PromptEncoder:
     """Turns prompts into token IDs with the tokenizer of one checkpoint. Threads may share it.
@@ -81,12 +86,13 @@ class PromptEncoder:
             self._shares_fields = not added.may_span_head
             self._check_template(added.full_tokenizer, added.ids)
 
-    def encode(self, prompt: Prompt, max_length: int) -> TokenizedRequest:
+    def encode(self, prompt: Prompt, max_length: int, check: Callable[[], object] = lambda: None) -> TokenizedRequest:
         """Tokenize a prompt, and cut documents (and nothing else) to fit.
 
         Args:
             prompt: what to encode.
             max_length: most tokens of prefix, one document and suffix together.
+            check: called before each portion of the documents. It raises an error to end the work.
 
         Raises:
             NoRoomError: prefix and suffix leave no tokens for a document.
@@ -100,7 +106,7 @@ class PromptEncoder:
                 f"token would fit. Shorten the query or the instruction, or raise max_length to at least {taken + 1}."
             )
         limit = max_length - len(prefix) - len(suffix)
-        documents = self._encode_texts(fields + part.characters for part in prompt.documents)
+        documents = self._encode_texts((fields + part.characters for part in prompt.documents), check)
         positions: dict[Ids, int] = {}
         inverse_index = tuple(positions.setdefault((*ids[:limit], *suffix), len(positions)) for ids in documents)
         truncated = tuple(max(0, len(ids) - limit) for ids in documents)
@@ -146,13 +152,13 @@ class PromptEncoder:
                 )
         return tuple(ids)
 
-    def _encode_texts(self, texts: Iterable[str]) -> list[list[int]]:
-        with library_errors(self._file):
-            found = [
-                encoding.ids
-                for some in _split_texts(texts)
-                for encoding in self._text_tokenizer.encode_batch_fast(some, add_special_tokens=False)
-            ]
+    def _encode_texts(self, texts: Iterable[str], check: Callable[[], object] = lambda: None) -> list[list[int]]:
+        found: list[list[int]] = []
+        for some in _split_texts(texts):
+            check()
+            with library_errors(self._file):
+                encodings = self._text_tokenizer.encode_batch_fast(some, add_special_tokens=False)
+            found += (encoding.ids for encoding in encodings)
         if not self._renumbered:
             return found
         return [[self._renumbered.get(number, number) for number in ids] for ids in found]

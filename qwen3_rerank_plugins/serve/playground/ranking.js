@@ -26,7 +26,7 @@ export async function rank({ query, documents, instruction, minScore, reading, m
   return {
     results: answer.results,
     tokens: answer.usage.total_tokens,
-    serverMilliseconds: 1000 * answer.meta.seconds,
+    computingMilliseconds: 1000 * answer.meta.usage.computing_seconds,
     milliseconds: performance.now() - started,
   };
 }

@@ -42,7 +42,7 @@ function ranked(ranking, documents, compared) {
     const old = compared ? compared.get(result.index) : result.index + 1;
     return item(place + 1, result, moved(old, place + 1), documents[result.index], result.span);
   });
-  const time = `${ranking.milliseconds.toFixed(0)} ms (${ranking.serverMilliseconds.toFixed(0)} ms in the server)`;
+  const time = `${ranking.milliseconds.toFixed(0)} ms (${ranking.computingMilliseconds.toFixed(0)} ms of them in passes)`;
   const facts = `${ranking.results.length} of ${documents.length} documents, ${ranking.tokens.toLocaleString("en")} tokens, ${time}`;
   return column(ranking.title, compared ? `${facts}. Places are compared with the first instruction.` : facts, items);
 }

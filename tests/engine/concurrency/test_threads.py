@@ -44,7 +44,7 @@ def test_a_worker_keeps_neither_the_job_nor_the_thread_and_the_next_request_trie
         for _ in range(3):
             with pytest.raises(ThreadStartError, match=REMEDY):
                 submit(worker, request(1, 5))
-            assert not worker._queue
+            assert not worker.queue
             assert worker._thread is None
     assert submit(worker, request(2, 5)).result(LIMIT) == expected(request(2, 5))
     assert device.served == [{2}], "a request that was refused ran for nobody"
@@ -119,7 +119,7 @@ def test_every_call_of_the_facade_says_so_and_works_later(
     scorer = reranker._scorer()
     assert isinstance(scorer, LocalScorer)
     reranker.close()
-    assert not any(scheduler._queue for scheduler in scorer._schedulers)
+    assert not any(scheduler.queue for scheduler in scorer._schedulers)
 
 
 def test_a_lane_that_has_a_thread_goes_on_with_it() -> None:
