@@ -206,6 +206,6 @@ MaxWaitingTokens = Annotated[
     Any,
     _in_limits(
         metavar="TOKENS|auto",
-        help='Tokens that may wait when a request arrives; more, and it is refused. "auto" is about 30 seconds of work.',
+        help='Tokens that may wait when a request arrives, or it is refused; "auto" is about 30 seconds of work.',
     ),
 ]
