@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from qwen3_rerank_plugins._registry import close_all as close_all
     from qwen3_rerank_plugins.engine.ranking import RankedDocument as RankedDocument
     from qwen3_rerank_plugins.engine.ranking import Ranking as Ranking
-    from qwen3_rerank_plugins.engine.stats import Stats as Stats
+    from qwen3_rerank_plugins.engine.usage import Stats as Stats
     from qwen3_rerank_plugins.engine.usage import Usage as Usage
     from qwen3_rerank_plugins.errors import BatchError as BatchError
     from qwen3_rerank_plugins.errors import CheckpointError as CheckpointError
@@ -48,7 +48,7 @@ _MODULES = {
     "Qwen3Reranker": "reranker",
     "RankedDocument": "engine.ranking",
     "Ranking": "engine.ranking",
-    "Stats": "engine.stats",
+    "Stats": "engine.usage",
     "Usage": "engine.usage",
     "close_all": "_registry",
 }

@@ -20,9 +20,8 @@ from qwen3_rerank_plugins.engine.report import log_report
 from qwen3_rerank_plugins.engine.request import AnyText, Instruction, RerankRequest, make_request
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.engine.settings import LongDocuments, OnNonfinite, one_of
-from qwen3_rerank_plugins.engine.stats import Stats
 from qwen3_rerank_plugins.engine.submission import asubmit_all, submit_all
-from qwen3_rerank_plugins.engine.usage import usage_of
+from qwen3_rerank_plugins.engine.usage import Stats, usage_of
 
 _Instruction = Instruction | Unset | None
 _Timeout = float | Unset | None

@@ -29,6 +29,7 @@ from qwen3_rerank_plugins.errors import (
     RemoteUnreachableError,
     fresh,
 )
+from tests.held_engine import HeldEngine
 from tests.optional import need
 from tests.refused_threads import no_more_threads
 
@@ -144,13 +145,14 @@ def a_server_without_the_template(_: Path, __: pytest.MonkeyPatch) -> None:
 
 
 def a_call_that_is_late(_: Path, __: pytest.MonkeyPatch) -> None:
-    raise errors.RerankTimeoutError(
-        "The call was not finished within its timeout of 1 second", waiting_seconds=1.0, computing_seconds=0.0
-    )
+    with HeldEngine(), Qwen3Reranker("demo", timeout=0.1) as reranker:
+        reranker.rank("a question", ["some text"])
 
 
 def a_call_too_many(_: Path, __: pytest.MonkeyPatch) -> None:
-    raise errors.OverloadedError("1,200 tokens are waiting, and max_waiting_tokens is 1,000", retry_after=2.0)
+    with HeldEngine() as engine, Qwen3Reranker("demo", max_waiting_tokens=10) as reranker:
+        engine.queue_a_request()
+        reranker.rank("a question", ["some text"])
 
 
 def a_batch_that_no_node_can_read(folder: Path, _: pytest.MonkeyPatch) -> None:
@@ -214,8 +216,8 @@ PROVOKED: dict[str, tuple[Callable[[Path, pytest.MonkeyPatch], None], str]] = {
     "NonFiniteScoreError": (infinite_weights, r"for 1 of 1 document \(positions 0\).* NaN or infinity, in 'model"),
     "DeviceMemoryError": (memory_for_nothing, r"A batch of \d+ tokens .* ran out of device memory: tried .* Lower"),
     "PassError": (a_broken_kernel, "RuntimeError: the kernel fell over.*The cause is attached: report it with that"),
-    "RerankTimeoutError": (a_call_that_is_late, "within its timeout of"),
-    "OverloadedError": (a_call_too_many, "tokens are waiting, and max_waiting_tokens is"),
+    "RerankTimeoutError": (a_call_that_is_late, r"within its timeout of 0.1 seconds: it waited for .*\. Raise timeout"),
+    "OverloadedError": (a_call_too_many, r"tokens are waiting, and max_waiting_tokens=10 allows 10\. .* Call again"),
     "BatchError": (a_batch_that_no_node_can_read, "cannot read .*: No such file.* every node must see requests"),
     "RemoteUnreachableError": (a_server_that_is_not_there, "could not be asked, 4 times: .*Check that the server runs"),
     "RemoteRefusedError": (a_server_that_wants_a_key, "status 401: the server wants an api_key"),
@@ -324,6 +326,10 @@ OTHERS = {
     "typer.BadParameter": "typer words it",
     "start_refused": "it makes errors of the tree",
     "self._refusal": "it makes errors of the tree",
+    "call.late_error": "it makes errors of the tree",
+    "self.late_error": "it makes errors of the tree",
+    "late": "it makes errors of the tree",
+    "min": "it chooses among errors of the tree",
 }
 INNER = {
     ("engine/scheduling/planned_batch.py", "ValueError"),  # becomes a PassError in the scheduler

@@ -25,9 +25,9 @@ from qwen3_rerank_plugins.engine.scheduling.scheduler import Scheduler
 from qwen3_rerank_plugins.engine.scheduling.sharding import Shard
 from qwen3_rerank_plugins.engine.scorer import Scores, blank_scores, check_process
 from qwen3_rerank_plugins.engine.settings import DEFAULT_MAX_LENGTH, EngineSettings
-from qwen3_rerank_plugins.engine.stats import Stats
 from qwen3_rerank_plugins.engine.text.encoding import EncodedRequest, encode_request
 from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder, TokenizedRequest
+from qwen3_rerank_plugins.engine.usage import Stats
 from qwen3_rerank_plugins.errors import RequestError
 
 
@@ -80,6 +80,7 @@ class LocalScorer:
         """Return what this engine has done so far. That is cheap, and loads nothing."""
         waiting = [scheduler.queue.waiting() for scheduler in self._schedulers]
         measured = [scheduler.throughput for scheduler in self._schedulers]
+        memory = [one.engine.allocated() for one in self._schedulers if one.engine and one.engine.allocated]
         rates = [one.tokens_per_second for one in measured if one.tokens_per_second is not None]
         return Stats(
             calls=self._calls,
@@ -89,6 +90,7 @@ class LocalScorer:
             waiting_requests=sum(requests for requests, _ in waiting),
             waiting_tokens=sum(tokens for _, tokens in waiting),
             tokens_per_second=sum(rates) if rates else None,
+            memory_bytes=sum(memory) if memory else None,
         )
 
     def warmup(self) -> None:

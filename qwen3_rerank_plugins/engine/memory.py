@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import psutil
@@ -25,6 +26,13 @@ def free_memory(device: torch.device) -> int:
         free: int = torch.cuda.mem_get_info(device)[0]
         return free
     return int(min(psutil.virtual_memory().available, cgroup_memory()))
+
+
+def allocated_memory(devices: Iterable[torch.device]) -> int:
+    """Return the bytes that torch has allocated on CUDA devices."""
+    import torch
+
+    return sum(torch.cuda.memory_allocated(device) for device in devices)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

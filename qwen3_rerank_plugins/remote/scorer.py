@@ -12,7 +12,7 @@ from qwen3_rerank_plugins.engine.call import Call
 from qwen3_rerank_plugins.engine.concurrency.lifetime import closed_at_exit, refuse_at_exit
 from qwen3_rerank_plugins.engine.request import DEFAULT_INSTRUCTION, RerankRequest, make_request
 from qwen3_rerank_plugins.engine.scorer import Scores, blank_scores, check_process
-from qwen3_rerank_plugins.engine.stats import Stats
+from qwen3_rerank_plugins.engine.usage import Stats
 from qwen3_rerank_plugins.errors import ClosedError, NonFiniteScoreError, RequestError, RerankError
 from qwen3_rerank_plugins.remote.client import HttpClient
 from qwen3_rerank_plugins.remote.event_loop import BackgroundLoop
@@ -103,7 +103,7 @@ class RemoteScorer:
                 self._check_instruction(instruction, server)
                 return _scores(texts, await server.log_odds(texts, call))
         except asyncio.CancelledError:
-            if not self._closing.is_set():
+            if not self._closing.is_set() or (call is not None and call.late):  # nobody would read the other error
                 raise
             failure = ClosedError("This connection was closed before the server had answered. Make a new one.")
         except Exception as error:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from qwen3_rerank_plugins.engine.stats import Stats
-from qwen3_rerank_plugins.engine.usage import Usage
+from qwen3_rerank_plugins.engine.usage import Stats, Usage
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PREFIX = "qwen3_rerank_"

@@ -15,8 +15,7 @@ from qwen3_rerank_plugins._printable import logger, shown
 from qwen3_rerank_plugins.engine.ranking import RankedDocument
 from qwen3_rerank_plugins.engine.request import text_of
 from qwen3_rerank_plugins.engine.settings import LongDocuments
-from qwen3_rerank_plugins.engine.stats import Stats
-from qwen3_rerank_plugins.engine.usage import Usage
+from qwen3_rerank_plugins.engine.usage import Stats, Usage
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
 from qwen3_rerank_plugins.serve.document_limit import DocumentLimit
 from qwen3_rerank_plugins.serve.failures import Failure

@@ -9,15 +9,18 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
+import anyio
 import pytest
 
+from qwen3_rerank_plugins.engine.call import Call
 from qwen3_rerank_plugins.engine.request import RerankRequest, make_request
 from qwen3_rerank_plugins.engine.scorer import Scores
 from qwen3_rerank_plugins.engine.submission import asubmit_all, submit_all
-from qwen3_rerank_plugins.errors import PassError, RequestError
+from qwen3_rerank_plugins.errors import PassError, RequestError, RerankTimeoutError
 from tests.doubles import OverlapScorer
 
 LIMIT = 10.0
+WAYS = ["submit_all", "asyncio", "trio"]
 REQUESTS = [make_request(f"question {number}", ["a", "b"], None, 512) for number in range(3)]
 
 
@@ -174,3 +177,87 @@ async def test_the_first_failure_is_raised_though_an_earlier_request_still_waits
     with pytest.raises(PassError, match="broken"):
         await asyncio.wait_for(task, LIMIT)
     assert scorer.futures[0].cancelled()
+
+
+def submit(way: str, scorer: Pending, call: Call) -> list[Scores]:
+    """Submit `REQUESTS` in one of `WAYS`."""
+    if way == "submit_all":
+        return submit_all(REQUESTS, scorer.found, call)
+    return anyio.run(asubmit_all, REQUESTS, scorer.found, call, backend=way)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_late_call_fails_at_its_deadline_and_takes_back_what_still_waits(way: str) -> None:
+    scorer = Pending()
+
+    def answer_the_first(count: int) -> None:
+        if count == 1:
+            scorer.answer(0)
+
+    scorer._meanwhile = answer_the_first
+    with pytest.raises(RerankTimeoutError, match="within its timeout of 0.1 seconds") as late:
+        submit(way, scorer, Call(0.1))
+    assert late.value.waiting_seconds >= 0.1
+    assert [future.cancelled() for future in scorer.futures] == [False, True, True]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_call_is_late_even_while_its_scorer_still_loads_and_submits_no_more(way: str) -> None:
+    loaded = threading.Event()
+    scorer = Pending(lambda _: loaded.wait(LIMIT))
+    with pytest.raises(RerankTimeoutError):
+        submit(way, scorer, Call(0.05))
+    loaded.set()
+    for thread in threading.enumerate():
+        if thread.name == "qwen3-rerank-tokenize":
+            thread.join(LIMIT)
+    assert [future.cancelled() for future in scorer.futures] == [True], "the others are not even submitted"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_call_with_a_timeout_that_is_in_time_gets_its_answers_and_its_failures(way: str) -> None:
+    class Answering(Pending):
+        def submit(self, request: RerankRequest) -> Future[Scores]:
+            assert request.call is call
+            future = super().submit(request)
+            self.answer(len(self.futures) - 1)
+            return future
+
+    call = Call(LIMIT)
+    assert [scores.log_odds[0] for scores in submit(way, Answering(), call)] == [0, 1, 2]
+    assert not call.late
+
+    def refuse(_: int) -> None:
+        raise RequestError("too long")
+
+    with pytest.raises(RequestError, match="too long"):
+        submit(way, Pending(refuse), Call(LIMIT))
+
+
+@pytest.mark.asyncio
+async def test_a_time_limit_of_asyncio_drops_the_work_and_stays_its_own_error() -> None:
+    scorer, call = Pending(), Call(LIMIT)
+    with pytest.raises(TimeoutError) as raised:
+        async with asyncio.timeout(0.1):
+            await asubmit_all(REQUESTS, scorer.found, call)
+    assert not isinstance(raised.value, RerankTimeoutError)
+    assert call.late
+    for thread in threading.enumerate():
+        if thread.name == "qwen3-rerank-tokenize":
+            await asyncio.to_thread(thread.join, LIMIT)
+    assert all(future.cancelled() for future in scorer.futures)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_late_call_is_no_circle_that_only_the_garbage_collector_would_find(way: str) -> None:
+    scorer = Pending()
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(RerankTimeoutError):
+            submit(way, scorer, Call(0.05))
+        gone = [weakref.ref(future) for future in scorer.futures]
+        scorer.futures.clear()
+        assert [future() for future in gone] == [None, None, None]
+    finally:
+        gc.enable()

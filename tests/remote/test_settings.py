@@ -74,7 +74,7 @@ def test_a_pickle_has_no_key() -> None:
     [
         ({"remote": URL}, "say who applies the model's prompt template: template='server'"),
         ({"template": "server"}, r"template=\.\.\. is about a server, and there is none: pass remote=URL"),
-        ({"api_key": "k", "timeout": 3.0}, r"timeout=\.\.\., api_key=\.\.\. is about a server"),
+        ({"api_key": "k", "scores": "logit"}, r"scores=\.\.\., api_key=\.\.\. is about a server"),
         ({"remote": URL, "template": "server", "device": "cuda:0"}, r"device=\.\.\. is for a model in this process"),
         (
             {"remote": URL, "template": "server", "token": "hf", "dtype": "float16"},

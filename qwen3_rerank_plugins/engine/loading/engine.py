@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import torch
 
@@ -14,7 +15,7 @@ from qwen3_rerank_plugins.engine.loading.kernel_check import with_checked_kernel
 from qwen3_rerank_plugins.engine.loading.loader import LoadedModel, load_model
 from qwen3_rerank_plugins.engine.loading.placement import choose_placement, models_on_device
 from qwen3_rerank_plugins.engine.loading.shape import Shape
-from qwen3_rerank_plugins.engine.memory import is_out_of_memory
+from qwen3_rerank_plugins.engine.memory import allocated_memory, is_out_of_memory
 from qwen3_rerank_plugins.engine.model.float32 import Float32Backbone
 from qwen3_rerank_plugins.engine.model.fused_model import FusedModel
 from qwen3_rerank_plugins.engine.model.head import YesNoHead
@@ -75,12 +76,14 @@ def load_engine(
         varlen=placement.attention.gathers,
         check_memory=MemoryCheck(BatchMemory.of(shape, placement), placement.device),
     )
+    on_cuda = placement.device.type == "cuda"
     return LoadedEngine(
         run,
         choose_budget(settings.max_batch_tokens, loaded, sharing=sharing),
         max_merged_tokens=placement.rows_at_once,
         float32_fallback=_float32_runner(loaded, head, shape),
-        pipeline=run if placement.device.type == "cuda" else None,
+        pipeline=run if on_cuda else None,
+        allocated=functools.partial(allocated_memory, loaded.devices) if on_cuda else None,
     )
 
 

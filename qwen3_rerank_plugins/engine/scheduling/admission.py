@@ -16,11 +16,11 @@ def admit(
 ) -> None:
     """Let a call in, or raise.
 
-    A call is let in, whatever its size, if fewer tokens wait than its limit. A small request counts only the small
-    ones before it, because large ones do not hold it up.
+    A call is let in, whatever its size, if fewer tokens wait than its limit, and so are its later requests. A small
+    request counts only the small ones before it, because large ones do not hold it up.
 
     Args:
-        call: the call, with its limit. Once it is let in, its later requests are as well.
+        call: the call, with its limit.
         own: the request to queue; None before it is tokenized, when a refusal must hold for any size.
         queue: the requests that wait.
         rate: tokens a second; None before the first pass, when "auto" is no limit.
@@ -32,7 +32,7 @@ def admit(
     limit = call.max_waiting_tokens
     if limit == "auto":
         limit = None if rate is None else max(1, int(rate * AUTO_WAITING_SECONDS))
-    if limit is None or call.admitted:
+    if limit is None:
         return
     small = share is not None and (own is None or own.remaining.tokens <= share)
     waiting = waiting_tokens(one for one in queue if not small or (share and one.remaining.tokens <= share))

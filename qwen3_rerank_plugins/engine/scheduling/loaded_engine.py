@@ -41,6 +41,7 @@ class LoadedEngine:
             batch is large enough for the device to work at full speed, merging more requests only delays them all.
         float32_fallback: runs one batch in float32, for scores that overflowed in 16 bits; None where the model runs in
             float32 already.
+        allocated: returns the bytes that torch has allocated on the devices of the model; None where it does not count.
         pipeline: replaces `run` on a device that computes while the host prepares the next batch.
     """
 
@@ -49,3 +50,4 @@ class LoadedEngine:
     max_merged_tokens: int | None = None
     float32_fallback: RunBatch | None = None
     pipeline: BatchPipeline | None = None
+    allocated: Callable[[], int] | None = None

@@ -3,10 +3,9 @@
 It takes tokenized requests from any thread and returns futures of their results. It does not import torch: the function
 that runs a batch is an argument, so tests replace it with a few lines of Python.
 
-Requests wait in a queue. Each batch takes the first request and those behind it that fit beside it, and keeps room for
-small ones; see `fair_share`. A request that has just run and is not finished moves to the back of the queue, so
-newcomers never starve it. Batches are never delayed to fill them. The time to plan a batch depends on the batch, not on
-the length of the queue. A request that is late is dropped when a batch is planned, also from a planned batch.
+Each batch takes the first request of the queue and those behind it that fit beside it, and keeps room for small ones;
+see `fair_share`. A request that has just run and is not finished moves to the back, so newcomers never starve it.
+Batches are never delayed to fill them. A late request is dropped when a batch is planned, also from a prepared batch.
 
 While a GPU computes a batch, the thread plans the next one and builds its tensors. If a request arrives in the
 meantime, that plan is dropped and made again with the request, so nobody waits longer for it.
@@ -51,6 +50,7 @@ class Scheduler:
         label: names the device in error messages; empty where there is only one.
 
     Attributes:
+        engine: the loaded engine; None before.
         queue: the requests that wait.
         throughput: what the device has computed.
     """
@@ -60,17 +60,12 @@ class Scheduler:
         self.label = label
         self._where = f" on {label}" if label else ""
         self._action = f"The forward pass{self._where}"
-        self._engine: LoadedEngine | None = None
+        self.engine: LoadedEngine | None = None
         self._budget: AdaptiveBudget | None = None
         self.queue = RequestQueue()
         self._prepared: PreparedBatch | None = None
         self.throughput = Throughput()
         self._thread: threading.Thread | None = None
-
-    @property
-    def loaded(self) -> bool:
-        """Whether the engine is loaded."""
-        return self._engine is not None
 
     def load(self) -> Future[None]:
         """Load the engine before the first request."""
@@ -78,8 +73,9 @@ class Scheduler:
 
     def refuse_overload(self, call: Call) -> None:
         """Raise `OverloadedError` if too much work is waiting for a call of any size."""
-        with self.queue.lock:
-            self._admit(call, None)
+        if call.max_waiting_tokens is not None:
+            with self.queue.lock:
+                self._admit(call, None)
 
     def submit(
         self,
@@ -100,8 +96,7 @@ class Scheduler:
         Raises:
             OverloadedError: more work is waiting than the call allows.
             ClosedError: the scheduler is closed.
-            ThreadStartError: the scheduler's thread could not start. Nothing was queued, and the next request tries
-                again.
+            ThreadStartError: the scheduler's thread could not start. Nothing was queued.
         """
         queued = QueuedRequest(request, build_result, float32_fallback=float32_fallback, meter=meter)
         with self.queue.lock:
@@ -120,10 +115,12 @@ class Scheduler:
         self.queue.close()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
-        self._engine = None
+        self.engine = None
 
     def _admit(self, call: Call, queued: QueuedRequest | None) -> None:
-        engine, budget = self._engine, self._budget
+        if call.max_waiting_tokens is None or call.admitted:
+            return
+        engine, budget = self.engine, self._budget
         share = largest_small(budget.tokens, engine.max_merged_tokens) if engine and budget else None
         admit(call, queued, self.queue.requests, self.throughput.tokens_per_second, share)
 
@@ -150,8 +147,8 @@ class Scheduler:
         if not waiting:
             return ()
         try:
-            if self._engine is None:
-                self._engine = self._load()
+            if self.engine is None:
+                self.engine = self._load()
         except BaseException as error:
             everyone = self.queue.take_all()  # with the requests that arrived during the load
             fail(everyone, error, f"Loading the model{self._where}")
@@ -160,12 +157,12 @@ class Scheduler:
         if not waiting:
             return ()
         if waiting[0].to_rescore:
-            self._rescore_in_float32(waiting[0], self._engine)
+            self._rescore_in_float32(waiting[0], self.engine)
             return waiting[:1]
         for queued in waiting:
             if not queued.request.document_ids:
                 queued.finish(self._action)
-        return self._run_batch(waiting, self._engine)
+        return self._run_batch(waiting, self.engine)
 
     def _run_batch(self, waiting: Sequence[QueuedRequest], engine: LoadedEngine) -> Sequence[QueuedRequest]:
         if self._budget is None:

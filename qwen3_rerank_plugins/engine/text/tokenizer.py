@@ -56,7 +56,7 @@ class TokenizedRequest:
     @property
     def naive_tokens(self) -> int:
         """Tokens of all prompts, each with its own prefix."""
-        return sum(len(self.prefix) + len(self.document_ids[position]) for position in self.inverse_index)
+        return sum([len(self.prefix) + len(self.document_ids[position]) for position in self.inverse_index])
 
 
 class PromptEncoder:
@@ -158,7 +158,7 @@ class PromptEncoder:
             check()
             with library_errors(self._file):
                 encodings = self._text_tokenizer.encode_batch_fast(some, add_special_tokens=False)
-            found += (encoding.ids for encoding in encodings)
+            found += [encoding.ids for encoding in encodings]
         if not self._renumbered:
             return found
         return [[self._renumbered.get(number, number) for number in ids] for ids in found]

@@ -233,7 +233,7 @@ def test_memory_that_runs_out_on_one_device_lowers_its_own_budget_only() -> None
     pair = Pair(Device(), Device(memory=500)).warm()
     asked = request(1, *LARGE)
     assert pair.submit(asked).result(LIMIT) == expected(asked)
-    engine = pair.replicas._replicas[0].scheduler._engine
+    engine = pair.replicas._replicas[0].scheduler.engine
     assert engine is not None
     assert engine.budget == 1000
     assert max(plan.tokens for plan in pair.devices[1].plans[-3:]) <= 500
@@ -369,7 +369,7 @@ def test_two_replicas_rank_as_one_device_does(options: dict[str, object], monkey
         two.warmup()
         busy = []
         for worker in workers(two):
-            run = worker._engine.run  # type: ignore[union-attr]
+            run = worker.engine.run  # type: ignore[union-attr]
             monkeypatch.setattr(
                 worker,
                 "_engine",
@@ -427,7 +427,7 @@ def test_replicas_on_one_device_share_its_memory(monkeypatch: pytest.MonkeyPatch
     for devices in (["cpu"], ["cpu", "cpu"]):
         with Qwen3Reranker("demo", devices=devices, attention="sdpa") as reranker:  # an engine of its own
             reranker.warmup()
-            budgets.append([worker._engine.budget for worker in workers(reranker)])  # type: ignore[union-attr]
+            budgets.append([worker.engine.budget for worker in workers(reranker)])  # type: ignore[union-attr]
     assert budgets[1][0] == budgets[1][1]
     assert budgets[1][0] < 0.6 * budgets[0][0]
 

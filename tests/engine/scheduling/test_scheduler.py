@@ -368,12 +368,12 @@ def test_a_pass_that_gives_too_few_or_too_many_scores_leaves_nobody_waiting(
     device.open.clear()
     submit(worker, request(1, 5))
     assert device.entered.acquire(timeout=LIMIT)
-    worker._engine = LoadedEngine(lambda *_: [1.0] * count, device.budget)
+    worker.engine = LoadedEngine(lambda *_: [1.0] * count, device.budget)
     bad = submit(worker, request(2, 5, 6))
     device.open.set()
     with pytest.raises(PassError, match=f"{count} scores for 2 documents"):
         bad.result(LIMIT)
-    worker._engine = LoadedEngine(device, device.budget)
+    worker.engine = LoadedEngine(device, device.budget)
     assert submit(worker, request(3, 5)).result(LIMIT) == expected(request(3, 5))
 
 

@@ -21,7 +21,7 @@ from qwen3_rerank_plugins.engine.request import DEFAULT_INSTRUCTION, RerankReque
 from qwen3_rerank_plugins.engine.text import tokenizer as tokens_module
 from qwen3_rerank_plugins.engine.text.template import Text, build_prompt
 from qwen3_rerank_plugins.engine.text.tokenizer import PromptEncoder, TokenizedRequest, well_formed
-from qwen3_rerank_plugins.errors import NoRoomError, UnsupportedCheckpointError
+from qwen3_rerank_plugins.errors import NoRoomError, RerankTimeoutError, UnsupportedCheckpointError
 from tests.references import PREFIX, SUFFIX
 
 
@@ -224,3 +224,19 @@ def test_a_small_call_is_encoded_between_the_texts_of_a_large_one(
         small_is_through.set()
         assert found.result(60) == [plain.encode(large[0]).ids] * len(large)
     assert asked.index(small) == 1 < len(asked) - 1
+
+
+def test_tokenizing_a_large_request_can_be_ended_between_its_portions(encoder: PromptEncoder) -> None:
+    """A thread that tokenizes for a caller who has given up takes time from the others."""
+    portions = 0
+
+    def check() -> None:
+        nonlocal portions
+        portions += 1
+        if portions == 3:
+            raise RerankTimeoutError("too late")
+
+    prompt = build_prompt(RerankRequest("q", ("word " * 4_000,) * 10_000))
+    with pytest.raises(RerankTimeoutError, match="too late"):
+        encoder.encode(prompt, 8192, check)
+    assert portions == 3
