@@ -5,8 +5,8 @@ imported when the application is made.
 
 - `settings`: addresses, keys and limits. `app`: the application. `server`: the process that runs it.
 - `ranking_service`: what all endpoints share. `document_limit`: `max_tokens_per_doc`. `readiness`: loading.
-- `rerank_endpoints`: `/rerank` of Cohere, Jina and Text Embeddings Inference. `score_endpoints`: `/score` of vLLM.
-  `openai_endpoints`: `/v1/models` and `/v1/embeddings`. `pages`: `/health`, `/metrics`, the documentation and the page.
+- `endpoints/rerank`: `/rerank` of Cohere, Jina, vLLM and Text Embeddings Inference. `endpoints/score`: `/score` of
+  vLLM. `endpoints/openai`: `/v1/models` and `/v1/embeddings`. `endpoints/pages`: `/health`, `/metrics` and the page.
 - `failures`: the errors, as each protocol's clients read them.
 - `guard`: API key, origin and size of a request. `request_log`: ids, the log and response headers. `metrics`: numbers.
 """

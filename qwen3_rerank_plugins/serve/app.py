@@ -15,16 +15,16 @@ from starlette.responses import Response
 
 from qwen3_rerank_plugins import __version__
 from qwen3_rerank_plugins.reranker import Qwen3Reranker
+from qwen3_rerank_plugins.serve.endpoints.openai import openai_endpoints
+from qwen3_rerank_plugins.serve.endpoints.pages import OPEN_PATHS, pages
+from qwen3_rerank_plugins.serve.endpoints.rerank import rerank_endpoints
+from qwen3_rerank_plugins.serve.endpoints.score import score_endpoints
 from qwen3_rerank_plugins.serve.failures import Failure, malformed
 from qwen3_rerank_plugins.serve.guard import Guard
 from qwen3_rerank_plugins.serve.metrics import Metrics
-from qwen3_rerank_plugins.serve.openai_endpoints import openai_endpoints
-from qwen3_rerank_plugins.serve.pages import OPEN_PATHS, pages
 from qwen3_rerank_plugins.serve.ranking_service import RankingService
 from qwen3_rerank_plugins.serve.readiness import Readiness
 from qwen3_rerank_plugins.serve.request_log import RequestLog
-from qwen3_rerank_plugins.serve.rerank_endpoints import rerank_endpoints
-from qwen3_rerank_plugins.serve.score_endpoints import score_endpoints
 from qwen3_rerank_plugins.serve.settings import ServeSettings, served_name
 
 DESCRIPTION = "A Qwen3-Reranker behind the protocols of Cohere, Jina, Text Embeddings Inference and vLLM."

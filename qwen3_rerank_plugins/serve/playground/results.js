@@ -31,7 +31,7 @@ function before(ranking, documents) {
   const places = placesOf(ranking.results);
   const items = documents.map((text, index) => {
     const result = byIndex.get(index);
-    const now = result ? `now ${places.get(index)}` : "not in the result";
+    const now = result ? `now ${places.get(index)}` : "left out";
     return item(index + 1, result, make("span", {}, now), text, null);
   });
   return column("Before", "The order of the input.", items);
@@ -61,10 +61,8 @@ function moved(old, now) {
 
 function item(place, result, note, text, span) {
   const line = make("div", { class: "line" }, make("span", { class: "place" }, String(place)));
-  if (result) {
-    line.append(bar(result.relevance_score), make("span", { class: "score" }, result.relevance_score.toFixed(3)));
-  }
-  line.append(note);
+  const score = result ? result.relevance_score.toFixed(3) : "";
+  line.append(bar(result ? result.relevance_score : 0), make("span", { class: "score" }, score), note);
   if (result?.truncated_tokens) {
     line.append(make("span", { class: "cut" }, `✂ ${result.truncated_tokens.toLocaleString("en")} tokens not read`));
   }

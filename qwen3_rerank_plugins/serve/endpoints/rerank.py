@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
-from qwen3_rerank_plugins.serve.answers import (
+from qwen3_rerank_plugins.serve.endpoints.answers import (
     RerankAnswer,
     RerankResult,
     TeiResult,
@@ -13,7 +13,7 @@ from qwen3_rerank_plugins.serve.answers import (
     meta_of,
     tokens_of,
 )
-from qwen3_rerank_plugins.serve.bodies import AnyRerankBody, RerankBody, TeiBody
+from qwen3_rerank_plugins.serve.endpoints.bodies import AnyRerankBody, RerankBody, TeiBody
 from qwen3_rerank_plugins.serve.ranking_service import RankingService, score_of
 
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Request
 from pydantic import AliasChoices, Field
 
-from qwen3_rerank_plugins.serve.answers import Score, ScoreAnswer, tokens_of
-from qwen3_rerank_plugins.serve.bodies import Document, ScoringFields
+from qwen3_rerank_plugins.serve.endpoints.answers import Score, ScoreAnswer, tokens_of
+from qwen3_rerank_plugins.serve.endpoints.bodies import Document, ScoringFields
 from qwen3_rerank_plugins.serve.failures import Failure
 from qwen3_rerank_plugins.serve.ranking_service import RankedRequest, RankingService, RankOptions, score_of
 

@@ -12,7 +12,7 @@ import pytest
 from qwen3_rerank_plugins import Qwen3Reranker
 from qwen3_rerank_plugins.errors import CheckpointNotFoundError
 from qwen3_rerank_plugins.serve import create_app
-from qwen3_rerank_plugins.serve.pages import FILES
+from qwen3_rerank_plugins.serve.endpoints.pages import FILES
 from tests.doubles import OverlapScorer
 from tests.serve.conftest import DOCUMENTS, QUERY, Open, post, running
 

@@ -12,8 +12,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from qwen3_rerank_plugins import __version__
-from qwen3_rerank_plugins.serve.answers import Tokens, tokens_of
 from qwen3_rerank_plugins.serve.embedding_service import EmbeddingService
+from qwen3_rerank_plugins.serve.endpoints.answers import Tokens, tokens_of
 from qwen3_rerank_plugins.serve.ranking_service import RankingService
 
 OWNER = "qwen3-rerank-plugins"
