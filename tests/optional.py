@@ -59,6 +59,8 @@ REQUIRED = {
     "engine/loading/test_quantization.py": ("bitsandbytes", "rich"),
     "remote": ("httpx", "tenacity", "uvicorn"),
     "serve": ("fastapi", "uvicorn", "prometheus_client", "typer", "httpx", "tenacity"),
+    "serve/endpoints/test_openai.py": ("sentence_transformers",),
+    "serve/test_playground.py": ("websockets",),
     "remote/test_adapters.py": ("langchain_core", "llama_index.core"),
     "remote/test_secrets.py": ("langchain_core", "llama_index.core"),
     "test_plain_values.py": ("sentence_transformers", "pytrec_eval", "sklearn", "matplotlib", "pandas", "tenacity"),

@@ -72,7 +72,7 @@ class Process:
 def server() -> Iterator[Process]:
     process = Process("--model", "demo", QWEN3_RERANK_API_KEY=KEY).wait_until_ready()
     yield process
-    assert process.stop() == 0
+    assert process.stop() == 0 or sys.platform == "win32"  # where a process is only ended by force
     assert not [line for line in process.said if "Traceback" in line or QUERY in line or KEY in line]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Request
 
 from qwen3_rerank_plugins.serve.endpoints.answers import (
     RerankAnswer,
@@ -56,7 +58,7 @@ def rerank_endpoints(service: RankingService) -> APIRouter:
         ]
 
     @router.post("/rerank", response_model_exclude_none=True)
-    async def rerank_of_any(body: AnyRerankBody, request: Request) -> RerankAnswer | list[TeiResult]:
+    async def rerank_of_any(body: Annotated[AnyRerankBody, Body()], request: Request) -> RerankAnswer | list[TeiResult]:
         """Rank documents: Jina's and vLLM's body, or that of Text Embeddings Inference, which gets a bare list."""
         if isinstance(body, TeiBody):
             return await rerank_tei(body)
