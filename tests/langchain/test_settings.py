@@ -29,6 +29,7 @@ ALL = {
     "scores": "auto",
     "template": Qwen3Rerank.model_fields["template"].default,
     "timeout": 60.0,
+    "max_waiting_tokens": "auto",
     "probe": True,
     "dtype": "float32",
     "attention": "sdpa",

@@ -34,6 +34,8 @@ EVERY_SETTING: dict[str, Any] = {
     "min_score": 0.25,
     "max_length": 512,
     "long_documents": "windows",
+    "timeout": 20.0,
+    "max_waiting_tokens": 9000,
     "max_batch_tokens": 4096,
     "threads": 3,
     "compile": True,
@@ -44,7 +46,7 @@ EVERY_SETTING: dict[str, Any] = {
     "keep_retrieval_score": True,
 }
 NOT_SERIALIZED = {"token", "api_key", "reranker", "callback_manager"}
-OF_A_SERVER = {"remote", "protocol", "scores", "template", "timeout", "probe"}
+OF_A_SERVER = {"remote", "protocol", "scores", "template", "probe"}
 CONTRADICTS_ANOTHER = {"on_nonfinite", "devices", "device_map", *OF_A_SERVER}
 
 
