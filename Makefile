@@ -6,7 +6,7 @@ BIN := .venv/bin
 # pins for the tools that build the environment itself
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help remote-check demo test test-slow test-lowest test-bare lint types wheel docs clean
+.PHONY: help remote-check clients-check demo test test-slow test-lowest test-bare lint types wheel docs clean
 
 # The target that plain `make` runs. A target is listed if its line ends in a comment that starts with ##.
 help:  ## List these targets.
@@ -101,5 +101,16 @@ remote-check: .venv/installed-dev .venv-vllm/installed .venv-infinity/installed 
 	.venv-infinity/bin/python -m pip install --quiet "torch==2.13.0" "transformers<5" "infinity-emb[server,torch]==0.0.77"
 	touch $@
 
+# Public clients of rerank services, unmodified, against `qwen3-rerank serve`. Their packages do not fit beside ours.
+clients-check: .venv/installed-dev .venv-clients/installed  ## Ask the server with the SDKs of Cohere, OpenAI and others.
+	PYTHONPATH=. $(BIN)/python tools/clients_check.py --python .venv-clients/bin/python
+
+.venv-clients/installed:
+	$(PYTHON) -m venv --clear .venv-clients
+	.venv-clients/bin/python -m pip install --quiet "cohere==5.21.1" "langchain-cohere==0.6.0" "litellm==1.110.2" \
+		"openai==3.57.0" "llama-index-postprocessor-cohere-rerank==0.10.0" \
+		"llama-index-postprocessor-jinaai-rerank==0.6.0" "llama-index-postprocessor-tei-rerank==0.6.0"
+	touch $@
+
 clean:  ## Delete the environments, build outputs and caches.
-	rm -rf .test-data .venv .venv-lowest .venv-bare dist build site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .test-data .venv .venv-lowest .venv-bare .venv-clients dist build site .pytest_cache .mypy_cache .ruff_cache .hypothesis

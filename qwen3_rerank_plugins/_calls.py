@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from qwen3_rerank_plugins._options import UNSET, Unset, check_min_score, check_timeout, check_top_n, resolve
 from qwen3_rerank_plugins._registry import EngineUser
@@ -19,7 +19,7 @@ from qwen3_rerank_plugins.engine.ranking import (
 from qwen3_rerank_plugins.engine.report import log_report
 from qwen3_rerank_plugins.engine.request import AnyText, Instruction, RerankRequest, make_request
 from qwen3_rerank_plugins.engine.scorer import Scores
-from qwen3_rerank_plugins.engine.settings import LongDocuments, OnNonfinite
+from qwen3_rerank_plugins.engine.settings import LongDocuments, OnNonfinite, one_of
 from qwen3_rerank_plugins.engine.submission import asubmit_all, submit_all
 from qwen3_rerank_plugins.engine.usage import Stats, usage_of
 
@@ -48,6 +48,7 @@ class RerankerCalls(EngineUser):
         instruction: _Instruction = UNSET,
         top_n: int | Unset | None = UNSET,
         min_score: float | Unset | None = UNSET,
+        long_documents: LongDocuments | Unset = UNSET,
         timeout: _Timeout = UNSET,
     ) -> Ranking:
         """Rank documents by their relevance to the query, best first.
@@ -60,6 +61,7 @@ class RerankerCalls(EngineUser):
             instruction: for this call, a sentence or a function of the query; None selects the model card's.
             top_n: for this call; None returns all.
             min_score: for this call; None returns all.
+            long_documents: for this call.
             timeout: seconds for this call, waiting and computing together; None is no limit.
 
         Returns:
@@ -76,7 +78,7 @@ class RerankerCalls(EngineUser):
             Exception: anything that an instruction function raises.
         """
         call, limits = self._call(timeout), self._limits(top_n, min_score)
-        request = self._request(query, documents, instruction)
+        request = self._request(query, documents, instruction, long_documents)
         return _ranked(request, submit_all([request], self._scorer, call), call, *limits)
 
     async def arank(
@@ -87,11 +89,12 @@ class RerankerCalls(EngineUser):
         instruction: _Instruction = UNSET,
         top_n: int | Unset | None = UNSET,
         min_score: float | Unset | None = UNSET,
+        long_documents: LongDocuments | Unset = UNSET,
         timeout: _Timeout = UNSET,
     ) -> Ranking:
         """`rank` without blocking the event loop. Canceling the task drops the work that has not run yet."""
         call, limits = self._call(timeout), self._limits(top_n, min_score)
-        request = self._request(query, documents, instruction)
+        request = self._request(query, documents, instruction, long_documents)
         return _ranked(request, await asubmit_all([request], self._scorer, call), call, *limits)
 
     def score(
@@ -168,9 +171,16 @@ class RerankerCalls(EngineUser):
     def _limits(self, top_n: int | Unset | None, min_score: float | Unset | None) -> tuple[int | None, float | None]:
         return check_top_n(resolve(top_n, self.top_n)), check_min_score(resolve(min_score, self.min_score))
 
-    def _request(self, query: str, documents: Iterable[AnyText], instruction: _Instruction) -> RerankRequest:
+    def _request(
+        self,
+        query: str,
+        documents: Iterable[AnyText],
+        instruction: _Instruction,
+        long_documents: LongDocuments | Unset = UNSET,
+    ) -> RerankRequest:
         wanted = resolve(instruction, self.instruction)
-        return make_request(query, documents, wanted, self.max_length, self.long_documents, self.on_nonfinite)
+        long = one_of("long_documents", resolve(long_documents, self.long_documents), get_args(LongDocuments))
+        return make_request(query, documents, wanted, self.max_length, long, self.on_nonfinite)
 
     def _groups(self, pairs: Iterable[tuple[str, AnyText]], instruction: _Instruction) -> list[PairGroup]:
         return group_pairs(pairs, lambda query, documents: self._request(query, documents, instruction))

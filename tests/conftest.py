@@ -21,6 +21,7 @@ SLOWEST = (
     "guards/test_docs.py",
     "ray/test_job.py",
     "cli/test_docs.py",
+    "serve/test_server.py",
     "engine/loading/test_quantization.py",
     "test_two_stages.py",
     "load/test_run.py",

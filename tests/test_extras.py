@@ -61,6 +61,9 @@ WITHOUT = {
     ("eval", "pytrec_eval-terrier", "pytrec_eval"): "import qwen3_rerank_plugins.evaluation",
     ("eval", "scikit-learn", "sklearn"): "import qwen3_rerank_plugins.evaluation",
     ("eval", "matplotlib", "matplotlib"): "import qwen3_rerank_plugins.evaluation.picture",
+    ("serve", "fastapi", "fastapi"): "import qwen3_rerank_plugins.serve",
+    ("serve", "uvicorn", "uvicorn"): "import qwen3_rerank_plugins.serve",
+    ("serve", "prometheus-client", "prometheus_client"): "import qwen3_rerank_plugins.serve",
     ("remote", "httpx", "httpx"): (
         "from qwen3_rerank_plugins import Qwen3Reranker\n"
         "Qwen3Reranker('m', remote='http://localhost:1', template='client')"
@@ -76,6 +79,8 @@ BEFORE = {
     ("mteb", "mteb"): ["pytrec_eval", "sklearn"],
     ("ray", "pyarrow"): ["ray"],
     ("remote", "tenacity"): ["httpx"],
+    ("serve", "uvicorn"): ["fastapi"],
+    ("serve", "prometheus-client"): ["fastapi", "uvicorn"],
 }
 """What is missed first where it is not there either, as without any extra."""
 

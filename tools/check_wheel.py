@@ -26,7 +26,7 @@ import qwen3_rerank_plugins, qwen3_rerank_plugins.verify
 assert "site-packages" in Path(qwen3_rerank_plugins.__file__).parts
 for optional in ("langchain_core", "llama_index", "sentence_transformers", "pytest"):
     assert importlib.util.find_spec(optional) is None, f"{optional} is here, but no extra was asked for"
-for leaf in ("langchain", "llama_index", "embedding", "evaluation", "ray", "cli"):
+for leaf in ("langchain", "llama_index", "embedding", "evaluation", "ray", "serve", "cli"):
     try:
         importlib.import_module(f"qwen3_rerank_plugins.{leaf}")
     except ImportError as error:

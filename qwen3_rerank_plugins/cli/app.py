@@ -20,6 +20,7 @@ from qwen3_rerank_plugins.cli.commands.demo import demo
 from qwen3_rerank_plugins.cli.commands.doctor import doctor
 from qwen3_rerank_plugins.cli.commands.eval import eval
 from qwen3_rerank_plugins.cli.commands.rank import rank
+from qwen3_rerank_plugins.cli.commands.serve import serve
 from qwen3_rerank_plugins.cli.commands.verify import verify
 from qwen3_rerank_plugins.cli.help import PlainCommand, PlainGroup
 from qwen3_rerank_plugins.cli.output import print_error
@@ -61,7 +62,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # they show local variables, which may hold a token
 )
-for command in (demo, rank, batch, doctor, verify, bench, eval, calibrate, cache):
+for command in (demo, rank, serve, batch, doctor, verify, bench, eval, calibrate, cache):
     app.command(cls=PlainCommand)(command)
 
 

@@ -216,3 +216,10 @@ TopN = Annotated[
 ]
 MinScore = Annotated[float | None, in_output(min=0, max=1, help="Lowest probability that is returned, inclusive.")]
 Json = Annotated[bool, in_output("--json", help="JSON on stdout and nothing else, for programs.")]
+MaxWaitingTokens = Annotated[
+    Any,
+    _in_limits(
+        metavar="TOKENS|auto",
+        help='Tokens that may wait when a request arrives, or it is refused; "auto" is about 30 seconds of work.',
+    ),
+]

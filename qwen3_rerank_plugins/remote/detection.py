@@ -25,8 +25,9 @@ _LATER_VERSIONS = ("cohere", "vllm-rerank")
 """Protocols of the servers whose API has a version 2."""
 _ENDS = re.compile(rf"(.*?)(?:/+(v\d+))?(?:/+({'|'.join(_SPOKEN_AT)}))?/*", re.DOTALL)
 """Matches any path: a prefix, a version and an endpoint."""
-_OWNERS = ("vllm", "sglang", "infinity")
-"""Owners that servers name in their list of models. They are also names of protocols."""
+_OWNERS = {"vllm": "vllm", "sglang": "sglang", "infinity": "infinity", "qwen3-rerank-plugins": "vllm"}
+"""Protocols of the servers that name an owner in their list of models. The last one is `qwen3-rerank serve`, which
+speaks all protocols; vLLM's has fields for the instruction and for log-odds."""
 _MODEL_LISTS = ("v1/models", "models")
 _LIMIT = "max_client_batch_size"
 """The field in which Text Embeddings Inference states the maximum texts of one request."""
@@ -158,7 +159,7 @@ async def _ask_owner(client: JsonClient, address: Address) -> str | None:
     for url in dict.fromkeys(urls):
         owner = _owner(await _get(client, url, address))
         if owner in _OWNERS:
-            return owner
+            return _OWNERS[owner]
     return None
 
 

@@ -29,6 +29,8 @@ EXTRAS = {
     "embedding": {"embeddings"},
     "remote": {"remote"},
     "ray": {"ray"},
+    "serve": {"serve"},
+    "serve/embedding_service.py": {"serve", "embeddings"},
     "cli": {"cli"},
     "bench": {"bench"},
     "evaluation": {"eval"},

@@ -54,6 +54,20 @@ DATA = {
     "demo_checkpoint/tokenizer.json",
     "demo_checkpoint/tokenizer_config.json",
     "demo_checkpoint/training_figures.json",
+    *(
+        f"serve/playground/{name}"
+        for name in (
+            "docs.html",
+            "docs.js",
+            "documents.js",
+            "icon.svg",
+            "index.html",
+            "playground.js",
+            "ranking.js",
+            "results.js",
+            "style.css",
+        )
+    ),
 }
 """All that a wheel has of the package besides its modules."""
 PAPERS = {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE"}

@@ -34,7 +34,7 @@ MORE = {
     "qwen3_rerank_plugins.langchain": ["Qwen3Embeddings"],
     "qwen3_rerank_plugins.llama_index": ["Qwen3Embedding"],
 }
-OF_LEAVES = [f"qwen3_rerank_plugins.{leaf}" for leaf in ("ray", "evaluation", "verify")]
+OF_LEAVES = [f"qwen3_rerank_plugins.{leaf}" for leaf in ("ray", "evaluation", "verify", "serve")]
 ELSEWHERE = {"RerankError", "__version__"}
 """Of the package's own names: shown among the errors, or nothing to show."""
 

@@ -32,6 +32,10 @@ def test_the_owner_in_the_list_of_models_is_the_dialect(owner: str, path: str) -
     assert found(**{path: {"data": {"id": "m", "owned_by": owner}}}) == owner
 
 
+def test_a_server_of_this_package_is_asked_like_vllm_which_has_a_field_for_everything() -> None:
+    assert found(v1_models={"data": [{"id": "m", "owned_by": "qwen3-rerank-plugins"}]}) == "vllm"
+
+
 def test_text_embeddings_inference_says_so_in_its_info() -> None:
     assert found(info={"model_id": "m", "max_client_batch_size": 32}) == "tei"
 

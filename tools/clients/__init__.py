@@ -1,0 +1,1 @@
+"""Public clients of rerank services, asked in an environment of their own."""
