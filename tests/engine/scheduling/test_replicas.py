@@ -372,7 +372,7 @@ def test_two_replicas_rank_as_one_device_does(options: dict[str, object], monkey
             run = worker.engine.run  # type: ignore[union-attr]
             monkeypatch.setattr(
                 worker,
-                "_engine",
+                "engine",
                 LoadedEngine(lambda *pass_, run=run, worker=worker: busy.append(worker) or run(*pass_), 16_384),
             )
         expected_ranks, found = one.rank(QUERY, documents), two.rank(QUERY, documents)
