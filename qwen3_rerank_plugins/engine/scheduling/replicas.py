@@ -116,7 +116,7 @@ class Replicas:
         """Return the replicas that may get requests: those not cooling down, and of these the loaded ones, if any."""
         now = self._clock()
         healthy = [replica for replica in self._replicas if now >= replica.cooldown_until] or self._replicas
-        return [replica for replica in healthy if replica.scheduler.engine] or healthy
+        return [replica for replica in healthy if replica.scheduler.loaded] or healthy
 
     def _start_loading(self) -> list[_Replica]:
         """Mark and return the replicas to load now, so that no request has to wait for a load while others are idle."""
@@ -124,7 +124,7 @@ class Replicas:
         due = [
             replica
             for replica in self._replicas
-            if not (replica.scheduler.engine or replica.loading) and now >= replica.cooldown_until
+            if not (replica.scheduler.loaded or replica.loading) and now >= replica.cooldown_until
         ]
         for replica in due:
             replica.loading = True

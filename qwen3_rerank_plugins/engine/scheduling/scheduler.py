@@ -50,8 +50,7 @@ class Scheduler:
         label: names the device in error messages; empty where there is only one.
 
     Attributes:
-        engine: the loaded engine; None before.
-        queue: the requests that wait.
+        engine, queue: the loaded engine or None, and the requests that wait.
         throughput: what the device has computed.
     """
 
@@ -66,6 +65,11 @@ class Scheduler:
         self._prepared: PreparedBatch | None = None
         self.throughput = Throughput()
         self._thread: threading.Thread | None = None
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the engine is loaded."""
+        return self.engine is not None
 
     def load(self) -> Future[None]:
         """Load the engine before the first request."""
@@ -91,12 +95,12 @@ class Scheduler:
             request: what to score.
             build_result: turns the scores of the request's documents into the result of the future.
             float32_fallback: compute scores that are not finite again in float32, one by one.
-            meter: counts what is computed. If its call is late, the request is dropped.
+            meter: counts what is computed, and drops the request if its call is late.
 
         Raises:
             OverloadedError: more work is waiting than the call allows.
             ClosedError: the scheduler is closed.
-            ThreadStartError: the scheduler's thread could not start. Nothing was queued.
+            ThreadStartError: no thread could start. Nothing was queued.
         """
         queued = QueuedRequest(request, build_result, float32_fallback=float32_fallback, meter=meter)
         with self.queue.lock:

@@ -154,7 +154,7 @@ def test_every_shard_of_a_late_request_is_dropped_and_no_device_counts_as_failed
         device.open.set()
     with pytest.raises(RerankTimeoutError):
         late.result(LIMIT)
+    assert [replica.cooldown_until < pair.now for replica in pair.replicas._replicas] == [True, True]
     asked = request(8, *LARGE)
     assert pair.submit(asked).result(LIMIT) == expected(asked)
-    assert [replica.cooldown_until < pair.now for replica in pair.replicas._replicas] == [True, True]
     assert caller.meter.passes == 2, "the two that ran already"

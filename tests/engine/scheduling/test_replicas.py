@@ -408,16 +408,16 @@ def test_a_pass_of_a_real_replica_that_fails_is_named_and_the_other_goes_on(monk
     with Qwen3Reranker("demo", devices=["cpu", "cpu"]) as reranker:
         reranker.warmup()
         first = workers(reranker)[0]
-        model = first._engine.run._model  # type: ignore[union-attr, attr-defined]
+        model = first.engine.run._model  # type: ignore[union-attr, attr-defined]
 
         def broken(batch: object) -> None:
             raise RuntimeError("an illegal memory access")
 
-        monkeypatch.setattr(first._engine.run, "_model", broken)  # type: ignore[union-attr]
+        monkeypatch.setattr(first.engine.run, "_model", broken)  # type: ignore[union-attr]
         with pytest.raises(PassError, match=r"on cpu \(replica 1 of 2\) failed: RuntimeError: an illegal"):
             reranker.rank(QUERY, ["Beijing"])
         assert reranker.rank(QUERY, ["Beijing"])
-        monkeypatch.setattr(first._engine.run, "_model", model)  # type: ignore[union-attr]
+        monkeypatch.setattr(first.engine.run, "_model", model)  # type: ignore[union-attr]
 
 
 def test_replicas_on_one_device_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
