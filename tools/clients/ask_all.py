@@ -5,6 +5,7 @@ Reads the question and the expected scores as JSON from stdin, and prints one li
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
@@ -145,14 +146,12 @@ def main() -> None:
     """Ask with all clients; one that fails does not stop the others."""
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # or it downloads a list of prices
     question: Question = json.load(sys.stdin)
-    checks = [
-        *(
-            (package, name, lambda ask=ask: fault_of_ranking(ask, question["scores"]))
-            for package, name, ask in rerankers(question)
-        ),
-        ("cohere", "a wrong key", lambda: fault_of_refusal(question)),
-        ("openai", "embeddings", lambda: fault_of_vectors(question)),
+    checks: list[tuple[str, str, Callable[[], str]]] = [
+        (package, name, functools.partial(fault_of_ranking, ask, question["scores"]))
+        for package, name, ask in rerankers(question)
     ]
+    checks.append(("cohere", "a wrong key", lambda: fault_of_refusal(question)))
+    checks.append(("openai", "embeddings", lambda: fault_of_vectors(question)))
     for package, name, check in checks:
         try:
             fault = check()
