@@ -23,6 +23,7 @@ from qwen3_rerank_plugins._checkpoint_fields import (
     as_plain,
     revealed,
 )
+from qwen3_rerank_plugins._fallback import FAILURE_KEY, OnFailure
 from qwen3_rerank_plugins.engine.call import MaxWaitingTokens
 from qwen3_rerank_plugins.engine.model_name import resolve_cache, resolve_model, resolve_path
 from qwen3_rerank_plugins.engine.request import check_instruction
@@ -196,6 +197,11 @@ class RerankerFields(ScoringFields):
 
     top_n: int | None = Field(default=3, ge=0, description="Maximum number of documents to return; None returns all.")
     min_score: float | None = Field(default=None, ge=0, le=1, description="Lowest probability to return, inclusive.")
+    on_failure: OnFailure = Field(
+        default="raise",
+        description="While the reranker is slow or down: raise the error, or return the documents in retrieval order, "
+        f'without scores, and with the reason as "{FAILURE_KEY}" in their metadata.',
+    )
 
 
 def _settings(reranker: Qwen3Reranker) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from qwen3_rerank_plugins._fallback import FAILURE_KEY
 from qwen3_rerank_plugins.engine.ranking import RankedDocument
 
-_FROM_RERANKING = frozenset({"truncated_tokens", "relevant_start", "relevant_end", "relevant_span"})
+_FROM_RERANKING = frozenset({"truncated_tokens", "relevant_start", "relevant_end", "relevant_span", FAILURE_KEY})
 """Entries of an earlier reranking, which are wrong after another one; only version 0.1.0 wrote the last."""
 
 

@@ -21,13 +21,13 @@ FACADE = {name: p for name, p in inspect.signature(Qwen3Reranker.__init__).param
 
 
 def test_facade_fields_and_engine_settings_use_the_same_words() -> None:
-    assert set(FACADE) - {"scorer"} == set(RerankerFields.model_fields) - {"reranker"}
+    assert set(FACADE) - {"scorer"} == set(RerankerFields.model_fields) - {"reranker", "on_failure"}
     assert set(EngineSettings.__dataclass_fields__) < set(FACADE)
 
 
 def test_defaults_are_the_same_everywhere_except_for_the_hosts_top_n() -> None:
     for name, field in RerankerFields.model_fields.items():
-        if name not in ("reranker", "top_n"):
+        if name not in ("reranker", "top_n", "on_failure"):
             assert field.default == FACADE[name].default, name
     for name, setting in EngineSettings.__dataclass_fields__.items():
         assert setting.default == FACADE[name].default, name

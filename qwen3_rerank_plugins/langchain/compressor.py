@@ -11,6 +11,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from pydantic import Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
+from qwen3_rerank_plugins._fallback import FAILURES, is_failure, reason_of
 from qwen3_rerank_plugins._fields import RerankerFields
 from qwen3_rerank_plugins._options import UNSET, Unset
 from qwen3_rerank_plugins._plain_values import whole
@@ -18,7 +19,13 @@ from qwen3_rerank_plugins.engine.request import Instruction
 from qwen3_rerank_plugins.errors import InputTypeError, SettingsError, UnknownArgumentError
 from qwen3_rerank_plugins.langchain.callbacks import config_callbacks
 from qwen3_rerank_plugins.langchain.document_text import check_metadata, with_metadata
-from qwen3_rerank_plugins.langchain.metadata import AnyDocument, Relevance, as_documents, as_relevances
+from qwen3_rerank_plugins.langchain.metadata import (
+    AnyDocument,
+    Relevance,
+    as_documents,
+    as_relevances,
+    in_retrieval_order,
+)
 from qwen3_rerank_plugins.langchain.runnable import RerankInput, RerankStep
 
 CALL_OPTIONS = ("instruction", "top_n", "min_score")
@@ -104,10 +111,14 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
     def as_runnable(self) -> Runnable[Any, list[Document]]:
         """Return a step of a chain that takes `{"query": ..., "documents": ...}` and returns the best documents.
 
+        With `on_failure="retrieval_order"`, a trace has the reranking as a child run, which ends with the error.
+
         Its calls take `instruction`, `top_n` and `min_score` by name, and `bind` sets them for a chain. Any other name
         raises `UnknownArgumentError`.
         """
-        return RerankStep(self._compress, self._acompress, name=type(self).__name__)
+        if self.on_failure == "raise":
+            return RerankStep(self._compress, self._acompress, name=type(self).__name__)
+        return RerankStep(self._compress_or_keep, self._acompress_or_keep, name=type(self).__name__)
 
     def rerank(
         self,
@@ -119,6 +130,8 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
         min_score: float | Unset | None = UNSET,
     ) -> list[Relevance]:
         """Return positions and scores, without copying or tracing. Options that are not passed are those of the fields.
+
+        An error is always raised, because there are no scores to return instead.
 
         Args:
             documents: texts, documents, or dicts with the text under "page_content" or "text".
@@ -157,6 +170,27 @@ class Qwen3Rerank(RerankerFields, BaseDocumentCompressor):
         options, documents = self._call_options(**given), _documents_of(step)
         ranked = await self._reranker.arank(_take(step, "query"), self._texts(documents), **options)
         return as_documents(documents, ranked)
+
+    def _compress_or_keep(self, step: RerankInput, config: RunnableConfig, **given: Any) -> list[Document]:
+        reranking = RerankStep(self._compress, name="rerank")
+        try:
+            return reranking.invoke(step, config, **given)
+        except FAILURES as error:
+            return self._keep(step, error, given)
+
+    async def _acompress_or_keep(self, step: RerankInput, config: RunnableConfig, **given: Any) -> list[Document]:
+        reranking = RerankStep(self._compress, self._acompress, name="rerank")
+        try:
+            return await reranking.ainvoke(step, config, **given)
+        except FAILURES as error:
+            return self._keep(step, error, given)
+
+    def _keep(self, step: RerankInput, error: Exception, given: Mapping[str, Any]) -> list[Document]:
+        """Return the first `top_n` documents with the reason why they were not reranked, or raise the error again."""
+        if not is_failure(error):
+            raise error
+        options, documents = self._call_options(**given), _documents_of(step)
+        return in_retrieval_order(documents[: options["top_n"]], reason_of(error, options["min_score"]))
 
     def _texts(self, documents: Iterable[AnyDocument]) -> list[Any]:
         """Return what the model reads of each document; the reranker checks that it is text."""

@@ -13,6 +13,16 @@ from qwen3_rerank_plugins.engine.ranking import RankedDocument
 AnyDocument = str | Document | Mapping[str, Any]
 
 
+class FailureMetadata(TypedDict):
+    """The metadata of a document that was not reranked, because the reranker was slow or down.
+
+    Attributes:
+        rerank_failure: the reason.
+    """
+
+    rerank_failure: str
+
+
 class ResultMetadata(TypedDict):
     """The metadata that reranking adds to a document.
 
@@ -52,6 +62,16 @@ def as_documents(documents: Sequence[Document], ranked: Iterable[RankedDocument]
     for found in ranked:
         document = documents[found.index]
         metadata = annotated(document.metadata, _metadata_of(found, document.page_content))
+        results.append(document.model_copy(update={"metadata": metadata}))
+    return results
+
+
+def in_retrieval_order(documents: Sequence[Document], reason: str) -> list[Document]:
+    """Return copies of the documents in their order, with the reason and without any score."""
+    results = []
+    for document in documents:
+        metadata = annotated(document.metadata, FailureMetadata(rerank_failure=reason))
+        metadata.pop("relevance_score", None)  # of an earlier reranking
         results.append(document.model_copy(update={"metadata": metadata}))
     return results
 

@@ -9,12 +9,14 @@ from typing import Any, cast
 
 from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]  # exported implicitly
+from llama_index.core.instrumentation.events.exception import ExceptionEvent
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
 from pydantic import Field, model_validator
 
 from qwen3_rerank_plugins import _plain_values as plain
+from qwen3_rerank_plugins._fallback import FAILURE_KEY, FAILURES, is_failure, reason_of
 from qwen3_rerank_plugins._fields import RerankerFields
 from qwen3_rerank_plugins._metadata import coverage
 from qwen3_rerank_plugins.engine.ranking import RankedDocument
@@ -95,8 +97,11 @@ class Qwen3Rerank(RerankerFields, BaseNodePostprocessor):
         query, checked = _only_query(query_bundle, None), _check_nodes(nodes)
         texts = self._texts(checked)
         with self._events(query, checked) as reranked:
-            ranked = self._reranker.rank(query.query_str, texts, **self._options)
-            reranked.extend(self._results(checked, ranked))
+            try:
+                ranked = self._reranker.rank(query.query_str, texts, **self._options)
+                reranked.extend(self._results(checked, ranked))
+            except FAILURES as error:
+                reranked.extend(self._in_retrieval_order(checked, error))
         return reranked
 
     @dispatcher.span  # LlamaIndex wraps only the synchronous method
@@ -106,8 +111,11 @@ class Qwen3Rerank(RerankerFields, BaseNodePostprocessor):
         query, checked = _only_query(query_bundle, None), _check_nodes(nodes)
         texts = self._texts(checked)
         with self._events(query, checked) as reranked:
-            ranked = await self._reranker.arank(query.query_str, texts, **self._options)
-            reranked.extend(self._results(checked, ranked))
+            try:
+                ranked = await self._reranker.arank(query.query_str, texts, **self._options)
+                reranked.extend(self._results(checked, ranked))
+            except FAILURES as error:
+                reranked.extend(self._in_retrieval_order(checked, error))
         return reranked
 
     def _texts(self, nodes: Iterable[NodeWithScore]) -> list[str]:
@@ -141,6 +149,15 @@ class Qwen3Rerank(RerankerFields, BaseNodePostprocessor):
                 entries["retrieval_score"] = plain.number(original.score)
             entries |= coverage(found, original.node.get_content(metadata_mode=MetadataMode.NONE))
             yield NodeWithScore(node=annotated_copy(original.node, entries), score=found.score)
+
+    def _in_retrieval_order(self, nodes: Sequence[NodeWithScore], error: Exception) -> Iterator[NodeWithScore]:
+        """Return the first `top_n` nodes with their own scores, or raise the error again."""
+        if self.on_failure == "raise" or not is_failure(error):
+            raise error
+        dispatcher.event(ExceptionEvent(exception=error))
+        entries = {FAILURE_KEY: reason_of(error, self.min_score)}
+        for original in nodes[: self.top_n]:
+            yield NodeWithScore(node=annotated_copy(original.node, entries), score=original.score)
 
     def __getstate__(self) -> dict[Any, Any]:
         """Fail if LlamaIndex would drop the reranker or the instruction because it cannot be pickled."""

@@ -30,6 +30,7 @@ ALL = {
     "template": Qwen3Rerank.model_fields["template"].default,
     "timeout": 60.0,
     "max_waiting_tokens": "auto",
+    "on_failure": "retrieval_order",
     "probe": True,
     "dtype": "float32",
     "attention": "sdpa",

@@ -36,6 +36,7 @@ EVERY_SETTING: dict[str, Any] = {
     "long_documents": "windows",
     "timeout": 20.0,
     "max_waiting_tokens": 9000,
+    "on_failure": "retrieval_order",
     "max_batch_tokens": 4096,
     "threads": 3,
     "compile": True,

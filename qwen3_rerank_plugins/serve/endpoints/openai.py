@@ -6,15 +6,17 @@ import array
 import base64
 import sys
 import time
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from qwen3_rerank_plugins import __version__
-from qwen3_rerank_plugins.serve.embedding_service import EmbeddingService
 from qwen3_rerank_plugins.serve.endpoints.answers import Tokens, tokens_of
 from qwen3_rerank_plugins.serve.ranking_service import RankingService
+
+if TYPE_CHECKING:  # it needs the extra "embeddings"
+    from qwen3_rerank_plugins.serve.embedding_service import EmbeddingService
 
 OWNER = "qwen3-rerank-plugins"
 """The owner of the models. `remote=` recognizes the server by it."""
