@@ -340,6 +340,9 @@ INNER = {
     ("engine/loading/placement.py", "ValueError"),  # becomes a SettingsError
     ("engine/model/rotary.py", "ValueError"),  # becomes a PassError
     ("engine/score_cache/schema.py", "ForeignFileError"),  # becomes a warning, and the cache is off
+    # what the server answers with, in the form of each protocol
+    *((f"serve/{name}.py", "Failure") for name in ("app", "endpoints/score", "guard", "ranking_service", "readiness")),
+    ("serve/app.py", "malformed"),
     ("verify/strict_json.py", "ValueError"),  # becomes a RequestError
     ("remote/response_body.py", "UnreadableError"),  # becomes a RemoteAnswerError, or part of a RemoteRefusedError
     ("bench/load_memory.py", "RuntimeError"),  # what broke in a process of the bench's own, with its traceback

@@ -63,8 +63,9 @@ class Checkup:
         self._examine_software()
         each = list(dict.fromkeys(self._settings.replicas))
         local = self._find_checkpoint()
-        placements = [self._examine_placement(settings, local) for settings in each]
-        checkpoint = self._examine_checkpoint()
+        files = local if isinstance(local, Checkpoint) else None
+        placements = [self._examine_placement(settings, files) for settings in each]
+        checkpoint = self._examine_checkpoint(local)
         if checkpoint and all(placements):
             placements = self._examine_loading(each, checkpoint)
         shape = self._examine_shape(checkpoint) if any(placements) else None
@@ -87,12 +88,12 @@ class Checkup:
             except importlib.metadata.PackageNotFoundError:
                 self._add("software", package, None, "install this package again", shown="missing", passed=False)
 
-    def _find_checkpoint(self) -> Checkpoint | None:
-        """Return the files of the model; `_examine_checkpoint` says what is wrong with them."""
+    def _find_checkpoint(self) -> Checkpoint | RerankError:
+        """Return the files of the model, or what is wrong with them."""
         try:
             return find_checkpoint(self._settings)
-        except RerankError:
-            return None
+        except RerankError as error:
+            return error
 
     def _examine_placement(self, settings: EngineSettings, checkpoint: Checkpoint | None) -> Placement | None:
         section = self._section("machine", settings.device)
@@ -122,10 +123,12 @@ class Checkup:
         self._add(section, "quantization", quantization.name, quantization.reason, shown=quantization.name or "none")
         return placement
 
-    def _examine_checkpoint(self) -> Checkpoint | None:
+    def _examine_checkpoint(self, found: Checkpoint | RerankError) -> Checkpoint | None:
         self._add("model", "template", template_hash(), "hash of the prompt template")
         try:
-            checkpoint = find_checkpoint(self._settings)
+            if isinstance(found, RerankError):
+                raise found
+            checkpoint = found
             encoder = PromptEncoder(checkpoint.tokenizer_file)
         except CheckpointNotFoundError as error:
             from qwen3_rerank_plugins.engine.loading.shape import PUBLISHED

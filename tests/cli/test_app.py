@@ -184,7 +184,7 @@ def test_a_module_run_is_the_command() -> None:
 
 def test_the_help_of_every_command_fits_80_columns(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    for arguments in ([], ["demo"], ["rank"], ["doctor"], ["verify"], ["eval"], ["calibrate"], ["cache"]):
+    for arguments in ([], ["demo"], ["rank"], ["doctor"], ["verify"], ["eval"], ["calibrate"], ["cache"], ["serve"]):
         shown = run(*arguments, "--help").stdout.splitlines()
         assert max(map(len, shown)) <= 80
 
@@ -193,6 +193,7 @@ def test_commands_are_these(run: Run) -> None:
     assert [command.callback.__name__ for command in app.registered_commands if command.callback] == [
         "demo",
         "rank",
+        "serve",
         "batch",
         "doctor",
         "verify",

@@ -6,11 +6,11 @@ may have instructions for bfloat16 that an environment variable keeps oneDNN fro
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import functools
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import torch
@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from qwen3_rerank_plugins._printable import logger, one_line
 from qwen3_rerank_plugins.engine.concurrency.lifetime import loading_alone
+from qwen3_rerank_plugins.engine.concurrency.threads import start_refused
 from qwen3_rerank_plugins.engine.kernels import onednn
 
 Library = Literal["torch", "onednn"]
@@ -68,9 +69,16 @@ def race_products(inputs: int, outputs: int) -> ProductRates:
 
     They are measured in a thread of their own, so that the caller's number of threads stays as it is. One thread is
     enough: the libraries differ within a core.
+
+    Raises:
+        ThreadStartError: no thread could start.
     """
-    with loading_alone(), concurrent.futures.ThreadPoolExecutor(1, "qwen3-rerank-race") as pool:
-        return pool.submit(_race, min(inputs, _LONGEST_SIDE), min(outputs, _LONGEST_SIDE)).result()
+    with loading_alone(), ThreadPoolExecutor(1, "qwen3-rerank-race") as pool:
+        try:
+            rates = pool.submit(_race, min(inputs, _LONGEST_SIDE), min(outputs, _LONGEST_SIDE))
+        except RuntimeError as error:
+            raise start_refused("qwen3-rerank-race", error) from error
+        return rates.result()
 
 
 @torch.inference_mode()

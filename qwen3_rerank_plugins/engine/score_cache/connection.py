@@ -7,12 +7,14 @@ delete the log of its parent. So every connection is closed before a fork, and o
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
+
+from qwen3_rerank_plugins.engine.concurrency.forks import at_fork
 
 
 class Connection:
@@ -64,9 +66,9 @@ class Connection:
 
 
 @contextlib.contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Write everything or nothing."""
-    connection.execute("BEGIN IMMEDIATE")
+def transaction(connection: sqlite3.Connection, kind: Literal["IMMEDIATE", "DEFERRED"] = "IMMEDIATE") -> Iterator[None]:
+    """Write everything or nothing, or with "DEFERRED" read one state of the file."""
+    connection.execute(f"BEGIN {kind}")
     try:
         yield
     except BaseException:
@@ -103,4 +105,4 @@ def _after_fork_in_child() -> None:
     _lock = threading.RLock()
 
 
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -46,7 +46,9 @@ def prepare(connection: sqlite3.Connection) -> None:
         ForeignFileError: the file belongs to another application or version.
         sqlite3.Error: the file is damaged, or cannot be written.
     """
-    if not _is_ours(connection):
+    with transaction(connection, "DEFERRED"):  # another process may be making the tables
+        ours = _is_ours(connection)
+    if not ours:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # takes effect only before the first table
         connection.execute("PRAGMA journal_mode = WAL")
         with transaction(connection):

@@ -223,6 +223,10 @@ def test_no_thread_of_the_package_starts_past_the_one_door() -> None:
         "engine/concurrency/lifetime.py",  # it handles the refusal
         "embedding/embedder.py",  # likewise
         "ray/fingerprint.py",  # likewise
+        "engine/score_cache/weights_digest.py",  # likewise
+        "engine/kernels/product_race.py",  # likewise
+        # a server's own event loop, which answers a request with 503 or 500
+        *(f"serve/{name}.py" for name in ("app", "embedding_service", "ranking_service", "readiness")),
     }
     starts = r"(?<!_)thread\w*\.start\(|Thread\(.*\)\.start|Timer\("
     pools = r"(=|with) ThreadPoolExecutor\(|to_thread\(|run_in_executor\("
