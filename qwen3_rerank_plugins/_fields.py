@@ -23,7 +23,7 @@ from qwen3_rerank_plugins._checkpoint_fields import (
     as_plain,
     revealed,
 )
-from qwen3_rerank_plugins._fallback import FAILURE_KEY, OnFailure
+from qwen3_rerank_plugins._fallback import OnFailure
 from qwen3_rerank_plugins.engine.call import MaxWaitingTokens
 from qwen3_rerank_plugins.engine.model_name import resolve_cache, resolve_model, resolve_path
 from qwen3_rerank_plugins.engine.request import check_instruction
@@ -200,7 +200,7 @@ class RerankerFields(ScoringFields):
     on_failure: OnFailure = Field(
         default="raise",
         description="While the reranker is slow or down: raise the error, or return the documents in retrieval order, "
-        f'without scores, and with the reason as "{FAILURE_KEY}" in their metadata.',
+        'without scores, and with the reason as "rerank_failure" in their metadata.',
     )
 
 
